@@ -1,0 +1,2 @@
+//! Demo inference server.
+fn main() {}

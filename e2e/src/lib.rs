@@ -1,0 +1,1 @@
+//! The local cluster of HarmonyBatch and the tests that need it.

@@ -1,0 +1,2 @@
+//! `e2e`: the local cluster.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The Kubernetes API of HarmonyBatch: kinds, conditions and names.

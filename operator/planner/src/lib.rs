@@ -1,0 +1,1 @@
+//! Groups applications by SLO and rate and gives every group its cheapest function.

@@ -1,0 +1,2 @@
+//! `harmonybatch`: one binary for planning, controlling and batching.
+fn main() {}
