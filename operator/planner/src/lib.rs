@@ -1,1 +1,53 @@
 //! Groups applications by SLO and rate and gives every group its cheapest function.
+//!
+//! The input is a [`PlanRequest`]: a [`Platform`] (devices, prices, billing) and, for each model, its latency
+//! [`ModelProfile`] and its [`App`]s. The output is one [`Plan`] for each model: groups of applications that
+//! share batches, the device, size, batch size and replicas of each group, why each application is where it
+//! is, and the applications that nothing can serve, with the nearest SLO that could be.
+//!
+//! Everything here is a pure function of its input: no clock, no randomness, no I/O. The same input gives the
+//! same plan, byte for byte, in whatever order applications, models and pools are listed.
+//!
+//! The path of a plan through the modules: [`App`]s are screened and sorted by SLO (`model`), `latency` turns
+//! the profile into a catalogue of functions, `provision` finds the cheapest function of a run of
+//! applications, `group` cuts the sorted applications into the cheapest runs, `explain` says why.
+
+mod app;
+mod arrival;
+mod explain;
+mod group;
+mod latency;
+mod model;
+mod plan;
+mod platform;
+mod profile;
+mod provision;
+pub mod units;
+
+pub use app::{App, ModelSet, ModelSetError};
+pub use explain::{Alone, Explanation, RunnerUp};
+pub use plan::{Device, Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted};
+pub use platform::{
+    ArrivalModel, Billing, CpuGrid, GpuPool, Planner, Platform, PlatformError, Prices, Sharing,
+};
+pub use profile::{CpuLatency, Exponential, GpuLatency, Memory, ModelProfile, ProfileError};
+
+/// Everything that a plan depends on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanRequest {
+    /// What may be used and what it costs.
+    pub platform: Platform,
+    /// All models that are planned on this platform.
+    pub models: Vec<ModelSet>,
+}
+
+/// Plans all models of a platform at once; the plans come in order of namespace and model.
+pub fn plan(request: &PlanRequest) -> Vec<Plan> {
+    let mut plans: Vec<Plan> = request
+        .models
+        .iter()
+        .map(|set| model::plan_model(&request.platform, set))
+        .collect();
+    plans.sort_by(|a, b| (&a.namespace, &a.model).cmp(&(&b.namespace, &b.model)));
+    plans
+}

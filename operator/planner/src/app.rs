@@ -1,0 +1,88 @@
+//! Applications and the model that they share: what a plan is asked for.
+
+use std::collections::HashSet;
+
+use crate::profile::ModelProfile;
+use crate::units::{Percentile, Rate, Seconds};
+
+/// One application: a stream of requests for a model, with a promise on their latency.
+#[derive(Debug, Clone, PartialEq)]
+pub struct App {
+    /// Name, unique within the model's set.
+    pub name: String,
+    /// Latency at the gateway that `percentile` of the requests must keep, the platform's overhead included.
+    pub slo: Seconds,
+    /// Share of the requests that must keep `slo`.
+    pub percentile: Percentile,
+    /// Long-run mean of rows per second.
+    pub rate: Rate,
+    /// Never shares a batch with another application.
+    pub isolated: bool,
+}
+
+/// All applications of one model in one namespace. Groups are formed within one such set only.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelSet {
+    namespace: String,
+    model: String,
+    profile: ModelProfile,
+    apps: Vec<App>,
+}
+
+/// A set of applications that cannot be planned as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModelSetError {
+    /// Two applications have the same name.
+    #[error("application {name} is listed twice for model {model}")]
+    DuplicateApp {
+        /// The model.
+        model: String,
+        /// The name that occurs twice.
+        name: String,
+    },
+}
+
+impl ModelSet {
+    /// Brings a model and its applications together; their order does not matter.
+    pub fn new(
+        namespace: impl Into<String>,
+        model: impl Into<String>,
+        profile: ModelProfile,
+        apps: Vec<App>,
+    ) -> Result<Self, ModelSetError> {
+        let model = model.into();
+        let mut seen = HashSet::new();
+        if let Some(twice) = apps.iter().find(|app| !seen.insert(app.name.as_str())) {
+            return Err(ModelSetError::DuplicateApp {
+                name: twice.name.clone(),
+                model,
+            });
+        }
+        Ok(Self {
+            namespace: namespace.into(),
+            model,
+            profile,
+            apps,
+        })
+    }
+
+    /// The namespace of the model and its applications.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The model's name.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// How long the model takes on which device.
+    pub fn profile(&self) -> &ModelProfile {
+        &self.profile
+    }
+
+    /// The applications, in the order in which they were given.
+    pub fn apps(&self) -> &[App] {
+        &self.apps
+    }
+}

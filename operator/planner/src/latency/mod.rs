@@ -1,0 +1,135 @@
+//! Latency and price of every function that a platform offers for a model.
+//!
+//! A [`Function`] is a device of a certain size. For every batch size that it can hold it knows how long a
+//! batch takes on average and at most, and what one run costs. All later steps look only at these numbers, so
+//! another way of sharing a device is another file here and nothing else.
+
+mod cpu;
+mod gpu;
+
+use crate::plan::Device;
+use crate::platform::{Platform, Sharing};
+use crate::profile::ModelProfile;
+use crate::units::{Bytes, GpuUnits, Vcpu};
+
+/// The kind of device that a function runs on; the order breaks ties of cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// On CPU.
+    Cpu,
+    /// On the pool with this index in the platform's list.
+    Pool(usize),
+}
+
+/// Device and size, without the names that a plan shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Site {
+    /// Under a CPU limit.
+    Cpu(Vcpu),
+    /// On a share of the pool with this index.
+    Gpu { pool: usize, units: GpuUnits },
+}
+
+impl Site {
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::Cpu(_) => Kind::Cpu,
+            Self::Gpu { pool, .. } => Kind::Pool(pool),
+        }
+    }
+
+    pub(crate) fn device(self, platform: &Platform) -> Device {
+        match self {
+            Self::Cpu(vcpu) => Device::Cpu { vcpu },
+            Self::Gpu { pool, units } => Device::Gpu {
+                pool: platform
+                    .gpu_pools()
+                    .get(pool)
+                    .map_or_else(String::new, |pool| pool.name().to_owned()),
+                units,
+            },
+        }
+    }
+}
+
+/// One batch size on one function, in seconds and in the platform's currency.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Service {
+    /// Mean time of a batch.
+    pub(crate) mean: f64,
+    /// Longest time of a batch; at least the mean, which two separate fits do not promise.
+    pub(crate) max: f64,
+    /// Mean price of running one batch where a function costs only while it runs, without the request fee.
+    pub(crate) run_cost: f64,
+}
+
+/// A device of a certain size.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Function {
+    pub(crate) site: Site,
+    /// Price of holding the function for one second.
+    pub(crate) price: f64,
+    /// Batch sizes 1, 2, ... that fit; never empty.
+    pub(crate) service: Vec<Service>,
+}
+
+impl Function {
+    /// The batch of one row, which every function can serve.
+    pub(crate) fn single(&self) -> Service {
+        self.service[0]
+    }
+}
+
+/// Device memory that is missing for even the smallest batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    pub(crate) needed: Bytes,
+    pub(crate) largest: Bytes,
+}
+
+/// All functions of a model on a platform: CPU limits first, then the pools by name; smallest size first.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Catalogue {
+    pub(crate) functions: Vec<Function>,
+    /// The smallest shortage of the pools that have a profile but no share with enough memory.
+    pub(crate) shortage: Option<Shortage>,
+}
+
+impl Catalogue {
+    pub(crate) fn new(platform: &Platform, profile: &ModelProfile) -> Self {
+        let mut functions = cpu::functions(platform, profile);
+        let mut shortage: Option<Shortage> = None;
+        for (index, pool) in platform.gpu_pools().iter().enumerate() {
+            let Some(latency) = profile
+                .gpu()
+                .iter()
+                .find(|latency| latency.device() == pool.device())
+            else {
+                continue;
+            };
+            let found = match pool.sharing() {
+                Sharing::FixedShare => gpu::fixed_shares(index, pool, latency, profile, platform.prices()),
+            };
+            if found.is_empty() {
+                let here = gpu::shortage(pool, latency);
+                shortage = Some(shortage.map_or(
+                    here,
+                    |known| if here.needed < known.needed { here } else { known },
+                ));
+            }
+            functions.extend(found);
+        }
+        Self { functions, shortage }
+    }
+
+    /// The kinds of device on offer, in order, each once.
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        let mut kinds: Vec<Kind> = self
+            .functions
+            .iter()
+            .map(|function| function.site.kind())
+            .collect();
+        kinds.dedup();
+        kinds
+    }
+}

@@ -1,0 +1,234 @@
+//! A model's latency profile: the fitted coefficients of Eq. 1 to 4 of the paper, for one model.
+
+use crate::units::{BatchSize, Bytes, Seconds};
+
+/// Coefficients that describe no latency.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ProfileError {
+    /// A coefficient of a CPU latency is out of bounds.
+    #[error("{coefficient} {found} of an exponential latency must be {allowed}")]
+    Exponential {
+        /// `alpha`, `beta`, `gamma`, or their sum.
+        coefficient: &'static str,
+        /// What was found, in seconds (`beta` in vCPU).
+        found: f64,
+        /// What is allowed, in words.
+        allowed: &'static str,
+    },
+    /// CPU latencies must be given for every batch size from 1 on.
+    #[error("the cpu profile has an entry for batch {largest} but none for batch {missing}")]
+    CpuBatchMissing {
+        /// The first batch size without an entry.
+        missing: u32,
+        /// The largest batch size with one.
+        largest: u32,
+    },
+    /// A batch size has two CPU latencies.
+    #[error("the cpu profile has two entries for batch {0}")]
+    CpuBatchTwice(u32),
+    /// A GPU latency is out of bounds or does not grow with the batch.
+    #[error("gpu profile of {device}: {coefficient} {found} must be {allowed}")]
+    Gpu {
+        /// The device of the entry.
+        device: String,
+        /// `perRow`, or `perRow + fixed`.
+        coefficient: &'static str,
+        /// What was found, in seconds.
+        found: f64,
+        /// What is allowed, in words.
+        allowed: &'static str,
+    },
+    /// A device has two GPU latencies.
+    #[error("the gpu profile has two entries for device {0}")]
+    GpuDeviceTwice(String),
+}
+
+/// Latency against CPU limit, Eq. 1 of the paper: `alpha * exp(-vcpu / beta) + gamma`, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exponential {
+    alpha: f64,
+    beta: f64,
+    gamma: f64,
+}
+
+impl Exponential {
+    /// Takes `alpha` and `gamma` in seconds and `beta` in vCPU. Latency must be positive and must not grow with
+    /// the limit: `alpha >= 0`, `beta > 0`, `gamma >= 0`, `alpha + gamma > 0`, each at most one million.
+    pub fn new(alpha: f64, beta: f64, gamma: f64) -> Result<Self, ProfileError> {
+        let error = |coefficient, found, allowed| {
+            Err(ProfileError::Exponential {
+                coefficient,
+                found,
+                allowed,
+            })
+        };
+        if !(0.0..=1e6).contains(&alpha) {
+            return error("alpha", alpha, "between 0 and 1000000");
+        }
+        if !(1e-9..=1e6).contains(&beta) {
+            return error("beta", beta, "above 0 and at most 1000000");
+        }
+        if !(0.0..=1e6).contains(&gamma) {
+            return error("gamma", gamma, "between 0 and 1000000");
+        }
+        if alpha + gamma <= 0.0 {
+            return error("alpha + gamma", alpha + gamma, "above 0");
+        }
+        Ok(Self { alpha, beta, gamma })
+    }
+
+    /// The latency in seconds under a limit of `vcpu`.
+    pub fn at(&self, vcpu: f64) -> f64 {
+        self.alpha * (-vcpu / self.beta).exp() + self.gamma
+    }
+}
+
+/// Latency of one batch size on CPU, Eq. 1 (mean) and Eq. 2 (maximum) of the paper.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CpuLatency {
+    /// The batch size that this entry describes.
+    pub batch: BatchSize,
+    /// Mean latency.
+    pub mean: Exponential,
+    /// Maximum latency.
+    pub max: Exponential,
+}
+
+/// Memory of a process as a function of the batch: `base + per_row * batch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Memory that the process holds without a batch.
+    pub base: Bytes,
+    /// Memory that each row of a batch adds.
+    pub per_row: Bytes,
+}
+
+impl Memory {
+    /// Memory in use with a batch of `rows`; saturates instead of overflowing.
+    pub fn with_batch(&self, rows: u32) -> Bytes {
+        Bytes(
+            self.base
+                .0
+                .saturating_add(self.per_row.0.saturating_mul(u64::from(rows))),
+        )
+    }
+}
+
+/// Latency on a whole GPU of one kind, Eq. 3 of the paper: `L0(b) = per_row * b + fixed`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GpuLatency {
+    device: String,
+    per_row: f64,
+    fixed: f64,
+    memory: Memory,
+}
+
+impl GpuLatency {
+    /// Takes the seconds per row (xi1) and per batch (xi2), and the memory on the device.
+    ///
+    /// `fixed` may be slightly negative, as a fit gives it, as long as a batch of one row takes time.
+    pub fn new(
+        device: impl Into<String>,
+        per_row: f64,
+        fixed: f64,
+        memory: Memory,
+    ) -> Result<Self, ProfileError> {
+        let device = device.into();
+        if !(0.0..=1e3).contains(&per_row) {
+            return Err(ProfileError::Gpu {
+                device,
+                coefficient: "perRow",
+                found: per_row,
+                allowed: "between 0 and 1000 seconds",
+            });
+        }
+        let one_row = per_row + fixed;
+        if !(1e-9..=1e3).contains(&one_row) {
+            return Err(ProfileError::Gpu {
+                device,
+                coefficient: "perRow + fixed",
+                found: one_row,
+                allowed: "above 0 and at most 1000 seconds",
+            });
+        }
+        Ok(Self {
+            device,
+            per_row,
+            fixed,
+            memory,
+        })
+    }
+
+    /// The kind of GPU, as pools name it.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Memory on the device.
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// `L0(b)` in seconds: the time of a batch that has the device to itself.
+    pub fn whole_device(&self, batch: u32) -> Seconds {
+        Seconds::clamped(self.per_row * f64::from(batch) + self.fixed)
+    }
+}
+
+/// How long a model takes for a batch, on every device that it was measured on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelProfile {
+    cpu: Vec<CpuLatency>,
+    gpu: Vec<GpuLatency>,
+    max_batch_size: BatchSize,
+}
+
+impl ModelProfile {
+    /// Takes CPU entries for every batch size from 1 on (in any order, or none) and at most one GPU entry for
+    /// each kind of device. No batch is ever larger than `max_batch_size`.
+    pub fn new(
+        mut cpu: Vec<CpuLatency>,
+        gpu: Vec<GpuLatency>,
+        max_batch_size: BatchSize,
+    ) -> Result<Self, ProfileError> {
+        cpu.sort_by_key(|entry| entry.batch);
+        let largest = cpu.last().map_or(0, |entry| entry.batch.get());
+        for (expected, entry) in (1..).zip(&cpu) {
+            let found = entry.batch.get();
+            if found < expected {
+                return Err(ProfileError::CpuBatchTwice(found));
+            }
+            if found > expected {
+                return Err(ProfileError::CpuBatchMissing {
+                    missing: expected,
+                    largest,
+                });
+            }
+        }
+        for (index, entry) in gpu.iter().enumerate() {
+            if gpu[..index].iter().any(|earlier| earlier.device == entry.device) {
+                return Err(ProfileError::GpuDeviceTwice(entry.device.clone()));
+            }
+        }
+        Ok(Self {
+            cpu,
+            gpu,
+            max_batch_size,
+        })
+    }
+
+    /// CPU latencies of batch sizes 1, 2, ... in this order.
+    pub fn cpu(&self) -> &[CpuLatency] {
+        &self.cpu
+    }
+
+    /// GPU latencies, one for each kind of device.
+    pub fn gpu(&self) -> &[GpuLatency] {
+        &self.gpu
+    }
+
+    /// The largest batch that the runtime accepts.
+    pub fn max_batch_size(&self) -> BatchSize {
+        self.max_batch_size
+    }
+}

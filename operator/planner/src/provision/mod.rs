@@ -1,0 +1,89 @@
+//! The cheapest function for a run of applications, under the constraint of the platform's billing.
+//!
+//! A [`Provisioner`] prepares the catalogue once for each model, so that a run is priced in far less than a
+//! look at every function: grouping asks for the price of every run of applications.
+
+mod per_invocation;
+mod per_replica;
+
+pub(crate) use per_invocation::PerInvocation;
+pub(crate) use per_replica::PerReplica;
+
+use std::cmp::Ordering;
+
+use crate::arrival::Load;
+use crate::latency::{Catalogue, Kind};
+use crate::plan::Dispatch;
+use crate::platform::Platform;
+
+/// The most replicas that a group may have.
+pub(crate) const MAX_REPLICAS: u32 = 10_000;
+
+/// A function, batch size and number of replicas for a run of applications.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Choice {
+    /// Index of the function in the catalogue.
+    pub(crate) function: usize,
+    pub(crate) batch: u32,
+    pub(crate) replicas: u32,
+    pub(crate) cost_per_second: f64,
+}
+
+impl Choice {
+    /// Cheapest first; equal costs by fewer replicas, then by the catalogue's order (smallest size of a kind
+    /// first), then by the smaller batch, so that the choice never depends on the order of a search.
+    pub(crate) fn compare(&self, other: &Self) -> Ordering {
+        self.cost_per_second
+            .total_cmp(&other.cost_per_second)
+            .then(self.replicas.cmp(&other.replicas))
+            .then(self.function.cmp(&other.function))
+            .then(self.batch.cmp(&other.batch))
+    }
+}
+
+/// What a choice means for the applications that it serves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Operation {
+    pub(crate) dispatch: Dispatch,
+    pub(crate) replicas: u32,
+    pub(crate) mean_batch: f64,
+    pub(crate) utilization: f64,
+    /// For [`Dispatch::Timed`], how much earlier than its SLO a request's batch must leave.
+    pub(crate) reserve: f64,
+    /// Bound of the latency of requests that do not wait for a batch to fill, in seconds.
+    pub(crate) latency: f64,
+}
+
+/// The smallest latency that an application can be promised, and where.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Fastest {
+    pub(crate) latency: f64,
+    pub(crate) function: usize,
+}
+
+/// Prices runs of applications for one model on one platform.
+pub(crate) trait Provisioner: Sized {
+    /// A run of applications in order of SLO, reduced to what its price depends on.
+    type Run: Copy;
+
+    /// Prepares the functions of the catalogue that run on `only`, or all of them.
+    fn new(catalogue: &Catalogue, platform: &Platform, only: Option<Kind>) -> Self;
+
+    /// A run of one application.
+    fn open(load: Load) -> Self::Run;
+
+    /// The run with one more application, whose SLO is no tighter than those of the run.
+    fn extend(run: &mut Self::Run, load: Load);
+
+    /// The cheapest choice for the run, if any keeps its constraint.
+    fn choose(&self, run: &Self::Run) -> Option<Choice>;
+
+    /// How the run is served under the choice, with the strictest percentile of the run as a fraction.
+    fn operate(catalogue: &Catalogue, run: &Self::Run, choice: &Choice, percentile: f64) -> Operation;
+
+    /// The smallest latency that can be promised to one row at a time.
+    fn fastest(catalogue: &Catalogue) -> Option<Fastest>;
+
+    /// The choice with the fewest replicas that keeps the SLO of the run, however many they are.
+    fn fewest_replicas(&self, run: &Self::Run) -> Option<(usize, f64)>;
+}

@@ -1,0 +1,190 @@
+//! Functions that cost while they run: the paper's provisioning.
+//!
+//! Every batch finds a function of its own, so an application's latency is its wait plus the longest service:
+//! `t_j + L_max <= s_j`. For each batch size only the Pareto frontier of (longest service, cost) matters; a
+//! run needs one binary search in each.
+
+use statrs::distribution::{ContinuousCDF, Normal};
+
+use super::{Choice, Fastest, Operation, Provisioner};
+use crate::arrival::{EquivalentTimeout, Load};
+use crate::latency::{Catalogue, Kind};
+use crate::plan::Dispatch;
+use crate::platform::Platform;
+
+/// A function at one batch size.
+#[derive(Debug, Clone, Copy)]
+struct Point {
+    longest_service: f64,
+    /// Price of one invocation, request fee included.
+    cost: f64,
+    function: usize,
+}
+
+/// The provisioning of [`crate::Billing::PerInvocation`] under [`crate::ArrivalModel::Paper`].
+#[derive(Debug)]
+pub(crate) struct PerInvocation {
+    /// For batch sizes 1, 2, ...: slower and cheaper along the frontier. Of equal costs, as all shares of a GPU
+    /// have, the smallest size wins as soon as it is fast enough.
+    frontiers: Vec<Vec<Point>>,
+}
+
+impl Provisioner for PerInvocation {
+    type Run = EquivalentTimeout;
+
+    fn new(catalogue: &Catalogue, platform: &Platform, only: Option<Kind>) -> Self {
+        let fee = platform.prices().request.get();
+        let mut frontiers: Vec<Vec<Point>> = Vec::new();
+        for (index, function) in catalogue.functions.iter().enumerate() {
+            if only.is_some_and(|kind| kind != function.site.kind()) {
+                continue;
+            }
+            if frontiers.len() < function.service.len() {
+                frontiers.resize_with(function.service.len(), Vec::new);
+            }
+            for (points, service) in frontiers.iter_mut().zip(&function.service) {
+                points.push(Point {
+                    longest_service: service.max,
+                    cost: service.run_cost + fee,
+                    function: index,
+                });
+            }
+        }
+        frontiers.iter_mut().for_each(keep_frontier);
+        Self { frontiers }
+    }
+
+    fn open(load: Load) -> Self::Run {
+        EquivalentTimeout::of(load)
+    }
+
+    fn extend(run: &mut Self::Run, load: Load) {
+        run.extend(load);
+    }
+
+    fn choose(&self, run: &Self::Run) -> Option<Choice> {
+        let mut best: Option<Choice> = None;
+        for (batch, frontier) in (1_u32..).zip(&self.frontiers) {
+            let limit = run.longest_service(batch);
+            if limit <= 0.0 {
+                break;
+            }
+            let fast_enough = frontier.partition_point(|point| point.longest_service <= limit);
+            let Some(point) = fast_enough.checked_sub(1).and_then(|last| frontier.get(last)) else {
+                continue;
+            };
+            let choice = Choice {
+                function: point.function,
+                batch,
+                replicas: 1,
+                cost_per_second: run.rate * point.cost / f64::from(batch),
+            };
+            if best.is_none_or(|best| choice.compare(&best).is_lt()) {
+                best = Some(choice);
+            }
+        }
+        best
+    }
+
+    fn operate(catalogue: &Catalogue, run: &Self::Run, choice: &Choice, percentile: f64) -> Operation {
+        let service = catalogue.functions[choice.function].service[choice.batch as usize - 1];
+        let batch = f64::from(choice.batch);
+        let busy = run.rate / batch * service.mean;
+        let replicas = replicas_for_parallel_batches(busy, percentile);
+        Operation {
+            dispatch: Dispatch::Timed,
+            replicas,
+            mean_batch: batch,
+            utilization: busy / f64::from(replicas),
+            reserve: service.max,
+            latency: service.max,
+        }
+    }
+
+    fn fastest(catalogue: &Catalogue) -> Option<Fastest> {
+        let longest = catalogue
+            .functions
+            .iter()
+            .map(|function| function.single().max)
+            .enumerate();
+        longest
+            .min_by(|(_, a), (_, b)| a.total_cmp(b))
+            .map(|(function, latency)| Fastest { latency, function })
+    }
+
+    fn fewest_replicas(&self, run: &Self::Run) -> Option<(usize, f64)> {
+        self.choose(run).map(|choice| (choice.function, 1.0))
+    }
+}
+
+/// Leaves the points that are cheaper than every faster one (or as cheap and earlier in the catalogue),
+/// fastest first.
+fn keep_frontier(points: &mut Vec<Point>) {
+    points.sort_by(|a, b| {
+        a.longest_service
+            .total_cmp(&b.longest_service)
+            .then(a.cost.total_cmp(&b.cost))
+            .then(a.function.cmp(&b.function))
+    });
+    let mut cheapest: Option<(f64, usize)> = None;
+    points.retain(|point| {
+        let better = cheapest.is_none_or(|(cost, function)| {
+            point.cost < cost || (point.cost <= cost && point.function < function)
+        });
+        if better {
+            cheapest = Some((point.cost, point.function));
+        }
+        better
+    });
+}
+
+/// How many pods must be ready so that a batch finds a free one with probability `percentile`.
+///
+/// Batches in service at a time, were there always a free pod, are Poisson with mean `busy` (M/G/infinity);
+/// batches leave more regularly than a Poisson stream, so this is on the safe side.
+fn replicas_for_parallel_batches(busy: f64, percentile: f64) -> u32 {
+    /// Above this mean the normal approximation is exact to a fraction of a replica.
+    const MANY: f64 = 500.0;
+    /// No finite number of pods is enough for every single batch.
+    const STRICTEST: f64 = 0.9999;
+    let percentile = percentile.min(STRICTEST);
+    if busy > MANY {
+        let deviations = Normal::standard().inverse_cdf(percentile).max(0.0);
+        let replicas = (busy + deviations * busy.sqrt()).ceil() + 1.0;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive, saturates"
+        )]
+        return replicas as u32;
+    }
+    let mut in_service = 0_u32;
+    let mut probability = (-busy).exp();
+    let mut at_most = probability;
+    while at_most < percentile {
+        in_service += 1;
+        probability *= busy / f64::from(in_service);
+        at_most += probability;
+    }
+    in_service + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_for_parallel_batches_follow_the_poisson_quantile() {
+        // P(N <= 2) = 0.9856 and P(N <= 3) = 0.9982 for mean 0.5.
+        assert_eq!(replicas_for_parallel_batches(0.5, 0.98), 3);
+        assert_eq!(replicas_for_parallel_batches(0.5, 0.99), 4);
+        assert_eq!(replicas_for_parallel_batches(1e-9, 0.99), 1);
+        // Both sides of the switch to the normal approximation agree within one pod in a hundred.
+        let (below, above) = (
+            replicas_for_parallel_batches(499.9, 0.99),
+            replicas_for_parallel_batches(500.1, 0.99),
+        );
+        assert!(above.abs_diff(below) <= 5, "{below} {above}");
+        assert_eq!(replicas_for_parallel_batches(1e300, 1.0), u32::MAX);
+    }
+}
