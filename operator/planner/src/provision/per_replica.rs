@@ -7,7 +7,7 @@
 
 use super::{Choice, Fastest, MAX_REPLICAS, Operation, Provisioner};
 use crate::arrival::Load;
-use crate::latency::{Catalogue, Kind};
+use crate::latency::{Catalogue, Kind, Service};
 use crate::plan::Dispatch;
 use crate::platform::Platform;
 
@@ -39,6 +39,38 @@ pub(crate) struct Run {
 pub(crate) struct PerReplica {
     /// Points that no other beats in price, latency and capacity at once; cheapest first.
     points: Vec<Point>,
+    /// Service times of every function of the catalogue, from which the batch size is settled.
+    service: Vec<Vec<Service>>,
+}
+
+impl PerReplica {
+    /// The batch size for a function and a number of replicas that are already decided, hence for one and the
+    /// same cost: light load (`rho^2`), weighed against requests that find a full batch in service and then
+    /// need another (`L(b) (1 + 1/c)` beyond the SLO).
+    fn settle_batch(&self, run: &Run, choice: Choice) -> Choice {
+        let Some(service) = self.service.get(choice.function) else {
+            return choice;
+        };
+        let replicas = f64::from(choice.replicas);
+        let single = service.first().map_or(0.0, |service| service.max);
+        let burden = |&(batch, service): &(u32, &Service)| {
+            let late = service.mean * (1.0 + 1.0 / replicas) - run.slo;
+            let busy = run.rate * service.mean / (replicas * f64::from(batch));
+            late.max(0.0) / run.slo + busy * busy
+        };
+        let keeps_constraints = |&(batch, service): &(u32, &Service)| {
+            let capacity = f64::from(batch) / service.mean * UTILIZATION_LIMIT;
+            single + service.max <= run.slo && replicas * capacity >= run.rate
+        };
+        let best = (1_u32..)
+            .zip(service)
+            .filter(keeps_constraints)
+            .min_by(|a, b| burden(a).total_cmp(&burden(b)).then(a.0.cmp(&b.0)));
+        Choice {
+            batch: best.map_or(choice.batch, |(batch, _)| batch),
+            ..choice
+        }
+    }
 }
 
 impl Provisioner for PerReplica {
@@ -59,7 +91,12 @@ impl Provisioner for PerReplica {
             }));
         }
         keep_undominated(&mut points);
-        Self { points }
+        let service = catalogue
+            .functions
+            .iter()
+            .map(|function| function.service.clone())
+            .collect();
+        Self { points, service }
     }
 
     fn open(load: Load) -> Run {
@@ -99,7 +136,7 @@ impl Provisioner for PerReplica {
                 best = Some(choice);
             }
         }
-        best
+        best.map(|choice| self.settle_batch(run, choice))
     }
 
     fn operate(catalogue: &Catalogue, run: &Run, choice: &Choice, _percentile: f64) -> Operation {
@@ -158,33 +195,67 @@ fn keep_undominated(points: &mut Vec<Point>) {
     });
 }
 
-/// Rows in a batch where a replica takes what has come while it was busy: the `k` at which `k` rows come in
-/// the time `L(k)` of a batch, from 1 up to the batch size.
-fn mean_eager_batch(load: f64, service: &[crate::latency::Service]) -> f64 {
-    let keeps_up = |(_, service): &(f64, &crate::latency::Service), rows: f64| load * service.mean <= rows;
-    let mut rows = 1.0;
-    let mut previous: Option<(f64, f64)> = None;
-    for entry in service.iter().scan(0.0, |rows, service| {
-        *rows += 1.0;
-        Some((*rows, service))
-    }) {
-        let arriving = load * entry.1.mean;
-        if keeps_up(&entry, entry.0) {
-            return match previous {
-                // Between two sizes both curves are taken to be straight.
-                Some((before, came)) => {
-                    let slope = (arriving - came) / (entry.0 - before);
-                    if slope < 1.0 {
-                        ((came - slope * before) / (1.0 - slope)).clamp(before, entry.0)
-                    } else {
-                        entry.0
-                    }
-                }
-                None => rows,
+/// Mean rows in a batch where a replica takes what has come while it was busy: the `k` at which `k` rows come in
+/// the time `L(k)` of a batch, from 1 up to the batch size, with `L` taken to be straight between two sizes.
+fn mean_eager_batch(load: f64, service: &[Service]) -> f64 {
+    let mut full = 0.0;
+    let mut shortfall = 0.0;
+    for service in service {
+        full += 1.0;
+        let surplus = full - load * service.mean;
+        if surplus >= 0.0 {
+            return if full > 1.0 {
+                full - surplus / (surplus + shortfall)
+            } else {
+                full
             };
         }
-        rows = entry.0;
-        previous = Some((entry.0, arriving));
+        shortfall = -surplus;
     }
-    rows
+    full
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_eager_batch_holds_what_comes_during_a_batch() {
+        // L(k) = 0.1 + 0.05 k: at 10 rows per second k = 1 + 0.5 k, hence 2.
+        let service: Vec<Service> = (1..=8_u32)
+            .map(|rows| 0.1 + 0.05 * f64::from(rows))
+            .map(|mean| Service {
+                mean,
+                max: mean,
+                run_cost: 0.0,
+            })
+            .collect();
+        assert!((mean_eager_batch(10.0, &service) - 2.0).abs() < 1e-12);
+        // 12.5 rows per second: k = 1.25 + 0.625 k, hence 10/3, between two sizes.
+        assert!((mean_eager_batch(12.5, &service) - 10.0 / 3.0).abs() < 1e-12);
+        assert!((mean_eager_batch(0.1, &service) - 1.0).abs() < 1e-12);
+        assert!((mean_eager_batch(1e6, &service) - 8.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn only_points_that_something_speaks_for_are_kept() {
+        let point = |price, latency, capacity| Point {
+            price,
+            latency,
+            capacity,
+            function: 0,
+            batch: 1,
+        };
+        let mut points = vec![
+            point(1.0, 0.5, 10.0),
+            point(2.0, 0.5, 10.0),
+            point(2.0, 0.4, 5.0),
+            point(3.0, 0.4, 5.0),
+            point(3.0, 0.45, 20.0),
+            point(4.0, 0.46, 19.0),
+        ];
+        keep_undominated(&mut points);
+        let kept: Vec<(f64, f64)> = points.iter().map(|point| (point.price, point.latency)).collect();
+        assert_eq!(kept, [(1.0, 0.5), (2.0, 0.4), (3.0, 0.45)]);
+    }
 }

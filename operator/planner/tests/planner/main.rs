@@ -1,0 +1,10 @@
+//! The planner from the outside: the worked example, the best of all partitions, properties, bad input.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod fixture;
+mod partitions;
+mod properties;
+mod validator;
+mod worked_example;

@@ -1,0 +1,175 @@
+//! An evaluator that shares no code with the planner: plain loops over every function and batch size.
+
+use harmonybatch_planner::{App, Billing, Device, Plan};
+
+use crate::fixture::{Coefficients, GPU_UNIT_SECOND, MAX_BATCH, REQUEST, TAU, UNITS, VCPU_SECOND};
+
+/// Sums and products in another order differ by less than this, relatively.
+pub(crate) const ROUNDING: f64 = 1e-9;
+const UTILIZATION_LIMIT: f64 = 0.7;
+
+/// Mean and maximum service time of a batch, in seconds.
+fn service(model: &Coefficients, device: &Device, batch: u32) -> Option<(f64, f64)> {
+    match device {
+        Device::Cpu { vcpu } => {
+            let index = usize::try_from(batch).ok()?.checked_sub(1)?;
+            let curve = |[alpha, beta, gamma]: [f64; 3]| alpha * (-vcpu.get() / beta).exp() + gamma;
+            let mean = curve(*model.cpu_mean.get(index)?);
+            Some((mean, curve(*model.cpu_max.get(index)?).max(mean)))
+        }
+        Device::Gpu { units, .. } => {
+            let (share, all) = (f64::from(units.get()), f64::from(UNITS));
+            let alone = model.per_row * f64::from(batch) + model.fixed;
+            let mean = all / share * alone;
+            let max = (alone / (share * TAU)).ceil() * (all - share) * TAU + alone;
+            (batch <= MAX_BATCH).then_some((mean, max.max(mean)))
+        }
+    }
+}
+
+fn price_per_second(device: &Device) -> f64 {
+    match device {
+        Device::Cpu { vcpu } => vcpu.get() * VCPU_SECOND,
+        Device::Gpu { units, .. } => f64::from(units.get()) * GPU_UNIT_SECOND,
+    }
+}
+
+/// Eq. 5 applied to timeouts in increasing order, exactly as it is printed.
+fn equivalent_timeout(timeouts_and_rates: &[(f64, f64)]) -> f64 {
+    let mut sorted = timeouts_and_rates.to_vec();
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut folded = sorted[0];
+    for &(timeout, rate) in &sorted[1..] {
+        let total = folded.1 + rate;
+        let wait = rate / total * (1.0 - (-folded.1 * (timeout - folded.0)).exp()) / folded.1;
+        folded = (folded.0 + wait, total);
+    }
+    folded.0
+}
+
+fn all_devices() -> Vec<Device> {
+    let cpu = (1..=320_u32).map(|step| Device::Cpu {
+        vcpu: harmonybatch_planner::units::Vcpu::from_millis(step * 50).unwrap(),
+    });
+    let gpu = (1..=UNITS).map(|units| Device::Gpu {
+        pool: "a10".to_owned(),
+        units: harmonybatch_planner::units::GpuUnits::new(units).unwrap(),
+    });
+    cpu.chain(gpu).collect()
+}
+
+/// The cost per second of one configuration for a group, if it keeps the constraint of its billing.
+fn cost_of(
+    billing: Billing,
+    model: &Coefficients,
+    apps: &[&App],
+    device: &Device,
+    batch: u32,
+    slack: f64,
+) -> Option<f64> {
+    let (mean, max) = service(model, device, batch)?;
+    let rate: f64 = apps.iter().map(|app| app.rate.get()).sum();
+    let tightest = apps.iter().map(|app| app.slo.get()).fold(f64::INFINITY, f64::min);
+    let rows = f64::from(batch);
+    match billing {
+        Billing::PerInvocation => {
+            let timeouts: Vec<(f64, f64)> = apps
+                .iter()
+                .map(|app| (app.slo.get() - max, app.rate.get()))
+                .collect();
+            let filled = rate * equivalent_timeout(&timeouts) + 1.0;
+            let feasible = max <= tightest + slack && rows <= filled + slack;
+            feasible.then_some(rate * (mean * price_per_second(device) + REQUEST) / rows)
+        }
+        Billing::PerReplica => {
+            let (_, single) = service(model, device, 1)?;
+            let replicas = (rate * mean / (rows * UTILIZATION_LIMIT) - slack).ceil().max(1.0);
+            let feasible = single + max <= tightest + slack && replicas <= 10_000.0;
+            feasible.then_some(replicas * price_per_second(device))
+        }
+    }
+}
+
+/// The cost of the cheapest configuration for a group, found by looking at all of them.
+pub(crate) fn cheapest(billing: Billing, model: &Coefficients, apps: &[&App]) -> Option<f64> {
+    all_devices()
+        .iter()
+        .flat_map(|device| (1..=MAX_BATCH).map(move |batch| (device, batch)))
+        .filter_map(|(device, batch)| cost_of(billing, model, apps, device, batch, 0.0))
+        .min_by(f64::total_cmp)
+}
+
+/// Checks everything that a plan promises about its groups, and that its costs add up.
+pub(crate) fn check_plan(billing: Billing, model: &Coefficients, apps: &[App], plan: &Plan) {
+    let mut planned: Vec<&str> = Vec::new();
+    let mut total = 0.0;
+    for group in &plan.groups {
+        let members: Vec<&App> = group
+            .members
+            .iter()
+            .map(|member| apps.iter().find(|app| app.name == member.app).unwrap())
+            .collect();
+        planned.extend(members.iter().map(|app| app.name.as_str()));
+        assert!(
+            members.len() == 1 || members.iter().all(|app| !app.isolated),
+            "isolation is kept"
+        );
+        assert!(group.replicas >= 1);
+
+        let expected = cost_of(
+            billing,
+            model,
+            &members,
+            &group.device,
+            group.batch_size.get(),
+            ROUNDING,
+        );
+        let Some(expected) = expected else {
+            panic!("{members:?} breaks the constraint of {billing:?}: {group:#?}");
+        };
+        assert_close(group.predicted.cost_per_second, expected);
+        let parts: f64 = group.members.iter().map(|member| member.cost_per_second).sum();
+        assert_close(parts, group.predicted.cost_per_second);
+        for member in &group.members {
+            assert!(
+                member.latency_bound.get() <= member.slo.get() + ROUNDING,
+                "{member:?}"
+            );
+            let alone = member.explanation.alone.cost_per_second;
+            assert!(
+                member.cost_per_second <= alone * (1.0 + ROUNDING),
+                "{} pays more than alone",
+                member.app
+            );
+        }
+        assert!((0.0..=1.0).contains(&group.predicted.utilization), "{group:#?}");
+        assert!(group.predicted.mean_batch >= 1.0);
+        assert!(group.predicted.mean_batch <= f64::from(group.batch_size.get()));
+        total += group.predicted.cost_per_second;
+    }
+    assert_close(total, plan.cost_per_second);
+
+    for app in &plan.infeasible {
+        planned.push(&app.app);
+        let found = apps.iter().find(|known| known.name == app.app).unwrap();
+        assert!(
+            cheapest(billing, model, &[found]).is_none(),
+            "{} could be served",
+            app.app
+        );
+    }
+    planned.sort_unstable();
+    let mut all: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
+    all.sort_unstable();
+    assert_eq!(
+        planned, all,
+        "every application is in exactly one group or infeasible"
+    );
+}
+
+pub(crate) fn assert_close(found: f64, expected: f64) {
+    assert!(
+        (found - expected).abs() <= ROUNDING * expected.abs(),
+        "{found:e} is not {expected:e}"
+    );
+}
