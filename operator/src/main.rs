@@ -1,2 +1,35 @@
 //! `harmonybatch`: one binary for planning, controlling and batching.
-fn main() {}
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Serves one DNN model to many applications: groups them by SLO and rate, gives every group its cheapest function, and
+/// batches their requests.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 120, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the plan for the applications, models and platform in some YAML files, without a cluster
+    Plan(cli::plan::Arguments),
+    /// Print the CustomResourceDefinitions, or write them to a folder
+    Crds(cli::crds::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Plan(arguments) => cli::plan::run(&arguments),
+        Command::Crds(arguments) => cli::crds::run(&arguments),
+    };
+    outcome.unwrap_or_else(|error| {
+        cli::print::error(&format!("error: {error:#}"));
+        ExitCode::FAILURE
+    })
+}

@@ -1,1 +1,3 @@
 //! The reconcilers of HarmonyBatch.
+
+pub mod plan;

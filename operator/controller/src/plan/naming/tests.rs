@@ -1,0 +1,1 @@
+//! Names stay with the pods that they stand for.

@@ -1,0 +1,61 @@
+//! One InferenceApp.
+
+use std::str::FromStr;
+
+use harmonybatch_api::InferenceApp;
+use harmonybatch_api::inference_app::Batching;
+use harmonybatch_api::quantity::{Decimal, Duration, QuantityError, Rate};
+use harmonybatch_planner::App;
+use harmonybatch_planner::units::{self, UnitError};
+use kube::ResourceExt;
+
+use super::{Contract, Problem, service_name};
+
+/// Times the SLO that a deadline is unless it is written.
+const TIMEOUT_FACTOR: u64 = 4;
+/// The shortest deadline unless it is written.
+const SHORTEST_TIMEOUT: u64 = 1_000_000_000;
+
+/// Reads it: what the planner takes, and the rest.
+pub(super) fn app(written: &InferenceApp) -> Result<(App, Contract), Problem> {
+    let spec = &written.spec;
+    let slo: Duration = parse("slo.latency", &spec.slo.latency)?;
+    let percentile: Decimal = parse("slo.percentile", &spec.slo.percentile)?;
+    let rate: Rate = parse("rate", &spec.rate)?;
+    if slo.is_zero() {
+        return Err(Problem::invalid("slo.latency 0s must be above 0".to_owned()));
+    }
+    let timeout = match &spec.timeout {
+        Some(timeout) => parse("timeout", timeout)?,
+        None => Duration::from_nanos(slo.as_nanos().saturating_mul(TIMEOUT_FACTOR).max(SHORTEST_TIMEOUT)),
+    };
+    if timeout.as_nanos() < slo.as_nanos() {
+        return Err(Problem::invalid(format!("timeout {timeout} is shorter than slo.latency {slo}: make it at least that")));
+    }
+    let app = App {
+        name: written.name_any(),
+        slo: checked("slo.latency", units::Seconds::new(slo.as_secs_f64()))?,
+        percentile: checked("slo.percentile", units::Percentile::new(percentile.to_f64()))?,
+        rate: checked("rate", units::Rate::new(rate.per_second()))?,
+        isolated: spec.batching == Batching::Isolated,
+    };
+    let contract = Contract {
+        model: spec.model_ref.name.clone(),
+        service_name: service_name(written),
+        slo: slo.to_string(),
+        percentile: percentile.to_string(),
+        rate: rate.to_string(),
+        timeout,
+    };
+    Ok((app, contract))
+}
+
+/// Parses a quantity; the error names the field.
+pub(super) fn parse<T: FromStr<Err = QuantityError>>(field: &str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error| Problem::invalid(format!("{field}: {error}")))
+}
+
+/// Names the field in the error of a checked number.
+pub(super) fn checked<T>(field: &str, number: Result<T, UnitError>) -> Result<T, Problem> {
+    number.map_err(|error| Problem::invalid(format!("{field}: {error}")))
+}

@@ -1,0 +1,60 @@
+//! One InferenceModel's profile.
+
+use harmonybatch_api::InferenceModelSpec;
+use harmonybatch_api::inference_model as written;
+use harmonybatch_api::quantity::{Decimal, Duration, Memory};
+use harmonybatch_planner as planner;
+use harmonybatch_planner::ModelProfile;
+use harmonybatch_planner::units::{BatchSize, Bytes};
+
+use super::Problem;
+use super::app::{checked, parse};
+
+/// Reads it.
+pub(super) fn profile(spec: &InferenceModelSpec) -> Result<ModelProfile, Problem> {
+    let cpu = spec.profile.cpu.iter().enumerate().map(|(index, entry)| {
+        let field = format!("profile.cpu[{index}]");
+        Ok(planner::CpuLatency {
+            batch: rows(&format!("{field}.batch"), entry.batch)?,
+            mean: exponential(&format!("{field}.mean.exponential"), &entry.mean)?,
+            max: exponential(&format!("{field}.max.exponential"), &entry.max)?,
+        })
+    });
+    let gpu = spec.profile.gpu.iter().enumerate().map(|(index, entry)| {
+        let field = format!("profile.gpu[{index}]");
+        let per_row: Duration = parse(&format!("{field}.perRow"), &entry.per_row)?;
+        let fixed: Duration = parse(&format!("{field}.fixed"), &entry.fixed)?;
+        let memory = planner::Memory {
+            base: bytes(&format!("{field}.memory.base"), &entry.memory.base)?,
+            per_row: bytes(&format!("{field}.memory.perRow"), &entry.memory.per_row)?,
+        };
+        planner::GpuLatency::new(&entry.device, per_row.as_secs_f64(), fixed.as_secs_f64(), memory)
+            .map_err(|error| Problem::invalid(format!("{field}: {error}")))
+    });
+    bytes("runtime.memory.base", &spec.runtime.memory.base)?;
+    bytes("runtime.memory.perRow", &spec.runtime.memory.per_row)?;
+    ModelProfile::new(
+        cpu.collect::<Result<_, Problem>>()?,
+        gpu.collect::<Result<_, Problem>>()?,
+        rows("maxBatchSize", spec.max_batch_size)?,
+    )
+    .map_err(|error| Problem::invalid(format!("profile: {error}")))
+}
+
+fn exponential(field: &str, latency: &written::CpuLatency) -> Result<planner::Exponential, Problem> {
+    let written::CpuLatency::Exponential(curve) = latency;
+    let alpha: Duration = parse(&format!("{field}.alpha"), &curve.alpha)?;
+    let beta: Decimal = parse(&format!("{field}.beta"), &curve.beta)?;
+    let gamma: Duration = parse(&format!("{field}.gamma"), &curve.gamma)?;
+    planner::Exponential::new(alpha.as_secs_f64(), beta.to_f64(), gamma.as_secs_f64())
+        .map_err(|error| Problem::invalid(format!("{field}: {error}")))
+}
+
+fn rows(field: &str, rows: i32) -> Result<BatchSize, Problem> {
+    // A negative number is out of bounds as much as zero is.
+    checked(field, BatchSize::new(u32::try_from(rows).unwrap_or(0)))
+}
+
+fn bytes(field: &str, text: &str) -> Result<Bytes, Problem> {
+    parse::<Memory>(field, text).map(|memory| Bytes(memory.bytes()))
+}

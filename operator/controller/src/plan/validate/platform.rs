@@ -1,0 +1,84 @@
+//! One InferencePlatform.
+
+use harmonybatch_api::InferencePlatformSpec;
+use harmonybatch_api::inference_platform as written;
+use harmonybatch_api::quantity::{Cpu, Decimal, Duration, Memory};
+use harmonybatch_planner as planner;
+use harmonybatch_planner::units::{Bytes, GpuUnits, Price, Seconds, Vcpu};
+use harmonybatch_planner::{Platform, PlatformError};
+
+use super::Problem;
+use super::app::{checked, parse};
+
+/// Reads it.
+pub(super) fn platform(spec: &InferencePlatformSpec) -> Result<Platform, Problem> {
+    let billing = match spec.billing {
+        written::Billing::PerReplica => planner::Billing::PerReplica,
+        written::Billing::PerInvocation => planner::Billing::PerInvocation,
+    };
+    let prices = planner::Prices {
+        vcpu_second: price("prices.vcpuSecond", &spec.prices.vcpu_second)?,
+        gpu_unit_second: price("prices.gpuUnitSecond", &spec.prices.gpu_unit_second)?,
+        request: price("prices.request", &spec.prices.request)?,
+    };
+    let cpu = spec.cpu.as_ref().map(cpu_grid).transpose()?;
+    let pools = spec.gpu_pools.iter().map(pool).collect::<Result<_, Problem>>()?;
+    let written::Planner::Optimal = spec.planner;
+    Platform::new(billing, prices, seconds("overhead", &spec.overhead)?, cpu, pools).map_err(|error| contradiction(&error))
+}
+
+fn cpu_grid(grid: &written::CpuGrid) -> Result<planner::CpuGrid, Problem> {
+    let limit = |field: &str, text: &str| {
+        let cpu: Cpu = parse(field, text)?;
+        checked(field, Vcpu::from_millis(u32::try_from(cpu.millis()).unwrap_or(u32::MAX)))
+    };
+    planner::CpuGrid::new(
+        limit("cpu.min", &grid.min)?,
+        limit("cpu.max", &grid.max)?,
+        limit("cpu.step", &grid.step)?,
+    )
+    .map_err(|error| contradiction(&error))
+}
+
+fn pool(pool: &written::GpuPool) -> Result<planner::GpuPool, Problem> {
+    let field = |name: &str| format!("gpuPools[{}].{name}", pool.name);
+    let count = u32::try_from(pool.units_per_device).unwrap_or(0);
+    let units = checked(&field("unitsPerDevice"), GpuUnits::new(count))?;
+    let memory: Memory = parse(&field("memoryPerUnit"), &pool.memory_per_unit)?;
+    let written::LatencyModel::FixedShare = pool.latency_model;
+    let sharing = planner::Sharing::FixedShare;
+    planner::GpuPool::new(
+        &pool.name,
+        &pool.device,
+        units,
+        Bytes(memory.bytes()),
+        seconds(&field("slice"), &pool.slice)?,
+        sharing,
+        legal_shares(pool, count)?,
+    )
+    .map_err(|error| contradiction(&error))
+}
+
+/// The shares that the backend can ask for: where every share asks for one resource, the only share is one unit.
+fn legal_shares(pool: &written::GpuPool, units_per_device: u32) -> Result<Vec<GpuUnits>, Problem> {
+    let written::GpuBackend::ExtendedResource(resource) = &pool.backend;
+    let largest = match resource.quantity {
+        written::ShareQuantity::One => 1,
+        written::ShareQuantity::Units | written::ShareQuantity::MiB | written::ShareQuantity::Percent => units_per_device,
+    };
+    (1..=largest).map(|units| checked("gpuPools", GpuUnits::new(units))).collect()
+}
+
+fn price(field: &str, text: &str) -> Result<Price, Problem> {
+    let price: Decimal = parse(field, text)?;
+    checked(field, Price::new(price.to_f64()))
+}
+
+fn seconds(field: &str, text: &str) -> Result<Seconds, Problem> {
+    let duration: Duration = parse(field, text)?;
+    checked(field, Seconds::new(duration.as_secs_f64()))
+}
+
+fn contradiction(error: &PlatformError) -> Problem {
+    Problem::invalid(error.to_string())
+}

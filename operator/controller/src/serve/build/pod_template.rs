@@ -1,0 +1,163 @@
+//! The pod that runs one replica, the same in both modes but for what Knative does not allow.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, Lifecycle,
+    LifecycleHandler, PodSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, SleepAction,
+    Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::serve::validate::{Share, Workload};
+
+/// Where a runtime may write although its root file system is read-only.
+const SCRATCH: &str = "/tmp";
+/// Seconds between SIGTERM's cause and SIGTERM: the gateway learns meanwhile that the endpoint is gone.
+const LEAVE_SECONDS: i64 = 2;
+
+/// What the two modes ask for differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The kubelet's full pod.
+    Deployment,
+    /// Knative's subset: a port name that speaks HTTP/1, and no lifecycle hook, which queue-proxy brings itself.
+    Knative,
+}
+
+impl Mode {
+    fn port_name(self) -> &'static str {
+        match self {
+            Self::Deployment => "http",
+            Self::Knative => "http1",
+        }
+    }
+}
+
+/// The pod's spec.
+pub(crate) fn pod_spec(workload: &Workload, mode: Mode) -> PodSpec {
+    let scratch = needs_scratch(workload).then(|| Volume {
+        name: "harmonybatch-scratch".to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    });
+    PodSpec {
+        containers: vec![container(workload, mode)],
+        volumes: some(workload.volumes.iter().cloned().chain(scratch).collect()),
+        service_account_name: workload.service_account.clone(),
+        // A model needs no access to the API server; one that names a service account of its own gets its token.
+        automount_service_account_token: workload.service_account.is_none().then_some(false),
+        image_pull_secrets: some(workload.pull_secrets.clone()),
+        // Hundreds of Services would become thousands of variables.
+        enable_service_links: Some(false),
+        ..placed(workload)
+    }
+}
+
+/// Where the pool's pods are scheduled.
+fn placed(workload: &Workload) -> PodSpec {
+    let Some(placement) = workload.share.placement() else { return PodSpec::default() };
+    PodSpec {
+        node_selector: Some(placement.node_selector.clone()).filter(|selector| !selector.is_empty()),
+        tolerations: some(placement.tolerations.clone()),
+        scheduler_name: placement.scheduler_name.clone(),
+        runtime_class_name: placement.runtime_class_name.clone(),
+        ..PodSpec::default()
+    }
+}
+
+fn container(workload: &Workload, mode: Mode) -> Container {
+    let mounts = workload.mounts.iter().cloned().chain(needs_scratch(workload).then(|| VolumeMount {
+        name: "harmonybatch-scratch".to_owned(),
+        mount_path: SCRATCH.to_owned(),
+        ..VolumeMount::default()
+    }));
+    Container {
+        name: harmonybatch_api::names::RUNTIME_CONTAINER.to_owned(),
+        image: Some(workload.image.clone()),
+        command: some(workload.command.clone()),
+        args: some(workload.args.clone()),
+        env: some(environment(workload)),
+        ports: Some(vec![ContainerPort {
+            name: Some(mode.port_name().to_owned()),
+            container_port: i32::from(workload.port),
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        }]),
+        readiness_probe: Some(Probe {
+            http_get: Some(HTTPGetAction {
+                path: Some(workload.readiness_path.clone()),
+                port: IntOrString::Int(i32::from(workload.port)),
+                ..HTTPGetAction::default()
+            }),
+            period_seconds: Some(1),
+            timeout_seconds: Some(1),
+            failure_threshold: Some(3),
+            ..Probe::default()
+        }),
+        resources: Some(resources(workload)),
+        volume_mounts: some(mounts.collect()),
+        lifecycle: (mode == Mode::Deployment).then(|| Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                sleep: Some(SleepAction { seconds: LEAVE_SECONDS }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
+        security_context: Some(restricted()),
+        ..Container::default()
+    }
+}
+
+/// The model's own variables, and what a runtime must know of its share to keep within it.
+fn environment(workload: &Workload) -> Vec<EnvVar> {
+    let own = |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
+    let mut variables = workload.env.clone();
+    variables.push(own("HARMONYBATCH_BATCH_SIZE", workload.batch_size.to_string()));
+    match &workload.share {
+        Share::Cpu { millis } => variables.push(own("HARMONYBATCH_CPU_MILLIS", millis.to_string())),
+        Share::Gpu { pool, units, units_per_device, .. } => {
+            variables.push(own("HARMONYBATCH_GPU_POOL", pool.clone()));
+            variables.push(own("HARMONYBATCH_GPU_UNITS", units.to_string()));
+            variables.push(own("HARMONYBATCH_GPU_UNITS_TOTAL", units_per_device.to_string()));
+        }
+    }
+    variables
+}
+
+/// Requests equal limits for what the plan counts on: the CPU, the GPU share, and the memory, which could not be taken back.
+fn resources(workload: &Workload) -> ResourceRequirements {
+    let mut amounts = BTreeMap::new();
+    amounts.insert("memory".to_owned(), Quantity(workload.memory.clone()));
+    match &workload.share {
+        Share::Cpu { millis } => {
+            amounts.insert("cpu".to_owned(), Quantity(format!("{millis}m")));
+        }
+        Share::Gpu { resource, quantity, .. } => {
+            amounts.insert(resource.clone(), Quantity(quantity.to_string()));
+        }
+    }
+    ResourceRequirements { requests: Some(amounts.clone()), limits: Some(amounts), claims: None }
+}
+
+/// What the restricted Pod Security Standard asks for, on the container, because Knative allows it only there.
+fn restricted() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+        read_only_root_filesystem: Some(true),
+        run_as_non_root: Some(true),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        ..SecurityContext::default()
+    }
+}
+
+fn needs_scratch(workload: &Workload) -> bool {
+    !workload.mounts.iter().any(|mount| mount.mount_path.trim_end_matches('/') == SCRATCH)
+}
+
+/// Server-side apply reads an empty list as "this list shall be empty": absent is what is meant.
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}

@@ -1,0 +1,60 @@
+//! `harmonybatch controller`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use harmonybatch_api::InferencePlatformSpec;
+use harmonybatch_controller::Options;
+
+use crate::cli::process;
+use crate::telemetry;
+
+/// Watches InferenceApps, InferenceModels and InferencePlatforms, plans, and runs the planned groups. The chart starts it;
+/// run exactly one.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Namespace that the gateway runs in
+    #[arg(long, env = "HARMONYBATCH_NAMESPACE", value_name = "NAMESPACE")]
+    namespace: String,
+    /// Name of the gateway's Service
+    #[arg(long, env = "HARMONYBATCH_GATEWAY_SERVICE", default_value = "harmonybatch-gateway", value_name = "NAME")]
+    gateway_service: String,
+    /// Domain of the cluster, for the addresses that callers use
+    #[arg(long, env = "HARMONYBATCH_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
+    cluster_domain: String,
+    /// Where /metrics, /livez and /readyz are served
+    #[arg(long, env = "HARMONYBATCH_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// YAML file with the spec of the InferencePlatform `default`, made if the cluster has none
+    #[arg(long, env = "HARMONYBATCH_PLATFORM", value_name = "FILE")]
+    platform: Option<PathBuf>,
+    #[command(flatten)]
+    telemetry: telemetry::Arguments,
+}
+
+/// Runs the controller until SIGTERM.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    telemetry::start(&arguments.telemetry)?;
+    let platform = arguments.platform.map(read_platform).transpose()?;
+    process::block_on(async move {
+        let shutdown = process::shutdown()?;
+        let client = process::client().await?;
+        let options = Options {
+            namespace: arguments.namespace,
+            gateway_service: arguments.gateway_service,
+            cluster_domain: arguments.cluster_domain,
+            listen: arguments.listen,
+            platform,
+        };
+        harmonybatch_controller::run(options, client, shutdown).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn read_platform(file: PathBuf) -> anyhow::Result<InferencePlatformSpec> {
+    let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    harmonybatch_api::yaml::from_str(&text).with_context(|| format!("{}: spec of an InferencePlatform", file.display()))
+}

@@ -1,0 +1,5 @@
+//! The subcommands: each reads its arguments, calls one crate, and prints.
+
+pub(crate) mod crds;
+pub(crate) mod plan;
+pub(crate) mod print;

@@ -1,0 +1,124 @@
+//! The plan for people: the groups, then every application with its reason, then what cannot be planned, then the money.
+
+use std::fmt::Write;
+
+use harmonybatch_controller::plan::{self, money};
+use harmonybatch_planner::units::Seconds;
+use harmonybatch_planner::{GroupPlan, Plan};
+
+use super::{Named, machine};
+
+/// Spaces between columns.
+const GAP: usize = 3;
+
+/// All plans, one after the other.
+pub(crate) fn render(plans: &[Named]) -> String {
+    plans.iter().map(model).collect::<Vec<_>>().join("\n")
+}
+
+fn model(named: &Named) -> String {
+    let plan = &named.plan;
+    let mut text = format!(
+        "Model {}/{} ({}, prices in {})\n",
+        plan.namespace,
+        plan.model,
+        machine::billing(plan.billing),
+        named.currency
+    );
+    if plan.groups.is_empty() && plan.infeasible.is_empty() {
+        text.push_str("\nNo InferenceApp names it.\n");
+    }
+    if !plan.groups.is_empty() {
+        let header =
+            ["GROUP", "APPS", "SLO", "DEVICE", "BATCH", "REPLICAS", "DISPATCH", "UTILIZATION", "COST/MONTH"];
+        let rows = named.names.iter().zip(&plan.groups).map(|(name, planned)| group(name, planned));
+        columns(&mut text, &header, rows.collect());
+        let header = ["APP", "SLO", "RATE", "GROUP", "COST/MILLION", "COST/MONTH", "SAVING", "BECAUSE"];
+        columns(&mut text, &header, apps(named));
+    }
+    if !plan.infeasible.is_empty() {
+        let rows = plan.infeasible.iter().map(|infeasible| {
+            let nearest = infeasible.nearest_slo.map_or_else(|| "-".to_owned(), duration);
+            vec![infeasible.app.clone(), nearest, plan::refusal(&plan.model, infeasible)]
+        });
+        columns(&mut text, &["CANNOT BE PLANNED", "NEAREST SLO", "REASON"], rows.collect());
+    }
+    text.push('\n');
+    text.push_str(&total(plan, &named.currency));
+    text
+}
+
+fn group(name: &str, group: &GroupPlan) -> Vec<String> {
+    let apps: Vec<&str> = group.members.iter().map(|member| member.app.as_str()).collect();
+    let slos = match (group.members.first(), group.members.last()) {
+        (Some(tightest), Some(loosest)) if tightest.slo != loosest.slo => {
+            format!("{} to {}", duration(tightest.slo), duration(loosest.slo))
+        }
+        (Some(only), _) => duration(only.slo),
+        (None, _) => "-".to_owned(),
+    };
+    vec![
+        name.to_owned(),
+        apps.join(","),
+        slos,
+        plan::device(&group.device).to_string(),
+        group.batch_size.to_string(),
+        group.replicas.to_string(),
+        machine::dispatch(group.dispatch).to_owned(),
+        money::percent(group.predicted.utilization),
+        money::per_month(group.predicted.cost_per_second),
+    ]
+}
+
+fn apps(named: &Named) -> Vec<Vec<String>> {
+    let groups = named.names.iter().zip(&named.plan.groups);
+    let mut rows: Vec<Vec<String>> = groups
+        .flat_map(|(name, group)| {
+            group.members.iter().map(move |member| {
+                vec![
+                    member.app.clone(),
+                    duration(member.slo),
+                    format!("{}/s", member.rate.get()),
+                    name.clone(),
+                    money::per_million(member.cost_per_request),
+                    money::per_month(member.cost_per_second),
+                    money::percent(member.explanation.saving),
+                    member.explanation.to_string(),
+                ]
+            })
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+fn total(plan: &Plan, currency: &str) -> String {
+    let members = plan.groups.iter().flat_map(|group| &group.members);
+    let alone: f64 = members.map(|member| member.explanation.alone.cost_per_second).sum();
+    let mut text = format!("Total {} {currency} a month", money::per_month(plan.cost_per_second));
+    if alone > 0.0 {
+        let saving = money::percent(1.0 - plan.cost_per_second / alone);
+        let _ = write!(text, "; every application alone would cost {}: {saving} saved", money::per_month(alone));
+    }
+    text + "\n"
+}
+
+fn duration(seconds: Seconds) -> String {
+    plan::duration(seconds)
+}
+
+fn columns(text: &mut String, header: &[&str], rows: Vec<Vec<String>>) {
+    let header: Vec<String> = header.iter().map(|&title| title.to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..rows[0].len()).map(|column| width(column).unwrap_or(0)).collect();
+    text.push('\n');
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:<width$}{:GAP$}", "");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+}
