@@ -51,3 +51,21 @@ pub fn plan(request: &PlanRequest) -> Vec<Plan> {
     plans.sort_by(|a, b| (&a.namespace, &a.model).cmp(&(&b.namespace, &b.model)));
     plans
 }
+
+#[cfg(test)]
+extern crate self as harmonybatch_planner;
+
+/// The published models, for unit tests as well.
+#[cfg(test)]
+#[path = "../tests/planner/fixture.rs"]
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "unit tests use a part of it and fail by panicking"
+)]
+mod fixture;
+
+#[cfg(test)]
+#[path = "../tests/planner/random.rs"]
+#[expect(dead_code, reason = "unit tests use a part of it")]
+mod random;

@@ -9,18 +9,16 @@ use crate::group::{self, Cut};
 use crate::latency::{Catalogue, Kind};
 use crate::plan::{Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted};
 use crate::platform::{ArrivalModel, Billing, Planner, Platform};
-use crate::provision::{Choice, MAX_REPLICAS, PerInvocation, PerReplica, Provisioner};
+use crate::provision::{Choice, Exact, MAX_REPLICAS, Paper, PerReplica, Provisioner};
 use crate::units::{BatchSize, Seconds};
 
 /// Plans the applications of one model.
 pub(crate) fn plan_model(platform: &Platform, set: &ModelSet) -> Plan {
-    match (platform.billing(), platform.arrivals(), platform.planner()) {
-        (Billing::PerReplica, ArrivalModel::Paper, Planner::Optimal) => {
-            ModelPlanner::<PerReplica>::new(platform, set).plan()
-        }
-        (Billing::PerInvocation, ArrivalModel::Paper, Planner::Optimal) => {
-            ModelPlanner::<PerInvocation>::new(platform, set).plan()
-        }
+    let Planner::Optimal = platform.planner();
+    match (platform.billing(), platform.arrivals()) {
+        (Billing::PerReplica, _) => ModelPlanner::<PerReplica>::new(platform, set).plan(),
+        (Billing::PerInvocation, ArrivalModel::Paper) => ModelPlanner::<Paper>::new(platform, set).plan(),
+        (Billing::PerInvocation, ArrivalModel::Exact) => ModelPlanner::<Exact>::new(platform, set).plan(),
     }
 }
 

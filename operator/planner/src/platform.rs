@@ -26,6 +26,8 @@ pub enum ArrivalModel {
     /// The paper's equivalent timeout, Eq. 5: every batch is taken to be full.
     #[default]
     Paper,
+    /// The exact law for Poisson arrivals, by renewal reward: a batch costs what a batch of its size costs.
+    Exact,
 }
 
 /// Prices in the platform's currency.

@@ -3,16 +3,19 @@
 //! A [`Provisioner`] prepares the catalogue once for each model, so that a run is priced in far less than a
 //! look at every function: grouping asks for the price of every run of applications.
 
-mod per_invocation;
+mod exact;
+mod paper;
+mod parallel;
 mod per_replica;
 
-pub(crate) use per_invocation::PerInvocation;
+pub(crate) use exact::Exact;
+pub(crate) use paper::Paper;
 pub(crate) use per_replica::PerReplica;
 
 use std::cmp::Ordering;
 
 use crate::arrival::Load;
-use crate::latency::{Catalogue, Kind};
+use crate::latency::{Catalogue, Function, Kind};
 use crate::plan::Dispatch;
 use crate::platform::Platform;
 
@@ -64,7 +67,7 @@ pub(crate) struct Fastest {
 /// Prices runs of applications for one model on one platform.
 pub(crate) trait Provisioner: Sized {
     /// A run of applications in order of SLO, reduced to what its price depends on.
-    type Run: Copy;
+    type Run;
 
     /// Prepares the functions of the catalogue that run on `only`, or all of them.
     fn new(catalogue: &Catalogue, platform: &Platform, only: Option<Kind>) -> Self;
@@ -86,4 +89,12 @@ pub(crate) trait Provisioner: Sized {
 
     /// The choice with the fewest replicas that keeps the SLO of the run, however many they are.
     fn fewest_replicas(&self, run: &Self::Run) -> Option<(usize, f64)>;
+}
+
+/// The function with the smallest latency, of equal ones the first of the catalogue.
+fn fastest(catalogue: &Catalogue, latency: impl Fn(&Function) -> f64) -> Option<Fastest> {
+    let latencies = catalogue.functions.iter().map(latency).enumerate();
+    latencies
+        .min_by(|(_, a), (_, b)| a.total_cmp(b))
+        .map(|(function, latency)| Fastest { latency, function })
 }

@@ -154,14 +154,7 @@ impl Provisioner for PerReplica {
     }
 
     fn fastest(catalogue: &Catalogue) -> Option<Fastest> {
-        let longest = catalogue
-            .functions
-            .iter()
-            .map(|function| 2.0 * function.single().max)
-            .enumerate();
-        longest
-            .min_by(|(_, a), (_, b)| a.total_cmp(b))
-            .map(|(function, latency)| Fastest { latency, function })
+        super::fastest(catalogue, |function| 2.0 * function.single().max)
     }
 
     fn fewest_replicas(&self, run: &Run) -> Option<(usize, f64)> {

@@ -5,8 +5,8 @@
 
 use harmonybatch_planner::units::{BatchSize, Bytes, GpuUnits, Percentile, Price, Rate, Seconds, Vcpu};
 use harmonybatch_planner::{
-    App, Billing, CpuGrid, CpuLatency, Exponential, GpuLatency, GpuPool, Memory, ModelProfile, ModelSet,
-    Plan, PlanRequest, Platform, Prices, Sharing,
+    App, ArrivalModel, Billing, CpuGrid, CpuLatency, Exponential, GpuLatency, GpuPool, Memory, ModelProfile,
+    ModelSet, Plan, PlanRequest, Platform, Prices, Sharing,
 };
 
 /// Coefficients of a model as published: (alpha, beta, gamma) per CPU batch size, xi1 and xi2 of the A10.
@@ -298,6 +298,13 @@ pub(crate) fn request(billing: Billing, model: &Coefficients, apps: Vec<App>) ->
 /// Plans one model on the paper's platform.
 pub(crate) fn plan_one(billing: Billing, model: &Coefficients, apps: Vec<App>) -> Plan {
     harmonybatch_planner::plan(&request(billing, model, apps)).remove(0)
+}
+
+/// Plans one model on the paper's platform under the exact law of the batch size.
+pub(crate) fn plan_exactly(model: &Coefficients, apps: Vec<App>) -> Plan {
+    let PlanRequest { platform, models } = request(Billing::PerInvocation, model, apps);
+    let platform = platform.with_arrivals(ArrivalModel::Exact);
+    harmonybatch_planner::plan(&PlanRequest { platform, models }).remove(0)
 }
 
 /// The members of each group, as names.

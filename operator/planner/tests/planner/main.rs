@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod bad_input;
+mod batch_law;
 mod fixture;
 mod partitions;
 mod properties;
+mod random;
 mod validator;
 mod worked_example;

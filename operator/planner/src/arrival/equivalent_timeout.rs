@@ -1,11 +1,6 @@
-//! How requests of several applications fill a batch: the paper's equivalent timeout.
+//! The paper's law: one timeout that stands for those of all applications, and batches that are always full.
 
-/// One application as the models see it: its SLO without the overhead, in seconds, and its rows per second.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Load {
-    pub(crate) slo: f64,
-    pub(crate) rate: f64,
-}
+use super::Load;
 
 /// A run of applications in order of SLO, folded into one with an equivalent timeout (Eq. 5 of the paper).
 ///
