@@ -1,0 +1,236 @@
+//! InferenceModel: a network, how it is run, and how fast it is.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{names, schema};
+
+mod runtime;
+
+pub use runtime::{
+    ClaimSource, EmptyDirSource, EnvSource, EnvVar, KeyRef, Memory, NameRef, ObjectSource, Runtime,
+    SecretSource, Volume,
+};
+
+/// A DNN model that applications share: its runtime, and its latency profile from which groups are planned.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "harmonybatch.dev",
+    version = "v1alpha1",
+    kind = "InferenceModel",
+    plural = "inferencemodels",
+    shortname = "imodel",
+    category = "harmonybatch",
+    namespaced,
+    status = "InferenceModelStatus",
+    derive = "PartialEq",
+    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message(Message::Expression(
+        "\"metadata.name '\" + self.metadata.name + \"' is not allowed: names are at most 40 small letters, digits and hyphens, beginning with a letter and not ending with a hyphen\"".into()
+    )),
+    printcolumn(name = "Apps", type_ = "integer", json_path = ".status.apps", description = "Applications that name it."),
+    printcolumn(name = "Groups", type_ = "integer", json_path = ".status.groups", description = "Groups that serve them."),
+    printcolumn(name = "Max batch", type_ = "integer", json_path = ".spec.maxBatchSize", description = "Most rows in a request to the runtime.", priority = 1),
+    printcolumn(name = "Platform", type_ = "string", json_path = ".spec.platformRef.name", description = "The platform that it is planned on.", priority = 1),
+    printcolumn(name = "Cost/Month", type_ = "string", json_path = ".status.costPerMonth", description = "Predicted cost of a month, in the platform's currency."),
+    printcolumn(name = "Saving", type_ = "string", json_path = ".status.saving", description = "Against one group per application."),
+    printcolumn(name = "Planned", type_ = "string", json_path = ".status.conditions[?(@.type==\"Planned\")].status", description = "Whether all its applications are planned."),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Planned\")].reason", description = "Why."),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created."),
+    doc = "A DNN model that applications share: how it is run, and the latency profile from which its groups are planned."
+)]
+#[serde(rename_all = "camelCase")]
+pub struct InferenceModelSpec {
+    /// How the model is run.
+    pub runtime: Runtime,
+    /// Most rows that the runtime takes in one request, and so the bound of every batch.
+    #[schemars(range(min = 1, max = 1024))]
+    pub max_batch_size: i32,
+    /// The InferencePlatform that the model is planned on. Default: the one named default.
+    #[serde(default)]
+    pub platform_ref: PlatformRef,
+    /// What the runtime speaks. Callers' encodings are brought to it.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Latency of the model on the devices that it may run on.
+    pub profile: Profile,
+}
+
+/// A reference to an InferencePlatform.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlatformRef {
+    /// Name of the InferencePlatform.
+    #[serde(default = "default_platform")]
+    #[schemars(schema_with = "schema::label")]
+    pub name: String,
+}
+
+fn default_platform() -> String {
+    names::DEFAULT_PLATFORM.to_owned()
+}
+
+impl Default for PlatformRef {
+    fn default() -> Self {
+        Self {
+            name: default_platform(),
+        }
+    }
+}
+
+/// What a runtime speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Protocol {
+    /// Open Inference Protocol v2 over HTTP with JSON tensors; dimension 0 of every input is the batch.
+    #[default]
+    #[serde(rename = "OIPv2JSON")]
+    OipV2Json,
+}
+
+/// Latency of a model by device and batch size.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("(has(self.cpu) && self.cpu.size() > 0) || (has(self.gpu) && self.gpu.size() > 0)")
+        .message("profile has no entry: give at least one under profile.cpu or profile.gpu, for a model without figures cannot be planned")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Profile {
+    /// On CPU, one entry per batch size; a batch size without an entry is not planned on CPU.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["batch".into()]))]
+    pub cpu: Vec<CpuProfile>,
+    /// On GPU, one entry per device.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["device".into()]))]
+    pub gpu: Vec<GpuProfile>,
+    /// Where the figures come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
+}
+
+/// Latency of a batch of one size against the vCPU limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CpuProfile {
+    /// Rows in the batch.
+    #[schemars(range(min = 1, max = 1024))]
+    pub batch: i32,
+    /// Mean latency.
+    pub mean: CpuLatency,
+    /// Longest latency.
+    pub max: CpuLatency,
+}
+
+/// A curve of latency against vCPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum CpuLatency {
+    /// alpha * exp(-vCPU / beta) + gamma.
+    Exponential(Exponential),
+}
+
+/// Coefficients of alpha * exp(-vCPU / beta) + gamma (HarmonyBatch, Eq. 1 and 2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Exponential {
+    /// What more vCPU can take away, such as 1826.07ms.
+    #[schemars(schema_with = "schema::duration")]
+    pub alpha: String,
+    /// Decay in vCPU, such as "0.52837".
+    #[schemars(schema_with = "schema::positive_decimal")]
+    pub beta: String,
+    /// What no vCPU can take away, such as 180.154ms.
+    #[schemars(schema_with = "schema::latency")]
+    pub gamma: String,
+}
+
+/// Latency of a batch on a whole GPU: perRow * rows + fixed (HarmonyBatch, Eq. 3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GpuProfile {
+    /// Kind of device, as the platform's gpuPools name it, such as a10.
+    #[schemars(schema_with = "schema::label")]
+    pub device: String,
+    /// Latency that each row adds, such as 1.67984ms.
+    #[schemars(schema_with = "schema::latency")]
+    pub per_row: String,
+    /// Latency that does not depend on the rows, such as 2.11309ms.
+    #[schemars(schema_with = "schema::duration")]
+    pub fixed: String,
+    /// GPU memory that the model takes.
+    pub memory: Memory,
+}
+
+/// Where a profile comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Provenance {
+    /// How the figures were had.
+    pub source: ProfileSource,
+    /// The machine that they hold for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::text")]
+    pub hardware: Option<String>,
+    /// Digest of the image that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::text")]
+    pub image_digest: Option<String>,
+    /// Day of the measurement, as 2026-03-31.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::date")]
+    pub date: Option<String>,
+    /// Largest relative error of the fit, such as "3.1%".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::percent")]
+    pub fit_error: Option<String>,
+}
+
+/// How a profile's figures were had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ProfileSource {
+    /// Measured on the hardware named.
+    Measured,
+    /// Taken from a publication.
+    Published,
+}
+
+/// What became of the model's applications: written by the operator.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InferenceModelStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub observed_generation: Option<i64>,
+    /// Accepted and Planned, each with a reason and a message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+    /// Number of applications that name the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub apps: Option<i32>,
+    /// Number of groups that serve them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub groups: Option<i32>,
+    /// Number of the plan in force: grows by one with every changed plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub plan_generation: Option<i64>,
+    /// Predicted cost of all its groups in a month of 730 hours, in the platform's currency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub cost_per_month: Option<String>,
+    /// What the plan saves against one group per application, such as "31%".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::percent")]
+    pub saving: Option<String>,
+    /// When the plan last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub last_plan_time: Option<Time>,
+}

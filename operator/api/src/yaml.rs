@@ -1,0 +1,147 @@
+//! YAML in and out: the one module that knows its library.
+//!
+//! A file may hold several documents. An error says the file, the document and the line, so that a person can go there.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
+
+/// One document of a file, not yet a kind.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The file it stands in; `-` for standard input.
+    pub file: PathBuf,
+    /// Its number in the file, from 1.
+    pub number: usize,
+    /// Line of the file in which it starts, from 1.
+    pub line: usize,
+    value: serde_yaml::Value,
+}
+
+/// Why YAML could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}, document {document}{}: {source}", .file.display(), .line.map_or(String::new(), |line| format!(", line {line}")))]
+pub struct ReadError {
+    /// The file.
+    pub file: PathBuf,
+    /// The document in it, from 1.
+    pub document: usize,
+    /// The line in it, from 1, where it is known.
+    pub line: Option<usize>,
+    /// What was wrong there.
+    pub source: ReadProblem,
+}
+
+/// What was wrong in a document.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadProblem {
+    /// It is not YAML.
+    #[error("not YAML: {0}")]
+    Syntax(String),
+    /// It is YAML, but not of the wanted form.
+    #[error("{0}")]
+    Form(String),
+}
+
+/// Why a value could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot be written as YAML: {0}")]
+pub struct WriteError(#[from] serde_yaml::Error);
+
+/// The documents of a file's text; empty ones are left out.
+pub fn read(file: &Path, text: &str) -> Result<Vec<Document>, ReadError> {
+    let mut documents = Vec::new();
+    let lines = starts(text);
+    for (index, input) in serde_yaml::Deserializer::from_str(text).enumerate() {
+        let number = index + 1;
+        let value = serde_yaml::Value::deserialize(input).map_err(|error| ReadError {
+            file: file.to_owned(),
+            document: number,
+            line: error.location().map(|at| at.line()),
+            source: ReadProblem::Syntax(without_location(&error)),
+        })?;
+        if !value.is_null() {
+            let line = lines.get(index).copied().unwrap_or(1);
+            documents.push(Document {
+                file: file.to_owned(),
+                number,
+                line,
+                value,
+            });
+        }
+    }
+    Ok(documents)
+}
+
+impl Document {
+    /// The value of a string field at the top, such as `kind`.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.value.get(name)?.as_str()
+    }
+
+    /// The document as a `T`.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ReadError> {
+        serde_yaml::from_value(self.value.clone()).map_err(|error| self.error(without_location(&error)))
+    }
+
+    /// The document as JSON.
+    pub fn to_json(&self) -> Result<serde_json::Value, ReadError> {
+        serde_json::to_value(&self.value).map_err(|error| self.error(error.to_string()))
+    }
+
+    /// An error in this document.
+    pub fn error(&self, problem: String) -> ReadError {
+        ReadError {
+            file: self.file.clone(),
+            document: self.number,
+            line: Some(self.line),
+            source: ReadProblem::Form(problem),
+        }
+    }
+}
+
+/// One value as a YAML document.
+pub fn write<T: Serialize>(value: &T) -> Result<String, WriteError> {
+    Ok(serde_yaml::to_string(value)?)
+}
+
+/// One value of YAML that is a single document.
+pub fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ReadError> {
+    match read(file, text)?.as_slice() {
+        [document] => document.parse(),
+        documents => Err(ReadError {
+            file: file.to_owned(),
+            document: 1,
+            line: None,
+            source: ReadProblem::Form(format!("one document is expected, {} found", documents.len())),
+        }),
+    }
+}
+
+/// First line of every document, from 1: the line of its first content.
+fn starts(text: &str) -> Vec<usize> {
+    let mut starts = Vec::new();
+    let mut fresh = true;
+    for (index, line) in text.lines().enumerate() {
+        if line == "---" || line.starts_with("--- ") {
+            // A marker before any content opens the first document, it does not end one.
+            if fresh && !starts.is_empty() {
+                starts.push(index);
+            }
+            fresh = true;
+        } else if fresh && !line.trim().is_empty() && !line.trim_start().starts_with('#') {
+            starts.push(index + 1);
+            fresh = false;
+        }
+    }
+    starts
+}
+
+fn without_location(error: &serde_yaml::Error) -> String {
+    let text = error.to_string();
+    match text.find(" at line ") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}
