@@ -1,2 +1,158 @@
-//! Demo inference server.
-fn main() {}
+//! Demo inference server of the local cluster: the Open Inference Protocol v2 over REST, on tract.
+//!
+//! `serve` runs a real ONNX network whose weights follow from a seed ([`network`], [`onnx`]) on one thread ([`worker`],
+//! [`tract`]); with `--simulate` it takes as long as a latency profile says, and computes nothing ([`simulate`]). `export`
+//! writes the network for any other ONNX reader.
+
+mod engine;
+mod listener;
+mod network;
+mod onnx;
+mod protocol;
+mod random;
+mod service;
+mod simulate;
+mod statistics;
+mod tract;
+mod worker;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use prost::Message;
+use tokio::net::TcpListener;
+
+use listener::{Drain, Signals};
+use network::Architecture;
+use protocol::Signature;
+use service::Service;
+use simulate::{Law, Profile, Share, Simulation};
+use statistics::Statistics;
+use worker::Worker;
+
+/// Demo inference server: the Open Inference Protocol v2 on a network whose weights follow from a seed.
+#[derive(Parser)]
+#[command(name = "runtime", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the network, or the latency of a device.
+    Serve(Serve),
+    /// Write the network as an ONNX file.
+    Export {
+        /// Where to.
+        file: PathBuf,
+        #[command(flatten)]
+        architecture: Architecture,
+    },
+}
+
+#[derive(clap::Args)]
+struct Serve {
+    /// Address to listen on.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Name of the model in paths and answers.
+    #[arg(long, default_value = "mlp")]
+    model_name: String,
+    /// Most rows of a batch.
+    #[arg(long, default_value_t = 32)]
+    max_batch: usize,
+    /// Most batches that may wait; one more is answered with 503.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    queue: u16,
+    /// After SIGTERM, milliseconds for which requests are still taken, readiness off.
+    #[arg(long, default_value_t = 1000)]
+    linger: u64,
+    /// After that, milliseconds for the answers in flight.
+    #[arg(long, default_value_t = 25_000)]
+    drain: u64,
+    #[command(flatten)]
+    architecture: Architecture,
+    /// Sleep as long as this latency profile says, and compute nothing: `spec.profile` of an InferenceModel as JSON, or a
+    /// file that holds it. `gpu` is one object here and may carry the pool's `slice`, as in
+    /// {"gpu":{"perRow":"1.68ms","fixed":"2.11ms","slice":"2ms"}}.
+    #[arg(long, value_name = "PROFILE")]
+    simulate: Option<String>,
+    /// How single batches vary around the profile's mean.
+    #[arg(long, value_enum, default_value_t = Law::Spread)]
+    law: Law,
+    #[command(flatten)]
+    share: Share,
+}
+
+fn main() -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,tract=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match Arguments::parse().command {
+        Command::Serve(options) => {
+            // One thread for the protocol: the engine's thread is the one that needs the CPU limit.
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(serve(options))
+        }
+        Command::Export { file, architecture } => {
+            let bytes = onnx::model(architecture).encode_to_vec();
+            std::fs::write(&file, bytes).with_context(|| format!("write {}", file.display()))
+        }
+    }
+}
+
+async fn serve(options: Serve) -> anyhow::Result<()> {
+    let signals = Signals::install()?;
+    let statistics = Arc::new(Statistics::new());
+    let worker = start(&options, Arc::clone(&statistics))?;
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("listen on {}", options.listen))?;
+    tracing::info!(address = %listener.local_addr()?, model = options.model_name, "listening");
+    let signature = Signature {
+        model: options.model_name,
+        columns: options.architecture.columns,
+        classes: options.architecture.classes,
+        max_batch: options.max_batch,
+    };
+    let drain = Drain {
+        linger: Duration::from_millis(options.linger),
+        limit: Duration::from_millis(options.drain),
+    };
+    let service = Arc::new(Service::new(signature, worker, statistics));
+    listener::serve(listener, service, signals, drain).await
+}
+
+fn start(options: &Serve, statistics: Arc<Statistics>) -> anyhow::Result<Worker> {
+    let (architecture, queue) = (options.architecture, usize::from(options.queue));
+    let worker = if let Some(profile) = &options.simulate {
+        let json = if profile.trim_start().starts_with('{') {
+            profile.clone()
+        } else {
+            std::fs::read_to_string(profile).with_context(|| format!("read the profile {profile}"))?
+        };
+        let device = Profile::parse(&json)?.at(&options.share)?;
+        tracing::info!(?device, law = ?options.law, "simulating");
+        let simulation = Simulation::new(device, options.law, architecture.seed, architecture);
+        Worker::start(move || Ok(simulation), queue, statistics)
+    } else {
+        let load = move || {
+            let started = Instant::now();
+            let network = tract::Network::load(architecture)?;
+            tracing::info!(bytes = architecture.bytes(), elapsed = ?started.elapsed(), "the network is ready");
+            Ok(network)
+        };
+        Worker::start(load, queue, statistics)
+    };
+    worker.context("start the engine's thread")
+}
