@@ -1,0 +1,153 @@
+//! What the local cluster needs from the machine: Debian packages, a Go toolchain, root.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command;
+
+/// A Debian package and the programs by which we see that it is there.
+struct Package {
+    name: &'static str,
+    files: &'static [&'static str],
+}
+
+/// Where the CNI plugins of the Debian package lie.
+pub(crate) const CNI_PLUGINS: &str = "/usr/lib/cni";
+
+const PACKAGES: &[Package] = &[
+    Package {
+        name: "containerd",
+        files: &["containerd", "containerd-shim-runc-v2", "ctr"],
+    },
+    Package {
+        name: "runc",
+        files: &["runc"],
+    },
+    Package {
+        name: "containernetworking-plugins",
+        files: &[
+            "/usr/lib/cni/bridge",
+            "/usr/lib/cni/host-local",
+            "/usr/lib/cni/loopback",
+            "/usr/lib/cni/portmap",
+        ],
+    },
+    Package {
+        name: "iptables",
+        files: &["iptables", "iptables-restore"],
+    },
+    Package {
+        name: "conntrack",
+        files: &["conntrack"],
+    },
+    Package {
+        name: "iproute2",
+        files: &["ip"],
+    },
+    Package {
+        name: "mount",
+        files: &["mount", "umount"],
+    },
+    Package {
+        name: "util-linux",
+        files: &["unshare", "setsid"],
+    },
+];
+
+/// Oldest Go that builds every part (the `go` lines of their recipes).
+const OLDEST_GO: (u32, u32) = (1, 26);
+
+/// The Debian packages, all of them.
+pub fn packages() -> Vec<&'static str> {
+    PACKAGES.iter().map(|package| package.name).collect()
+}
+
+/// The Debian packages whose programs are not there.
+pub fn missing_packages() -> Vec<&'static str> {
+    let absent = |file: &&str| find(file).is_none();
+    PACKAGES
+        .iter()
+        .filter(|package| package.files.iter().any(|file| absent(&file)))
+        .map(|package| package.name)
+        .collect()
+}
+
+/// Checks everything.
+///
+/// # Errors
+/// Name the first thing that is missing and how to get it.
+pub fn check() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "the local cluster needs root: it makes namespaces, mounts and routes. Run the same command with sudo"
+        );
+    }
+    let missing = missing_packages();
+    if !missing.is_empty() {
+        bail!(
+            "programs are missing on this machine; install them with\n    apt-get install -y --no-install-recommends {}",
+            missing.join(" ")
+        );
+    }
+    if !Path::new("/sys/fs/cgroup").is_dir() {
+        bail!(
+            "no control groups at /sys/fs/cgroup: mount them with\n    mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+        );
+    }
+    check_go()
+}
+
+fn check_go() -> Result<()> {
+    let advice = format!(
+        "the parts of Kubernetes are built with Go {}.{} or newer: see https://go.dev/doc/install",
+        OLDEST_GO.0, OLDEST_GO.1
+    );
+    let said =
+        command::run("go", Command::new("go").args(["env", "GOVERSION"])).with_context(|| advice.clone())?;
+    match go_version(&said) {
+        Some(found) if found >= OLDEST_GO => Ok(()),
+        _ => bail!("found {}, but {advice}", said.trim()),
+    }
+}
+
+/// `go1.26.8` as (1, 26).
+fn go_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text
+        .trim()
+        .strip_prefix("go")?
+        .split(|other: char| !other.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// The full path of a program of `PATH` (and of the folders that only root's has), or of an absolute path that exists.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let extra = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(extra)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_versions_compare_by_number() {
+        assert_eq!(go_version("go1.26.8\n"), Some((1, 26)));
+        assert_eq!(go_version("go1.27rc1"), Some((1, 27)));
+        assert!(go_version("go1.9") < Some(OLDEST_GO));
+        assert_eq!(go_version("devel"), None);
+    }
+
+    #[test]
+    fn every_package_is_seen_by_a_program() {
+        assert!(PACKAGES.iter().all(|package| !package.files.is_empty()));
+        assert!(packages().contains(&"containerd"));
+        assert!(find("sh").is_some());
+        assert!(find("/no/such/program").is_none());
+    }
+}

@@ -1,0 +1,49 @@
+//! Waiting for a condition of another process, with a limit.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// Looks again and again until `look` returns something.
+///
+/// # Errors
+/// The error of `look`, which ends the wait at once, or after `limit` one that names `what` was waited for.
+pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if Instant::now() >= end {
+            bail!("waited {} s in vain for {what}", limit.as_secs());
+        }
+        pause();
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the pause between two looks; the look decides, and the wait has a limit"
+)]
+fn pause() {
+    std::thread::sleep(BETWEEN_LOOKS);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    #[test]
+    fn waits_until_something_is_there_and_says_what_never_came() {
+        let mut looks = 0;
+        let found = super::until("three", Duration::from_secs(10), || {
+            looks += 1;
+            Ok((looks == 3).then_some(looks))
+        });
+        assert_eq!(found.expect("found"), 3);
+        let never = super::until::<()>("the moon", Duration::ZERO, || Ok(None)).expect_err("never");
+        assert!(never.to_string().contains("the moon"), "{never}");
+    }
+}
