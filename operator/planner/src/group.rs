@@ -1,31 +1,128 @@
-//! Cuts the applications, sorted by SLO, into the cheapest runs.
+//! Cuts the applications, sorted by SLO, into the cheapest groups.
 //!
 //! With `f(j)` the least cost of the first `j` applications, `f(j) = min over i < j of f(i) + cost(i+1..j)`. Groups
 //! that are runs in the order of SLO cost the same as the best of all partitions in all but about one case in a
-//! thousand, and then lose a fraction of a percent.
-
-use std::ops::Range;
+//! thousand; for those, single applications then move to other groups as
+//! long as that pays.
 
 use crate::arrival::Load;
 use crate::provision::{Choice, Provisioner};
 
-/// A run of applications and the function that serves it.
+/// The most applications, times groups, for which changes between groups are tried.
+const CHANGES_TRIED: usize = 400;
+
+/// A change must save more than this share of the two groups' cost, so that rounding never decides.
+const WORTH_A_CHANGE: f64 = 1e-9;
+
+/// A group of applications, as indices in order of SLO, and the function that serves it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Cut {
-    pub(crate) members: Range<usize>,
+    pub(crate) members: Vec<usize>,
     pub(crate) choice: Choice,
 }
 
-/// The cheapest cut of the loads, which are sorted by SLO and feasible one by one. Of equal costs the cut with
-/// fewer groups wins.
-pub(crate) fn cheapest_cut<P: Provisioner>(loads: &[Load], provisioner: &P) -> Vec<Cut> {
-    // best[j]: least cost and number of groups of the first j loads, and the last group that gives it.
-    let mut best: Vec<Option<(f64, usize, Option<Cut>)>> = vec![None; loads.len() + 1];
-    best[0] = Some((0.0, 0, None));
+impl Cut {
+    /// The cheapest function for the members, if there are any and any function serves them.
+    fn of<P: Provisioner>(members: Vec<usize>, loads: &[Load], provisioner: &P) -> Option<Self> {
+        let (&first, others) = members.split_first()?;
+        let mut run = P::open(loads[first]);
+        for &index in others {
+            P::extend(&mut run, loads[index]);
+        }
+        provisioner.choose(&run).map(|choice| Self { members, choice })
+    }
+
+    fn without(&self, member: usize) -> Vec<usize> {
+        self.members
+            .iter()
+            .copied()
+            .filter(|&other| other != member)
+            .collect()
+    }
+
+    fn with(&self, member: usize) -> Vec<usize> {
+        let mut members = self.members.clone();
+        members.insert(members.partition_point(|&other| other < member), member);
+        members
+    }
+}
+
+/// The cheapest groups that dynamic programming and single changes find, for loads that are sorted by SLO and
+/// feasible one by one.
+pub(crate) fn cheapest_groups<P: Provisioner>(loads: &[Load], provisioner: &P) -> Vec<Cut> {
+    let mut cuts = cheapest_cut(loads, provisioner);
+    while loads.len() * cuts.len() <= CHANGES_TRIED && improve(&mut cuts, loads, provisioner) {}
+    cuts
+}
+
+/// Makes the first change that pays, if there is one: an application moves to another group or to one of its own.
+fn improve<P: Provisioner>(cuts: &mut Vec<Cut>, loads: &[Load], provisioner: &P) -> bool {
+    for from in 0..cuts.len() {
+        for to in (0..=cuts.len()).filter(|&to| to != from) {
+            for member in cuts[from].members.clone() {
+                let left = cuts[from].without(member);
+                let joined = cuts.get(to).map_or_else(|| vec![member], |cut| cut.with(member));
+                let changes_nothing = left.is_empty() && joined.len() == 1;
+                if !changes_nothing && replace(cuts, (from, left), (to, joined), loads, provisioner) {
+                    return true;
+                }
+            }
+        }
+    }
+    false
+}
+
+/// Gives two groups other members if that is cheaper. A group without members goes; a place past the last group is a
+/// new one.
+fn replace<P: Provisioner>(
+    cuts: &mut Vec<Cut>,
+    (from, left): (usize, Vec<usize>),
+    (to, joined): (usize, Vec<usize>),
+    loads: &[Load],
+    provisioner: &P,
+) -> bool {
+    let cost_of = |cut: Option<&Cut>| cut.map_or(0.0, |cut| cut.choice.cost_per_second);
+    let before = cost_of(cuts.get(from)) + cost_of(cuts.get(to));
+    let vanishes = left.is_empty();
+    let left = Cut::of(left, loads, provisioner);
+    let Some(joined) = Cut::of(joined, loads, provisioner).filter(|_| vanishes || left.is_some()) else {
+        return false;
+    };
+    if cost_of(left.as_ref()) + joined.choice.cost_per_second >= before * (1.0 - WORTH_A_CHANGE) {
+        return false;
+    }
+    match cuts.get_mut(to) {
+        Some(cut) => *cut = joined,
+        None => cuts.push(joined),
+    }
+    match left {
+        Some(left) => cuts[from] = left,
+        None => {
+            cuts.remove(from);
+        }
+    }
+    true
+}
+
+/// The cheapest way to serve the first few loads.
+#[derive(Debug, Clone, Copy)]
+struct Prefix {
+    cost: f64,
+    groups: usize,
+    /// Where the last group starts, and its function; nothing for no load at all.
+    last: Option<(usize, Choice)>,
+}
+
+/// The cheapest cut into runs. Of equal costs the cut with fewer groups wins.
+fn cheapest_cut<P: Provisioner>(loads: &[Load], provisioner: &P) -> Vec<Cut> {
+    let mut best: Vec<Option<Prefix>> = vec![None; loads.len() + 1];
+    best[0] = Some(Prefix {
+        cost: 0.0,
+        groups: 0,
+        last: None,
+    });
     for start in 0..loads.len() {
-        let Some((cost_before, groups_before)) =
-            best[start].as_ref().map(|(cost, groups, _)| (*cost, *groups))
-        else {
+        let Some(before) = best[start] else {
             continue;
         };
         let mut run = P::open(loads[start]);
@@ -36,28 +133,31 @@ pub(crate) fn cheapest_cut<P: Provisioner>(loads: &[Load], provisioner: &P) -> V
             let Some(choice) = provisioner.choose(&run) else {
                 continue;
             };
-            let cost = cost_before + choice.cost_per_second;
-            let groups = groups_before + 1;
-            let better = best[end].as_ref().is_none_or(|(known, known_groups, _)| {
-                cost.total_cmp(known).then(groups.cmp(known_groups)).is_lt()
+            let found = Prefix {
+                cost: before.cost + choice.cost_per_second,
+                groups: before.groups + 1,
+                last: Some((start, choice)),
+            };
+            let better = best[end].is_none_or(|known| {
+                found
+                    .cost
+                    .total_cmp(&known.cost)
+                    .then(found.groups.cmp(&known.groups))
+                    .is_lt()
             });
             if better {
-                best[end] = Some((
-                    cost,
-                    groups,
-                    Some(Cut {
-                        members: start..end,
-                        choice,
-                    }),
-                ));
+                best[end] = Some(found);
             }
         }
     }
     let mut cuts = Vec::new();
     let mut end = loads.len();
-    while let Some(Some((_, _, Some(cut)))) = best.get(end) {
-        cuts.push(cut.clone());
-        end = cut.members.start;
+    while let Some((start, choice)) = best[end].and_then(|prefix| prefix.last) {
+        cuts.push(Cut {
+            members: (start..end).collect(),
+            choice,
+        });
+        end = start;
     }
     cuts.reverse();
     cuts
@@ -105,10 +205,11 @@ mod tests {
         (best[everything], found)
     }
 
-    /// How much dearer than the best of all partitions the cut is: mean and worst of `sets` random sets.
-    fn compare(sets: usize, most: usize) -> (f64, f64) {
+    /// How much dearer than the best of all partitions the groups are, in `sets` random sets: mean and worst, and how
+    /// many are more than half a percent dearer.
+    fn compare(sets: usize, most: usize) -> (f64, f64, usize) {
         let mut random = Random::seeded(3);
-        let (mut sum, mut worst) = (0.0, 0.0_f64);
+        let (mut sum, mut worst, mut dearer) = (0.0, 0.0_f64, 0);
         for (set, size) in (0..sets).zip((2..=most).cycle()) {
             let catalogue = Catalogue::new(&platform(Billing::PerInvocation), &profile(&MODELS[set % 4]));
             let provisioner = Exact::new(&catalogue, &platform(Billing::PerInvocation), None);
@@ -133,22 +234,28 @@ mod tests {
             );
             sum += gap.max(0.0) / f64::from(u32::try_from(sets).unwrap_or(u32::MAX));
             worst = worst.max(gap);
+            dearer += usize::from(gap > 0.005);
         }
-        (sum, worst)
+        (sum, worst, dearer)
     }
 
     #[test]
-    fn under_the_exact_law_runs_are_as_good_as_all_partitions() {
-        let (mean, worst) = compare(40, 6);
-        assert!(mean < 0.001 && worst < 0.01, "mean {mean:e}, worst {worst:e}");
+    fn under_the_exact_law_groups_are_as_good_as_all_partitions() {
+        let (mean, worst, dearer) = compare(40, 6);
+        assert!(mean < 0.0005 && dearer == 0, "mean {mean:e}, worst {worst:e}");
     }
 
     #[test]
     #[ignore = "five hundred sets of up to nine take minutes: cargo test -p harmonybatch-planner -- --ignored"]
     #[expect(clippy::print_stderr, reason = "the figures are what a person runs this for")]
-    fn five_hundred_sets_of_up_to_nine_lose_less_than_half_a_percent() {
-        let (mean, worst) = compare(504, 9);
-        eprintln!("against all partitions of 504 sets: mean {mean:.2e}, worst {worst:.2e} dearer");
-        assert!(mean < 0.005 && worst < 0.03, "mean {mean:e}, worst {worst:e}");
+    fn at_most_two_of_five_hundred_sets_lose_half_a_percent() {
+        let (mean, worst, dearer) = compare(504, 9);
+        eprintln!(
+            "all partitions of 504 sets: mean {mean:.2e}, worst {worst:.2e} dearer, {dearer} above 0.5 %"
+        );
+        assert!(
+            mean < 0.0005 && dearer <= 2,
+            "mean {mean:e}, worst {worst:e}, {dearer} above"
+        );
     }
 }

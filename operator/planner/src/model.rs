@@ -64,15 +64,14 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
             .partition(|candidate| candidate.app.isolated);
 
         let loads: Vec<Load> = shared.iter().map(|candidate| candidate.load).collect();
-        let cuts = group::cheapest_cut(&loads, &self.provisioner);
+        let cuts = group::cheapest_groups(&loads, &self.provisioner);
         let mut groups: Vec<GroupPlan> = cuts
             .into_iter()
-            .map(|Cut { members, choice }| self.build_group(&shared[members], &choice))
-            .chain(
-                isolated
-                    .iter()
-                    .map(|one| self.build_group(std::slice::from_ref(one), &one.alone)),
-            )
+            .map(|Cut { members, choice }| {
+                let members: Vec<&Candidate> = members.iter().map(|&index| &shared[index]).collect();
+                self.build_group(&members, &choice)
+            })
+            .chain(isolated.iter().map(|one| self.build_group(&[one], &one.alone)))
             .collect();
         groups.sort_by(|a, b| by_slo(&a.members[0], &b.members[0]));
 
@@ -184,7 +183,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
             .min_by(Choice::compare)
     }
 
-    fn build_group(&self, members: &[Candidate<'_>], choice: &Choice) -> GroupPlan {
+    fn build_group(&self, members: &[&Candidate<'_>], choice: &Choice) -> GroupPlan {
         let function = &self.catalogue.functions[choice.function];
         let service = function.service[choice.batch as usize - 1];
         let mut run = P::open(members[0].load);
@@ -248,8 +247,8 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
         }
     }
 
-    fn explain(&self, members: &[Candidate<'_>], index: usize, cost_per_second: f64) -> Explanation {
-        let member = &members[index];
+    fn explain(&self, members: &[&Candidate<'_>], index: usize, cost_per_second: f64) -> Explanation {
+        let member = members[index];
         let device = |choice: &Choice| {
             self.catalogue.functions[choice.function]
                 .site
