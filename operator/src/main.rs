@@ -1,6 +1,7 @@
 //! `harmonybatch`: one binary for planning, controlling and batching.
 
 mod cli;
+mod telemetry;
 
 use std::process::ExitCode;
 
@@ -21,12 +22,15 @@ enum Command {
     Plan(cli::plan::Arguments),
     /// Print the CustomResourceDefinitions, or write them to a folder
     Crds(cli::crds::Arguments),
+    /// Run the controller: plan, serve and observe the applications of a cluster
+    Controller(cli::controller::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Plan(arguments) => cli::plan::run(&arguments),
         Command::Crds(arguments) => cli::crds::run(&arguments),
+        Command::Controller(arguments) => cli::controller::run(arguments),
     };
     outcome.unwrap_or_else(|error| {
         cli::print::error(&format!("error: {error:#}"));

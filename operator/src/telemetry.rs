@@ -12,7 +12,12 @@ pub(crate) struct Arguments {
     #[arg(long, env = "HARMONYBATCH_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
     /// Form of the lines
-    #[arg(long, env = "HARMONYBATCH_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        long,
+        env = "HARMONYBATCH_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     log_format: Format,
 }
 
@@ -28,7 +33,9 @@ enum Format {
 /// Starts to log; call once.
 pub(crate) fn start(arguments: &Arguments) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&arguments.log)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr);
     let started = match arguments.log_format {
         Format::Text => builder.with_ansi(stderr().is_terminal()).try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),

@@ -78,7 +78,10 @@ fn respond(method: &Method, path: &str, registry: &Registry, ready: bool) -> Res
     match path {
         "/livez" => text(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" if ready => text(StatusCode::OK, "ok\n".to_owned()),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "the first lists have not arrived\n".to_owned()),
+        "/readyz" => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the first lists have not arrived\n".to_owned(),
+        ),
         "/metrics" => {
             let mut body = String::new();
             match encode(&mut body, registry) {
@@ -86,7 +89,10 @@ fn respond(method: &Method, path: &str, registry: &Registry, ready: bool) -> Res
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("encode: {error}\n")),
             }
         }
-        _ => text(StatusCode::NOT_FOUND, "known paths: /livez, /readyz, /metrics\n".to_owned()),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "known paths: /livez, /readyz, /metrics\n".to_owned(),
+        ),
     }
 }
 
@@ -98,7 +104,11 @@ mod tests {
     fn readiness_follows_the_watches_and_liveness_does_not() {
         let registry = Registry::default();
         let check = |path: &str, ready: bool, expected: StatusCode| {
-            assert_eq!(respond(&Method::GET, path, &registry, ready).status(), expected, "{path} {ready}");
+            assert_eq!(
+                respond(&Method::GET, path, &registry, ready).status(),
+                expected,
+                "{path} {ready}"
+            );
         };
         check("/readyz", false, StatusCode::SERVICE_UNAVAILABLE);
         check("/readyz", true, StatusCode::OK);

@@ -54,7 +54,10 @@ pub(crate) async fn call<T>(
 ) -> Result<T, Error> {
     match tokio::time::timeout(CALL_LIMIT, future).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(Error::Call { what: what(), source: Box::new(source) }),
+        Ok(Err(source)) => Err(Error::Call {
+            what: what(),
+            source: Box::new(source),
+        }),
         Err(_) => Err(Error::Timeout { what: what() }),
     }
 }
@@ -80,10 +83,17 @@ where
 {
     let name = object.name_any();
     let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
+        preconditions: Some(Preconditions {
+            uid: object.uid(),
+            resource_version: None,
+        }),
         ..DeleteParams::background()
     };
-    let deleted = call(|| format!("delete {} {name}", api.resource_url()), api.delete(&name, &params)).await;
+    let deleted = call(
+        || format!("delete {} {name}", api.resource_url()),
+        api.delete(&name, &params),
+    )
+    .await;
     match deleted {
         Ok(_) => Ok(()),
         Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(()),
@@ -109,12 +119,7 @@ struct PatchedName {
 }
 
 /// Applies the status fields of one writer.
-pub(crate) async fn apply_status<K, S>(
-    api: &Api<K>,
-    manager: &str,
-    object: &K,
-    status: S,
-) -> Result<K, Error>
+pub(crate) async fn apply_status<K, S>(api: &Api<K>, manager: &str, object: &K, status: S) -> Result<K, Error>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
     S: Serialize + Debug,
@@ -123,7 +128,10 @@ where
     let patch = StatusPatch {
         api_version: K::api_version(&()).into_owned(),
         kind: K::kind(&()).into_owned(),
-        metadata: PatchedName { name: name.clone(), namespace: object.namespace() },
+        metadata: PatchedName {
+            name: name.clone(),
+            namespace: object.namespace(),
+        },
         status,
     };
     let params = PatchParams::apply(manager).force();

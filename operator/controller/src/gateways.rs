@@ -125,7 +125,10 @@ impl Gateways {
     pub(crate) fn new(slices: Store<EndpointSlice>) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(ANSWER_LIMIT));
-        Self { slices, http: Client::builder(TokioExecutor::new()).build(connector) }
+        Self {
+            slices,
+            http: Client::builder(TokioExecutor::new()).build(connector),
+        }
     }
 
     /// What every ready gateway routes by and holds; an error unless all of them answered.
@@ -137,13 +140,25 @@ impl Gateways {
         if endpoints.ready.is_empty() {
             return Err(Error::NoGateway);
         }
-        try_join_all(endpoints.ready.iter().map(|address| self.get(*address, "/acknowledged"))).await
+        try_join_all(
+            endpoints
+                .ready
+                .iter()
+                .map(|address| self.get(*address, "/acknowledged")),
+        )
+        .await
     }
 
     /// What every ready gateway measured.
     pub(crate) async fn observed(&self) -> Result<Vec<Observed>, Error> {
         let endpoints = endpoints(self.slices.state().iter().map(|slice| &**slice));
-        try_join_all(endpoints.ready.iter().map(|address| self.get(*address, "/observed"))).await
+        try_join_all(
+            endpoints
+                .ready
+                .iter()
+                .map(|address| self.get(*address, "/observed")),
+        )
+        .await
     }
 
     async fn get<T: DeserializeOwned>(&self, address: SocketAddr, path: &str) -> Result<T, Error> {
@@ -152,7 +167,11 @@ impl Gateways {
             .parse()
             .map_err(|error| unanswered(format!("address: {error}")))?;
         let body = tokio::time::timeout(ANSWER_LIMIT, async {
-            let response = self.http.get(uri).await.map_err(|error| unanswered(error.to_string()))?;
+            let response = self
+                .http
+                .get(uri)
+                .await
+                .map_err(|error| unanswered(error.to_string()))?;
             if !response.status().is_success() {
                 return Err(unanswered(format!("{path} answered {}", response.status())));
             }
@@ -186,9 +205,14 @@ fn endpoints<'a>(slices: impl IntoIterator<Item = &'a EndpointSlice>) -> Endpoin
         let Some(port) = port else { continue };
         for endpoint in &slice.endpoints {
             let conditions = endpoint.conditions.clone().unwrap_or_default();
-            let Some(address) = endpoint.addresses.first() else { continue };
+            let Some(address) = endpoint.addresses.first() else {
+                continue;
+            };
             if conditions.terminating == Some(true) {
-                let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
+                let pod = endpoint
+                    .target_ref
+                    .as_ref()
+                    .and_then(|target| target.name.clone());
                 found.draining.push(pod.unwrap_or_else(|| address.clone()));
             } else if conditions.ready != Some(false)
                 && let Ok(address) = address.parse::<IpAddr>()

@@ -55,7 +55,11 @@ impl Metrics {
             Unit::Seconds,
             metrics.duration.clone(),
         );
-        registry.register("reconcile_failures", "Reconciles that failed, by reason", metrics.failures.clone());
+        registry.register(
+            "reconcile_failures",
+            "Reconciles that failed, by reason",
+            metrics.failures.clone(),
+        );
         registry.register_with_unit(
             "plan",
             "Time that the search for one plan took",
@@ -74,7 +78,10 @@ impl Metrics {
     /// Times a reconcile until the guard is dropped.
     pub(crate) fn time(&self, reconciler: &'static str) -> Timer {
         let histogram = self.duration.get_or_create(&Reconciler { reconciler }).clone();
-        Timer { histogram, started: Instant::now() }
+        Timer {
+            histogram,
+            started: Instant::now(),
+        }
     }
 
     /// Counts a reconcile that failed.
@@ -90,7 +97,8 @@ impl Metrics {
     /// Notes how many groups the plans want, and how many others still wait to be deleted.
     pub(crate) fn groups(&self, wanted: usize, leaving: usize) {
         self.groups.set(i64::try_from(wanted).unwrap_or(i64::MAX));
-        self.waiting_to_leave.set(i64::try_from(leaving).unwrap_or(i64::MAX));
+        self.waiting_to_leave
+            .set(i64::try_from(leaving).unwrap_or(i64::MAX));
     }
 }
 

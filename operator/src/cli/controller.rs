@@ -1,7 +1,7 @@
 //! `harmonybatch controller`
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -20,13 +20,28 @@ pub(crate) struct Arguments {
     #[arg(long, env = "HARMONYBATCH_NAMESPACE", value_name = "NAMESPACE")]
     namespace: String,
     /// Name of the gateway's Service
-    #[arg(long, env = "HARMONYBATCH_GATEWAY_SERVICE", default_value = "harmonybatch-gateway", value_name = "NAME")]
+    #[arg(
+        long,
+        env = "HARMONYBATCH_GATEWAY_SERVICE",
+        default_value = "harmonybatch-gateway",
+        value_name = "NAME"
+    )]
     gateway_service: String,
     /// Domain of the cluster, for the addresses that callers use
-    #[arg(long, env = "HARMONYBATCH_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
+    #[arg(
+        long,
+        env = "HARMONYBATCH_CLUSTER_DOMAIN",
+        default_value = "cluster.local",
+        value_name = "DOMAIN"
+    )]
     cluster_domain: String,
     /// Where /metrics, /livez and /readyz are served
-    #[arg(long, env = "HARMONYBATCH_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "HARMONYBATCH_LISTEN",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDRESS"
+    )]
     listen: SocketAddr,
     /// YAML file with the spec of the InferencePlatform `default`, made if the cluster has none
     #[arg(long, env = "HARMONYBATCH_PLATFORM", value_name = "FILE")]
@@ -38,7 +53,7 @@ pub(crate) struct Arguments {
 /// Runs the controller until SIGTERM.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     telemetry::start(&arguments.telemetry)?;
-    let platform = arguments.platform.map(read_platform).transpose()?;
+    let platform = arguments.platform.as_deref().map(read_platform).transpose()?;
     process::block_on(async move {
         let shutdown = process::shutdown()?;
         let client = process::client().await?;
@@ -54,7 +69,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn read_platform(file: PathBuf) -> anyhow::Result<InferencePlatformSpec> {
-    let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-    harmonybatch_api::yaml::from_str(&text).with_context(|| format!("{}: spec of an InferencePlatform", file.display()))
+fn read_platform(file: &Path) -> anyhow::Result<InferencePlatformSpec> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    harmonybatch_api::yaml::parse(file, &text).context("read the spec of an InferencePlatform")
 }

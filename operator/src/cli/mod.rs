@@ -1,5 +1,7 @@
 //! The subcommands: each reads its arguments, calls one crate, and prints.
 
+pub(crate) mod controller;
 pub(crate) mod crds;
 pub(crate) mod plan;
 pub(crate) mod print;
+mod process;

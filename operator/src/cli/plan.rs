@@ -25,7 +25,9 @@ const INFEASIBLE: u8 = 2;
 /// Exit status: 0 if every application is planned, 2 if one cannot be (the others are still planned and printed),
 /// 1 if the input is wrong.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  harmonybatch plan -f crds/samples-paper\n  harmonybatch plan -f model.yaml -f apps/ -o json")]
+#[command(
+    after_help = "Examples:\n  harmonybatch plan -f crds/samples-paper\n  harmonybatch plan -f model.yaml -f apps/ -o json"
+)]
 pub(crate) struct Arguments {
     /// YAML file, folder of YAML files, or - for standard input; may be given several times
     #[arg(short, long = "filename", value_name = "DIR|FILE", required = true, num_args = 1..)]
@@ -74,7 +76,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     print::output(&text)?;
     let refused = plans.iter().any(|named| !named.plan.infeasible.is_empty());
-    Ok(if refused { ExitCode::from(INFEASIBLE) } else { ExitCode::SUCCESS })
+    Ok(if refused {
+        ExitCode::from(INFEASIBLE)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn named(inputs: &Inputs, validated: &plan::Validated) -> Vec<Named> {
@@ -97,9 +103,16 @@ fn named(inputs: &Inputs, validated: &plan::Validated) -> Vec<Named> {
 
 /// The names that the controller would give on a cluster without groups.
 fn names(inputs: &Inputs, plan: &Plan) -> Vec<String> {
-    let model = inputs.models.iter().find(|model| plan::key(*model) == (plan.namespace.clone(), plan.model.clone()));
+    let model = inputs
+        .models
+        .iter()
+        .find(|model| plan::key(*model) == (plan.namespace.clone(), plan.model.clone()));
     let image = model.map_or("", |model| &model.spec.runtime.image);
-    let identities: Vec<_> = plan.groups.iter().map(|group| plan::identity(image, group)).collect();
+    let identities: Vec<_> = plan
+        .groups
+        .iter()
+        .map(|group| plan::identity(image, group))
+        .collect();
     plan::name(&plan.model, &identities, &[])
 }
 

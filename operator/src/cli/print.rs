@@ -4,7 +4,10 @@ use std::io::{Write, stderr, stdout};
 
 /// Writes to standard output. A reader that left early (`harmonybatch plan | head`) is no error.
 pub(crate) fn output(text: &str) -> anyhow::Result<()> {
-    match stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
+    match stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout().flush())
+    {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

@@ -11,13 +11,19 @@ const READ_LIMIT: Duration = Duration::from_secs(310);
 
 /// Runs a process on a runtime of its own.
 pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?.block_on(future)
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?
+        .block_on(future)
 }
 
 /// A client from the pod's service account or the kubeconfig. kube 5 repeats every call, a POST too, up to 15 times by
 /// itself: that is switched off, the callers know which of theirs may be repeated.
 pub(crate) async fn client() -> anyhow::Result<Client> {
-    let mut config = Config::infer().await.context("find the cluster (in-cluster or kubeconfig)")?;
+    let mut config = Config::infer()
+        .await
+        .context("find the cluster (in-cluster or kubeconfig)")?;
     config.default_retry = false;
     config.read_timeout = Some(READ_LIMIT);
     Client::try_from(config).context("make a client for the cluster")

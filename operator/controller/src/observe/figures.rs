@@ -50,7 +50,9 @@ impl Counts {
 pub(crate) fn merge(gateways: &[Observed]) -> BTreeMap<(String, String), Counts> {
     let mut merged: BTreeMap<(String, String), Counts> = BTreeMap::new();
     for seen in gateways.iter().flat_map(|gateway| &gateway.apps) {
-        let counts = merged.entry((seen.namespace.clone(), seen.app.clone())).or_default();
+        let counts = merged
+            .entry((seen.namespace.clone(), seen.app.clone()))
+            .or_default();
         add(counts, seen);
     }
     merged
@@ -87,7 +89,11 @@ fn exponent(value: f64) -> i32 {
 fn trimmed(value: f64, decimals: i32) -> String {
     let decimals = usize::try_from(decimals).unwrap_or(0);
     let text = format!("{value:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 /// A latency with two significant digits and its unit: `850us`, `240ms`, `12s`.
@@ -120,15 +126,34 @@ mod tests {
 
     #[test]
     fn figures_keep_two_significant_digits() {
-        let numbers = [(4.837, "4.8"), (240.4, "240"), (0.003_333, "0.0033"), (9.96, "10"), (1.0, "1"), (0.0, "0")];
+        let numbers = [
+            (4.837, "4.8"),
+            (240.4, "240"),
+            (0.003_333, "0.0033"),
+            (9.96, "10"),
+            (1.0, "1"),
+            (0.0, "0"),
+        ];
         for (value, text) in numbers {
             assert_eq!(two_digits(value), text);
         }
-        let latencies = [(850, "850us"), (999, "1ms"), (243_000, "240ms"), (2_345_000, "2300ms"), (12_300_000, "12s")];
+        let latencies = [
+            (850, "850us"),
+            (999, "1ms"),
+            (243_000, "240ms"),
+            (2_345_000, "2300ms"),
+            (12_300_000, "12s"),
+        ];
         for (micros, text) in latencies {
             assert_eq!(latency(micros), text);
         }
-        let attainments = [(1.0, "100"), (0.997, "99.7"), (0.999_66, "99.966"), (0.5, "50"), (0.0, "0")];
+        let attainments = [
+            (1.0, "100"),
+            (0.997, "99.7"),
+            (0.999_66, "99.966"),
+            (0.5, "50"),
+            (0.0, "0"),
+        ];
         for (fraction, text) in attainments {
             assert_eq!(attainment(fraction), text);
         }
@@ -143,7 +168,9 @@ mod tests {
                 rows,
                 within_slo: within,
                 late,
-                latency: Histogram { buckets: buckets.to_vec() },
+                latency: Histogram {
+                    buckets: buckets.to_vec(),
+                },
                 ..ObservedApp::default()
             }],
         }
@@ -158,7 +185,10 @@ mod tests {
         let counts = &merged[&("shop".to_owned(), "search".to_owned())];
         assert_eq!(two_digits(counts.rate), "1.1");
         assert_eq!((counts.samples(), counts.attainment()), (200, Some(0.95)));
-        assert_eq!([0.0, 0.5, 0.99].map(|q| counts.latency(q)), [Some(100), Some(200), Some(400)]);
+        assert_eq!(
+            [0.0, 0.5, 0.99].map(|q| counts.latency(q)),
+            [Some(100), Some(200), Some(400)]
+        );
     }
 
     #[test]

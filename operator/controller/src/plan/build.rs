@@ -34,10 +34,13 @@ pub(crate) struct ModelGroups {
 /// What the planner calls a device, in the API's words.
 pub fn device(device: &planner::Device) -> Device {
     match device {
-        planner::Device::Cpu { vcpu } => Device::Cpu(CpuSize { limit: format!("{}m", vcpu.millis()) }),
-        planner::Device::Gpu { pool, units } => {
-            Device::Gpu(GpuShare { pool: pool.clone(), units: integer(units.get()) })
-        }
+        planner::Device::Cpu { vcpu } => Device::Cpu(CpuSize {
+            limit: format!("{}m", vcpu.millis()),
+        }),
+        planner::Device::Gpu { pool, units } => Device::Gpu(GpuShare {
+            pool: pool.clone(),
+            units: integer(units.get()),
+        }),
     }
 }
 
@@ -62,8 +65,11 @@ pub(crate) fn groups(
     let image = &model.spec.runtime.image;
     let identities: Vec<Identity> = plan.groups.iter().map(|group| identity(image, group)).collect();
     let names = naming::name(&plan.model, &identities, existing);
-    let unwanted: Vec<&InferenceGroup> =
-        existing.iter().copied().filter(|group| !names.contains(&group.name_any())).collect();
+    let unwanted: Vec<&InferenceGroup> = existing
+        .iter()
+        .copied()
+        .filter(|group| !names.contains(&group.name_any()))
+        .collect();
     let last = last_generation(model, existing);
     let mut plan_generation = 0;
     let wanted = names
@@ -91,7 +97,10 @@ pub(crate) fn groups(
 fn last_generation(model: &InferenceModel, existing: &[&InferenceGroup]) -> i64 {
     let of_groups = existing.iter().flat_map(|group| {
         let active = group.status.as_ref().and_then(|status| status.active.as_ref());
-        [Some(group.spec.plan_generation), active.map(|active| active.plan_generation)]
+        [
+            Some(group.spec.plan_generation),
+            active.map(|active| active.plan_generation),
+        ]
     });
     let of_model = model.status.as_ref().and_then(|status| status.plan_generation);
     of_groups.chain([of_model]).flatten().max().unwrap_or(0)
@@ -101,10 +110,17 @@ fn last_generation(model: &InferenceModel, existing: &[&InferenceGroup]) -> i64 
 /// holds under the same or a higher number, needs a new number to win them back.
 fn keeps_generation(old: &InferenceGroup, new: &InferenceGroupSpec, unwanted: &[&InferenceGroup]) -> bool {
     let generation = old.spec.plan_generation;
-    let same = InferenceGroupSpec { plan_generation: generation, ..new.clone() } == old.spec;
+    let same = InferenceGroupSpec {
+        plan_generation: generation,
+        ..new.clone()
+    } == old.spec;
     let apps: BTreeSet<&str> = new.members.iter().map(|member| member.app.as_str()).collect();
-    let rivals = unwanted.iter().filter(|rival| rival.spec.plan_generation >= generation);
-    same && !rivals.flat_map(|rival| &rival.spec.members).any(|member| apps.contains(member.app.as_str()))
+    let rivals = unwanted
+        .iter()
+        .filter(|rival| rival.spec.plan_generation >= generation);
+    same && !rivals
+        .flat_map(|rival| &rival.spec.members)
+        .any(|member| apps.contains(member.app.as_str()))
 }
 
 fn built(model: &InferenceModel, name: &str, spec: InferenceGroupSpec) -> InferenceGroup {
@@ -144,7 +160,9 @@ fn spec(
     });
     let predicted = &group.predicted;
     InferenceGroupSpec {
-        model_ref: ModelRef { name: plan.model.clone() },
+        model_ref: ModelRef {
+            name: plan.model.clone(),
+        },
         plan_generation: 0,
         image: image.to_owned(),
         device: device(&group.device),
@@ -179,7 +197,11 @@ pub fn duration(seconds: Seconds) -> String {
 
 /// A longest wait, rounded down to the microsecond: rounded up it might cost the SLO.
 pub(crate) fn max_wait(seconds: Seconds) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1e6 seconds by its type")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 to 1e6 seconds by its type"
+    )]
     let micros = (seconds.get() * 1e6).floor() as u64;
     Duration::from_nanos(micros * 1000).to_string()
 }
@@ -190,7 +212,10 @@ fn integer(count: u32) -> i32 {
 }
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// How a group of the platform is run.
@@ -235,7 +260,17 @@ pub(crate) fn caller_service(app: &InferenceApp, name: &str, gateway_host: &str)
 
 /// Whether a Service was made for this application's callers.
 pub(crate) fn is_caller_service_of(service: &Service, app: &InferenceApp) -> bool {
-    service.metadata.owner_references.iter().flatten().any(|owner| Some(&owner.uid) == app.metadata.uid.as_ref())
-        && service.metadata.labels.as_ref().and_then(|labels| labels.get(names::MANAGED_BY_LABEL)).map(String::as_str)
+    service
+        .metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .any(|owner| Some(&owner.uid) == app.metadata.uid.as_ref())
+        && service
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(names::MANAGED_BY_LABEL))
+            .map(String::as_str)
             == Some(names::MANAGED_BY)
 }

@@ -6,13 +6,19 @@
 //! every app, model and platform what became of it. Only gather, apply and the writing of statuses touch the API. The command line
 //! (`harmonybatch plan`) uses the same [`validate`] and [`decide`].
 
+mod apply;
 mod build;
 mod decide;
+mod gather;
 pub mod money;
 mod naming;
+mod retire;
+mod status;
 mod validate;
+mod worker;
 
 pub use build::{device, dispatch, duration, identity};
 pub use decide::{decide, refusal};
 pub use naming::{Identity, name};
 pub use validate::{Contract, Inputs, Key, Kind, Problem, Validated, key, validate};
+pub(crate) use worker::Worker;

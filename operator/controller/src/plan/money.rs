@@ -18,7 +18,11 @@ fn amount(value: f64) -> String {
     if value >= 0.1 || value <= 0.0 || !value.is_finite() {
         return format!("{value:.2}");
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 2 and 30")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "between 2 and 30"
+    )]
     let decimals = (1.0 - value.log10().floor()).clamp(2.0, 30.0) as usize;
     format!("{value:.decimals$}")
 }
@@ -34,9 +38,14 @@ mod tests {
 
     #[test]
     fn amounts_are_read_at_a_glance() {
-        for (value, text) in
-            [(16.6, "16.60"), (0.0, "0.00"), (0.1, "0.10"), (0.0123, "0.012"), (0.000_004_56, "0.0000046"), (1234.567, "1234.57")]
-        {
+        for (value, text) in [
+            (16.6, "16.60"),
+            (0.0, "0.00"),
+            (0.1, "0.10"),
+            (0.0123, "0.012"),
+            (0.000_004_56, "0.0000046"),
+            (1234.567, "1234.57"),
+        ] {
             assert_eq!(amount(value), text);
         }
         assert_eq!(per_month(2.2583e-5), "59.35");

@@ -25,7 +25,12 @@ impl Identity {
             image: group.spec.image.clone(),
             device: group.spec.device.clone(),
             batch_size: group.spec.batch_size,
-            members: group.spec.members.iter().map(|member| member.app.clone()).collect(),
+            members: group
+                .spec
+                .members
+                .iter()
+                .map(|member| member.app.clone())
+                .collect(),
         }
     }
 
@@ -44,12 +49,20 @@ pub fn name(model: &str, planned: &[Identity], existing: &[&InferenceGroup]) -> 
     let old: Vec<Identity> = existing.iter().map(|group| Identity::of(group)).collect();
     let mut pairs: Vec<(usize, usize)> = Vec::new();
     for (new, planned) in planned.iter().enumerate() {
-        pairs.extend((0..old.len()).filter(|&index| planned.fits(&old[index])).map(|index| (new, index)));
+        pairs.extend(
+            (0..old.len())
+                .filter(|&index| planned.fits(&old[index]))
+                .map(|index| (new, index)),
+        );
     }
     pairs.sort_by_cached_key(|&(new, index)| {
         let group = existing[index];
         let overlap = planned[new].overlap(&old[index]);
-        (std::cmp::Reverse((overlap, group.spec.plan_generation)), group.name_any(), new)
+        (
+            std::cmp::Reverse((overlap, group.spec.plan_generation)),
+            group.name_any(),
+            new,
+        )
     });
     let mut named: Vec<Option<String>> = vec![None; planned.len()];
     let mut used: BTreeSet<String> = BTreeSet::new();
@@ -64,8 +77,14 @@ pub fn name(model: &str, planned: &[Identity], existing: &[&InferenceGroup]) -> 
     let seen: Vec<String> = used.iter().cloned().collect();
     let fresh = |planned: &Identity, used: &mut BTreeSet<String>| {
         let members: Vec<&str> = planned.members.iter().map(String::as_str).collect();
-        let mut seed =
-            format!("{} {} {} {} {}", planned.image, planned.device, planned.batch_size, members.join(","), seen.join(","));
+        let mut seed = format!(
+            "{} {} {} {} {}",
+            planned.image,
+            planned.device,
+            planned.batch_size,
+            members.join(","),
+            seen.join(",")
+        );
         loop {
             let name = names::group_name(model, &seed);
             if used.insert(name.clone()) {

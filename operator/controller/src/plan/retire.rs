@@ -27,7 +27,11 @@ pub(crate) fn verdict(namespace: &str, name: &str, apps: &[&str], gateways: &[Ac
                 "a gateway still holds {held_rows} rows and {held_batches} batches of it"
             ));
         }
-        let elsewhere = |app: &str| others.iter().any(|group| group.apps.iter().any(|routed| routed == app));
+        let elsewhere = |app: &str| {
+            others
+                .iter()
+                .any(|group| group.apps.iter().any(|routed| routed == app))
+        };
         if let Some(app) = apps.iter().find(|app| !elsewhere(app)) {
             return Verdict::Wait(format!("a gateway does not route app {app} to another group yet"));
         }
@@ -51,8 +55,12 @@ mod tests {
     }
 
     fn check(apps: &[&str], gateways: &[&[AcknowledgedGroup]], expected: &Verdict) {
-        let gateways: Vec<_> =
-            gateways.iter().map(|groups| Acknowledged { groups: groups.to_vec() }).collect();
+        let gateways: Vec<_> = gateways
+            .iter()
+            .map(|groups| Acknowledged {
+                groups: groups.to_vec(),
+            })
+            .collect();
         assert_eq!(&verdict("shop", "old", apps, &gateways), expected);
     }
 
@@ -81,8 +89,16 @@ mod tests {
     fn rows_and_batches_that_are_held_keep_it() {
         let rows: &[_] = &[group("new", &["search"], 0, 0), group("old", &[], 2, 0)];
         let batch: &[_] = &[group("new", &["search"], 0, 0), group("old", &[], 0, 1)];
-        check(&["search"], &[rows], &wait("a gateway still holds 2 rows and 0 batches of it"));
-        check(&["search"], &[batch], &wait("a gateway still holds 0 rows and 1 batches of it"));
+        check(
+            &["search"],
+            &[rows],
+            &wait("a gateway still holds 2 rows and 0 batches of it"),
+        );
+        check(
+            &["search"],
+            &[batch],
+            &wait("a gateway still holds 0 rows and 1 batches of it"),
+        );
     }
 
     #[test]

@@ -100,7 +100,8 @@ pub struct Validated {
 impl Validated {
     /// What is wrong with an object, if anything is.
     pub fn problem(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Problem> {
-        self.problems.get(&(kind, (namespace.to_owned(), name.to_owned())))
+        self.problems
+            .get(&(kind, (namespace.to_owned(), name.to_owned())))
     }
 
     fn reject(&mut self, kind: Kind, key: Key, problem: Problem) {
@@ -143,13 +144,19 @@ pub fn validate(inputs: &Inputs, taken: &BTreeSet<Key>) -> Validated {
     }
     let apps = read_apps(inputs, taken, &profiles, &mut validated);
     for ((namespace, name), (platform, profile)) in profiles {
-        let apps = apps.get(&(namespace.clone(), name.clone())).cloned().unwrap_or_default();
+        let apps = apps
+            .get(&(namespace.clone(), name.clone()))
+            .cloned()
+            .unwrap_or_default();
         let set = ModelSet::new(namespace.clone(), name.clone(), profile, apps);
         match (set, platforms.get(&platform)) {
             (Ok(set), Some(described)) => validated
                 .requests
                 .entry(platform)
-                .or_insert_with(|| PlanRequest { platform: described.clone(), models: Vec::new() })
+                .or_insert_with(|| PlanRequest {
+                    platform: described.clone(),
+                    models: Vec::new(),
+                })
                 .models
                 .push(set),
             (Err(error), _) => {
@@ -163,7 +170,11 @@ pub fn validate(inputs: &Inputs, taken: &BTreeSet<Key>) -> Validated {
 }
 
 fn no_platform(platform: &str, broken: bool) -> Problem {
-    let state = if broken { "is not accepted: see its condition Accepted" } else { "does not exist: create it" };
+    let state = if broken {
+        "is not accepted: see its condition Accepted"
+    } else {
+        "does not exist: create it"
+    };
     Problem::new(
         reason::PLATFORM_NOT_FOUND,
         format!("platformRef.name: InferencePlatform {platform} {state}, or name another"),
@@ -182,7 +193,10 @@ fn read_apps<P>(
     let mut sorted: Vec<&InferenceApp> = inputs.apps.iter().collect();
     // Of two that want one Service name, the older keeps it.
     sorted.sort_by_cached_key(|written| {
-        (written.creation_timestamp().map(|time| time.0.as_nanosecond()), key(*written))
+        (
+            written.creation_timestamp().map(|time| time.0.as_nanosecond()),
+            key(*written),
+        )
     });
     for written in sorted {
         let (namespace, name) = key(written);
@@ -191,13 +205,20 @@ fn read_apps<P>(
         let service_key = (namespace.clone(), service.clone());
         let read = app::app(written).and_then(|read| {
             if !profiles.contains_key(&model) {
-                return Err(no_model(&model, validated.problem(Kind::Model, &model.0, &model.1)));
+                return Err(no_model(
+                    &model,
+                    validated.problem(Kind::Model, &model.0, &model.1),
+                ));
             }
             if taken.contains(&service_key) {
                 return Err(name_taken(&service, "Service", "it was not made for this app"));
             }
             match services.get(&service_key) {
-                Some(other) => Err(name_taken(&service, "InferenceApp", &format!("InferenceApp {other} has it"))),
+                Some(other) => Err(name_taken(
+                    &service,
+                    "InferenceApp",
+                    &format!("InferenceApp {other} has it"),
+                )),
                 None => Ok(read),
             }
         });
@@ -214,8 +235,11 @@ fn read_apps<P>(
 }
 
 /// The name of the Service for an application's callers.
-pub fn service_name(app: &InferenceApp) -> String {
-    app.spec.service_name.clone().unwrap_or_else(|| names::caller_service_name(&app.name_any()))
+pub(super) fn service_name(app: &InferenceApp) -> String {
+    app.spec
+        .service_name
+        .clone()
+        .unwrap_or_else(|| names::caller_service_name(&app.name_any()))
 }
 
 fn no_model((namespace, name): &Key, problem: Option<&Problem>) -> Problem {
@@ -223,12 +247,17 @@ fn no_model((namespace, name): &Key, problem: Option<&Problem>) -> Problem {
         Some(problem) => format!("is not accepted: {}", problem.message),
         None => format!("does not exist in namespace {namespace}: create it, or name another"),
     };
-    Problem::new(reason::MODEL_NOT_FOUND, format!("modelRef.name: InferenceModel {name} {state}"))
+    Problem::new(
+        reason::MODEL_NOT_FOUND,
+        format!("modelRef.name: InferenceModel {name} {state}"),
+    )
 }
 
 fn name_taken(service: &str, kind: &str, why: &str) -> Problem {
     let message = if kind == "Service" {
-        format!("serviceName: a Service {service} exists and {why}: choose another serviceName, or delete that Service")
+        format!(
+            "serviceName: a Service {service} exists and {why}: choose another serviceName, or delete that Service"
+        )
     } else {
         format!("serviceName {service}: {why}: choose another serviceName")
     };

@@ -17,8 +17,10 @@ const ORDINARY: &[&str] = &["ContainerCreating", "PodInitializing"];
 /// The worst trouble among the pods: a container that cannot run comes before a pod without a node, and of equals the pod
 /// whose name sorts first. Pods that are being deleted say nothing.
 pub(crate) fn trouble<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Option<Trouble> {
-    let mut pods: Vec<&Pod> =
-        pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+    let mut pods: Vec<&Pod> = pods
+        .into_iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .collect();
     pods.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     pods.iter()
         .find_map(|pod| broken_container(pod))
@@ -26,10 +28,18 @@ pub(crate) fn trouble<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Option<Tro
 }
 
 fn broken_container(pod: &Pod) -> Option<Trouble> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_deref().unwrap_or_default();
+    let statuses = pod
+        .status
+        .as_ref()?
+        .container_statuses
+        .as_deref()
+        .unwrap_or_default();
     statuses.iter().find_map(|status| {
         let waiting = status.state.as_ref()?.waiting.as_ref()?;
-        let reason = waiting.reason.clone().filter(|reason| !ORDINARY.contains(&reason.as_str()))?;
+        let reason = waiting
+            .reason
+            .clone()
+            .filter(|reason| !ORDINARY.contains(&reason.as_str()))?;
         let mut message = format!("pod {}, container {}: {reason}", name(pod), status.name);
         if let Some(detail) = waiting.message.as_deref().filter(|detail| !detail.is_empty()) {
             message = format!("{message}: {detail}");
@@ -44,17 +54,31 @@ fn broken_container(pod: &Pod) -> Option<Trouble> {
 /// How the container's last run ended: `last exit code 1 (Error), 4 restarts`.
 fn last_end(status: &ContainerStatus) -> Option<String> {
     let ended = status.last_state.as_ref()?.terminated.as_ref()?;
-    let reason = ended.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    Some(format!("last exit code {}{reason}, {} restarts", ended.exit_code, status.restart_count))
+    let reason = ended
+        .reason
+        .as_deref()
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
+    Some(format!(
+        "last exit code {}{reason}, {} restarts",
+        ended.exit_code, status.restart_count
+    ))
 }
 
 fn unscheduled(pod: &Pod) -> Option<Trouble> {
     let conditions = pod.status.as_ref()?.conditions.as_deref().unwrap_or_default();
-    let condition =
-        conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
-    let reason = condition.reason.clone().unwrap_or_else(|| "Unschedulable".to_owned());
+    let condition = conditions
+        .iter()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+    let reason = condition
+        .reason
+        .clone()
+        .unwrap_or_else(|| "Unschedulable".to_owned());
     let detail = condition.message.as_deref().unwrap_or("no node takes it");
-    Some(Trouble { message: format!("pod {} is Pending: {detail}", name(pod)), reason })
+    Some(Trouble {
+        message: format!("pod {} is Pending: {detail}", name(pod)),
+        reason,
+    })
 }
 
 fn name(pod: &Pod) -> &str {
@@ -100,7 +124,8 @@ mod tests {
                 "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
                 "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}]}),
         );
-        let text = "pod b, container runtime: CrashLoopBackOff: back-off 40s; last exit code 1 (Error), 4 restarts";
+        let text =
+            "pod b, container runtime: CrashLoopBackOff: back-off 40s; last exit code 1 (Error), 4 restarts";
         check(&[pending(), crashed], Some(("CrashLoopBackOff", text)));
     }
 

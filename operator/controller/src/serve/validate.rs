@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use harmonybatch_api::inference_model as model_api;
-use harmonybatch_api::inference_platform::{GpuBackend, GpuPool, ShareQuantity, TaintEffect, TolerationOperator};
-use harmonybatch_api::{Device, InferenceGroup, InferenceModel, InferencePlatform, names};
+use harmonybatch_api::inference_platform::{
+    GpuBackend, GpuPool, ShareQuantity, TaintEffect, TolerationOperator,
+};
 use harmonybatch_api::quantity::{Cpu, Memory, QuantityError};
+use harmonybatch_api::{Device, InferenceGroup, InferenceModel, InferencePlatform, names};
 use k8s_openapi::api::core::v1::{
     ConfigMapKeySelector, ConfigMapVolumeSource, EmptyDirVolumeSource, EnvVar, EnvVarSource,
-    LocalObjectReference, PersistentVolumeClaimVolumeSource, SecretKeySelector, SecretVolumeSource, Toleration,
-    Volume, VolumeMount,
+    LocalObjectReference, PersistentVolumeClaimVolumeSource, SecretKeySelector, SecretVolumeSource,
+    Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -42,8 +44,23 @@ pub(crate) enum Error {
     NoUid,
 }
 
+impl Error {
+    /// The variant, as events and metrics have it.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::PoolNotFound { .. } => "PoolNotFound",
+            Self::Invalid { .. } => "Invalid",
+            Self::NoUid => "NoUid",
+        }
+    }
+}
+
 fn list(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 /// One group's function, with every default resolved.
@@ -80,9 +97,7 @@ impl Workload {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Share {
     /// A CPU limit in thousandths.
-    Cpu {
-        millis: u64,
-    },
+    Cpu { millis: u64 },
     /// A part of a GPU.
     Gpu {
         pool: String,
@@ -142,7 +157,9 @@ pub(crate) fn validate(
         pull_secrets: runtime
             .image_pull_secrets
             .iter()
-            .map(|secret| LocalObjectReference { name: secret.name.clone() })
+            .map(|secret| LocalObjectReference {
+                name: secret.name.clone(),
+            })
             .collect(),
         memory: memory(&runtime.memory, group.spec.batch_size)?,
         batch_size: group.spec.batch_size,
@@ -154,15 +171,27 @@ pub(crate) fn validate(
 fn share(device: &Device, platform: &InferencePlatform) -> Result<Share, Error> {
     match device {
         Device::Cpu(size) => {
-            let cpu: Cpu = size.limit.parse().map_err(|error| invalid("device.cpu.limit", &error))?;
+            let cpu: Cpu = size
+                .limit
+                .parse()
+                .map_err(|error| invalid("device.cpu.limit", &error))?;
             Ok(Share::Cpu { millis: cpu.millis() })
         }
         Device::Gpu(share) => {
-            let pool = platform.spec.gpu_pools.iter().find(|pool| pool.name == share.pool);
+            let pool = platform
+                .spec
+                .gpu_pools
+                .iter()
+                .find(|pool| pool.name == share.pool);
             let pool = pool.ok_or_else(|| Error::PoolNotFound {
                 pool: share.pool.clone(),
                 platform: platform.name_any(),
-                known: platform.spec.gpu_pools.iter().map(|pool| pool.name.clone()).collect(),
+                known: platform
+                    .spec
+                    .gpu_pools
+                    .iter()
+                    .map(|pool| pool.name.clone())
+                    .collect(),
             })?;
             let GpuBackend::ExtendedResource(resource) = &pool.backend;
             Ok(Share::Gpu {
@@ -194,7 +223,9 @@ fn share_quantity(formula: ShareQuantity, units: i32, pool: &GpuPool) -> Result<
 }
 
 fn placement(pool: &GpuPool) -> Placement {
-    let Some(placement) = &pool.placement else { return Placement::default() };
+    let Some(placement) = &pool.placement else {
+        return Placement::default();
+    };
     Placement {
         node_selector: placement.node_selector.clone(),
         tolerations: placement
@@ -241,7 +272,10 @@ fn memory_bytes(field: &str, text: &str) -> Result<u64, Error> {
 }
 
 fn invalid(field: &str, error: &QuantityError) -> Error {
-    Error::Invalid { field: field.to_owned(), reason: error.to_string() }
+    Error::Invalid {
+        field: field.to_owned(),
+        reason: error.to_string(),
+    }
 }
 
 fn variable(variable: &model_api::EnvVar) -> EnvVar {
@@ -249,11 +283,14 @@ fn variable(variable: &model_api::EnvVar) -> EnvVar {
         name: variable.name.clone(),
         value: variable.value.clone(),
         value_from: variable.value_from.as_ref().map(|source| EnvVarSource {
-            config_map_key_ref: source.config_map_key_ref.as_ref().map(|key| ConfigMapKeySelector {
-                name: key.name.clone(),
-                key: key.key.clone(),
-                optional: None,
-            }),
+            config_map_key_ref: source
+                .config_map_key_ref
+                .as_ref()
+                .map(|key| ConfigMapKeySelector {
+                    name: key.name.clone(),
+                    key: key.key.clone(),
+                    optional: None,
+                }),
             secret_key_ref: source.secret_key_ref.as_ref().map(|key| SecretKeySelector {
                 name: key.name.clone(),
                 key: key.key.clone(),
@@ -267,10 +304,10 @@ fn variable(variable: &model_api::EnvVar) -> EnvVar {
 fn volume(volume: &model_api::Volume) -> Volume {
     Volume {
         name: volume.name.clone(),
-        config_map: volume
-            .config_map
-            .as_ref()
-            .map(|source| ConfigMapVolumeSource { name: source.name.clone(), ..ConfigMapVolumeSource::default() }),
+        config_map: volume.config_map.as_ref().map(|source| ConfigMapVolumeSource {
+            name: source.name.clone(),
+            ..ConfigMapVolumeSource::default()
+        }),
         secret: volume.secret.as_ref().map(|source| SecretVolumeSource {
             secret_name: Some(source.secret_name.clone()),
             ..SecretVolumeSource::default()

@@ -84,7 +84,9 @@ pub(crate) fn yaml(plans: &[Named]) -> anyhow::Result<String> {
 }
 
 fn output(plans: &[Named]) -> Output<'_> {
-    Output { plans: plans.iter().map(model).collect() }
+    Output {
+        plans: plans.iter().map(model).collect(),
+    }
 }
 
 fn model(named: &Named) -> ModelPlan<'_> {
@@ -93,7 +95,12 @@ fn model(named: &Named) -> ModelPlan<'_> {
         namespace: &plan.namespace,
         model: &plan.model,
         billing: billing(plan.billing),
-        groups: named.names.iter().zip(&plan.groups).map(|(name, planned)| group(name, planned)).collect(),
+        groups: named
+            .names
+            .iter()
+            .zip(&plan.groups)
+            .map(|(name, planned)| group(name, planned))
+            .collect(),
         infeasible: plan
             .infeasible
             .iter()
@@ -103,7 +110,9 @@ fn model(named: &Named) -> ModelPlan<'_> {
                 nearest_slo_ms: infeasible.nearest_slo.map(|slo| milliseconds(slo.as_millis())),
             })
             .collect(),
-        total: Total { cost_per_second: plan.cost_per_second },
+        total: Total {
+            cost_per_second: plan.cost_per_second,
+        },
     }
 }
 
@@ -112,7 +121,10 @@ fn group<'a>(name: &'a str, group: &'a GroupPlan) -> Group<'a> {
         name,
         device: match &group.device {
             Device::Cpu { vcpu } => DeviceForm::Cpu { vcpu: vcpu.get() },
-            Device::Gpu { pool, units } => DeviceForm::Gpu { pool, units: units.get() },
+            Device::Gpu { pool, units } => DeviceForm::Gpu {
+                pool,
+                units: units.get(),
+            },
         },
         batch_size: group.batch_size.get(),
         dispatch: dispatch(group.dispatch),

@@ -43,17 +43,25 @@ impl Files {
         }
         if let Some(field) = unknown_field(&document.to_json()?, &serde_json::to_value(&object)?, "") {
             let title = title(kind, &key(&object));
-            bail!(document.error(format!("{title}: unknown field {field}: `kubectl explain` lists the fields")));
+            bail!(document.error(format!(
+                "{title}: unknown field {field}: `kubectl explain` lists the fields"
+            )));
         }
         if kind == Kind::Platform {
             object.meta_mut().namespace = None;
         } else {
-            object.meta_mut().namespace.get_or_insert_with(|| "default".to_owned());
+            object
+                .meta_mut()
+                .namespace
+                .get_or_insert_with(|| "default".to_owned());
         }
         let key = key(&object);
         if let Some(first) = self.places.get(&(kind, key.clone())) {
             let place = format!("{}, line {}", first.file.display(), first.line);
-            bail!(document.error(format!("{}: it stands a second time; first in {place}", title(kind, &key))));
+            bail!(document.error(format!(
+                "{}: it stands a second time; first in {place}",
+                title(kind, &key)
+            )));
         }
         self.places.insert((kind, key), document);
         Ok(object)
@@ -65,7 +73,10 @@ impl Files {
             return Ok(());
         }
         if version != names::API_VERSION {
-            bail!(document.error(format!("apiVersion {version}: only {} is known", names::API_VERSION)));
+            bail!(document.error(format!(
+                "apiVersion {version}: only {} is known",
+                names::API_VERSION
+            )));
         }
         match document.field("kind").unwrap_or_default() {
             "InferencePlatform" => {
@@ -92,12 +103,17 @@ impl Files {
 
 /// Reads files, folders and standard input.
 pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Files> {
-    let mut files = Files { inputs: Inputs::default(), places: BTreeMap::new() };
+    let mut files = Files {
+        inputs: Inputs::default(),
+        places: BTreeMap::new(),
+    };
     for path in paths {
         for file in expand(path)? {
             let text = if file.as_os_str() == "-" {
                 let mut text = String::new();
-                std::io::stdin().read_to_string(&mut text).context("read standard input")?;
+                std::io::stdin()
+                    .read_to_string(&mut text)
+                    .context("read standard input")?;
                 text
             } else {
                 std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?
@@ -110,14 +126,23 @@ pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Files> {
     if files.inputs.models.is_empty() && files.inputs.apps.is_empty() {
         bail!("no InferenceModel and no InferenceApp in {}", list(paths));
     }
-    if !files.inputs.platforms.iter().any(|platform| platform.name_any() == names::DEFAULT_PLATFORM) {
+    if !files
+        .inputs
+        .platforms
+        .iter()
+        .any(|platform| platform.name_any() == names::DEFAULT_PLATFORM)
+    {
         files.inputs.platforms.push(paper_platform());
     }
     Ok(files)
 }
 
 fn list(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The YAML files of a folder by name, or the file itself.
@@ -126,9 +151,19 @@ fn expand(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
         return Ok(vec![path.to_owned()]);
     }
     let mut files = Vec::new();
-    for entry in path.read_dir().with_context(|| format!("read folder {}", path.display()))? {
-        let file = entry.with_context(|| format!("read folder {}", path.display()))?.path();
-        if file.is_file() && matches!(file.extension().and_then(|it| it.to_str()), Some("yaml" | "yml" | "json")) {
+    for entry in path
+        .read_dir()
+        .with_context(|| format!("read folder {}", path.display()))?
+    {
+        let file = entry
+            .with_context(|| format!("read folder {}", path.display()))?
+            .path();
+        if file.is_file()
+            && matches!(
+                file.extension().and_then(|it| it.to_str()),
+                Some("yaml" | "yml" | "json")
+            )
+        {
             files.push(file);
         }
     }
@@ -144,7 +179,11 @@ fn expand(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 fn unknown_field(written: &Value, known: &Value, path: &str) -> Option<String> {
     match (written, known) {
         (Value::Object(written), Value::Object(known)) => written.iter().find_map(|(name, value)| {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let path = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
             let empty = match value {
                 Value::Null => true,
                 Value::Array(list) => list.is_empty(),
@@ -182,7 +221,11 @@ fn paper_platform() -> InferencePlatform {
                 request: text("0.00000013"),
             },
             overhead: text("5ms"),
-            cpu: Some(CpuGrid { min: text("50m"), max: text("16"), step: text("50m") }),
+            cpu: Some(CpuGrid {
+                min: text("50m"),
+                max: text("16"),
+                step: text("50m"),
+            }),
             gpu_pools: Vec::new(),
             serving: Default::default(),
             planner: Default::default(),

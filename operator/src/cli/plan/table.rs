@@ -29,19 +29,49 @@ fn model(named: &Named) -> String {
         text.push_str("\nNo InferenceApp names it.\n");
     }
     if !plan.groups.is_empty() {
-        let header =
-            ["GROUP", "APPS", "SLO", "DEVICE", "BATCH", "REPLICAS", "DISPATCH", "UTILIZATION", "COST/MONTH"];
-        let rows = named.names.iter().zip(&plan.groups).map(|(name, planned)| group(name, planned));
+        let header = [
+            "GROUP",
+            "APPS",
+            "SLO",
+            "DEVICE",
+            "BATCH",
+            "REPLICAS",
+            "DISPATCH",
+            "UTILIZATION",
+            "COST/MONTH",
+        ];
+        let rows = named
+            .names
+            .iter()
+            .zip(&plan.groups)
+            .map(|(name, planned)| group(name, planned));
         columns(&mut text, &header, rows.collect());
-        let header = ["APP", "SLO", "RATE", "GROUP", "COST/MILLION", "COST/MONTH", "SAVING", "BECAUSE"];
+        let header = [
+            "APP",
+            "SLO",
+            "RATE",
+            "GROUP",
+            "COST/MILLION",
+            "COST/MONTH",
+            "SAVING",
+            "BECAUSE",
+        ];
         columns(&mut text, &header, apps(named));
     }
     if !plan.infeasible.is_empty() {
         let rows = plan.infeasible.iter().map(|infeasible| {
             let nearest = infeasible.nearest_slo.map_or_else(|| "-".to_owned(), duration);
-            vec![infeasible.app.clone(), nearest, plan::refusal(&plan.model, infeasible)]
+            vec![
+                infeasible.app.clone(),
+                nearest,
+                plan::refusal(&plan.model, infeasible),
+            ]
         });
-        columns(&mut text, &["CANNOT BE PLANNED", "NEAREST SLO", "REASON"], rows.collect());
+        columns(
+            &mut text,
+            &["CANNOT BE PLANNED", "NEAREST SLO", "REASON"],
+            rows.collect(),
+        );
     }
     text.push('\n');
     text.push_str(&total(plan, &named.currency));
@@ -94,11 +124,20 @@ fn apps(named: &Named) -> Vec<Vec<String>> {
 
 fn total(plan: &Plan, currency: &str) -> String {
     let members = plan.groups.iter().flat_map(|group| &group.members);
-    let alone: f64 = members.map(|member| member.explanation.alone.cost_per_second).sum();
-    let mut text = format!("Total {} {currency} a month", money::per_month(plan.cost_per_second));
+    let alone: f64 = members
+        .map(|member| member.explanation.alone.cost_per_second)
+        .sum();
+    let mut text = format!(
+        "Total {} {currency} a month",
+        money::per_month(plan.cost_per_second)
+    );
     if alone > 0.0 {
         let saving = money::percent(1.0 - plan.cost_per_second / alone);
-        let _ = write!(text, "; every application alone would cost {}: {saving} saved", money::per_month(alone));
+        let _ = write!(
+            text,
+            "; every application alone would cost {}: {saving} saved",
+            money::per_month(alone)
+        );
     }
     text + "\n"
 }
@@ -110,8 +149,15 @@ fn duration(seconds: Seconds) -> String {
 fn columns(text: &mut String, header: &[&str], rows: Vec<Vec<String>>) {
     let header: Vec<String> = header.iter().map(|&title| title.to_owned()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..rows[0].len()).map(|column| width(column).unwrap_or(0)).collect();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
     text.push('\n');
     for row in &rows {
         let mut line = String::new();

@@ -27,10 +27,16 @@ pub(super) fn app(written: &InferenceApp) -> Result<(App, Contract), Problem> {
     }
     let timeout = match &spec.timeout {
         Some(timeout) => parse("timeout", timeout)?,
-        None => Duration::from_nanos(slo.as_nanos().saturating_mul(TIMEOUT_FACTOR).max(SHORTEST_TIMEOUT)),
+        None => Duration::from_nanos(
+            slo.as_nanos()
+                .saturating_mul(TIMEOUT_FACTOR)
+                .max(SHORTEST_TIMEOUT),
+        ),
     };
     if timeout.as_nanos() < slo.as_nanos() {
-        return Err(Problem::invalid(format!("timeout {timeout} is shorter than slo.latency {slo}: make it at least that")));
+        return Err(Problem::invalid(format!(
+            "timeout {timeout} is shorter than slo.latency {slo}: make it at least that"
+        )));
     }
     let app = App {
         name: written.name_any(),
@@ -52,7 +58,8 @@ pub(super) fn app(written: &InferenceApp) -> Result<(App, Contract), Problem> {
 
 /// Parses a quantity; the error names the field.
 pub(super) fn parse<T: FromStr<Err = QuantityError>>(field: &str, text: &str) -> Result<T, Problem> {
-    text.parse().map_err(|error| Problem::invalid(format!("{field}: {error}")))
+    text.parse()
+        .map_err(|error| Problem::invalid(format!("{field}: {error}")))
 }
 
 /// Names the field in the error of a checked number.

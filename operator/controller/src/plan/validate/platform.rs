@@ -24,13 +24,17 @@ pub(super) fn platform(spec: &InferencePlatformSpec) -> Result<Platform, Problem
     let cpu = spec.cpu.as_ref().map(cpu_grid).transpose()?;
     let pools = spec.gpu_pools.iter().map(pool).collect::<Result<_, Problem>>()?;
     let written::Planner::Optimal = spec.planner;
-    Platform::new(billing, prices, seconds("overhead", &spec.overhead)?, cpu, pools).map_err(|error| contradiction(&error))
+    Platform::new(billing, prices, seconds("overhead", &spec.overhead)?, cpu, pools)
+        .map_err(|error| contradiction(&error))
 }
 
 fn cpu_grid(grid: &written::CpuGrid) -> Result<planner::CpuGrid, Problem> {
     let limit = |field: &str, text: &str| {
         let cpu: Cpu = parse(field, text)?;
-        checked(field, Vcpu::from_millis(u32::try_from(cpu.millis()).unwrap_or(u32::MAX)))
+        checked(
+            field,
+            Vcpu::from_millis(u32::try_from(cpu.millis()).unwrap_or(u32::MAX)),
+        )
     };
     planner::CpuGrid::new(
         limit("cpu.min", &grid.min)?,
@@ -64,9 +68,13 @@ fn legal_shares(pool: &written::GpuPool, units_per_device: u32) -> Result<Vec<Gp
     let written::GpuBackend::ExtendedResource(resource) = &pool.backend;
     let largest = match resource.quantity {
         written::ShareQuantity::One => 1,
-        written::ShareQuantity::Units | written::ShareQuantity::MiB | written::ShareQuantity::Percent => units_per_device,
+        written::ShareQuantity::Units | written::ShareQuantity::MiB | written::ShareQuantity::Percent => {
+            units_per_device
+        }
     };
-    (1..=largest).map(|units| checked("gpuPools", GpuUnits::new(units))).collect()
+    (1..=largest)
+        .map(|units| checked("gpuPools", GpuUnits::new(units)))
+        .collect()
 }
 
 fn price(field: &str, text: &str) -> Result<Price, Problem> {

@@ -17,7 +17,10 @@ pub(crate) fn deployment(workload: &Workload) -> Deployment {
         spec: Some(DeploymentSpec {
             replicas: Some(workload.replicas),
             revision_history_limit: Some(2),
-            selector: LabelSelector { match_labels: Some(selector(workload)), match_expressions: None },
+            selector: LabelSelector {
+                match_labels: Some(selector(workload)),
+                match_expressions: None,
+            },
             // A replica leaves only when its successor is ready.
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),
@@ -27,7 +30,10 @@ pub(crate) fn deployment(workload: &Workload) -> Deployment {
                 }),
             }),
             template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: template_labels, ..ObjectMeta::default() }),
+                metadata: Some(ObjectMeta {
+                    labels: template_labels,
+                    ..ObjectMeta::default()
+                }),
                 spec: Some(pod_template::pod_spec(workload, pod_template::Mode::Deployment)),
             },
             ..DeploymentSpec::default()

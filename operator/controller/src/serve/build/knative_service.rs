@@ -53,12 +53,18 @@ struct RevisionSpec {
 /// Builds it.
 pub(crate) fn knative_service(workload: &Workload) -> DynamicObject {
     let replicas = workload.replicas.to_string();
-    let annotations =
-        ["autoscaling.knative.dev/min-scale", "autoscaling.knative.dev/max-scale"].map(|key| (key.to_owned(), replicas.clone()));
+    let annotations = [
+        "autoscaling.knative.dev/min-scale",
+        "autoscaling.knative.dev/max-scale",
+    ]
+    .map(|key| (key.to_owned(), replicas.clone()));
     let body = ServiceBody {
         spec: ServiceSpec {
             template: RevisionTemplate {
-                metadata: RevisionMetadata { labels: labels(workload), annotations: annotations.into() },
+                metadata: RevisionMetadata {
+                    labels: labels(workload),
+                    annotations: annotations.into(),
+                },
                 spec: RevisionSpec {
                     container_concurrency: 1,
                     pod: pod_template::pod_spec(workload, pod_template::Mode::Knative),
@@ -69,10 +75,16 @@ pub(crate) fn knative_service(workload: &Workload) -> DynamicObject {
     let mut metadata = metadata(workload, workload.group.clone());
     // Callers come through the gateway only: no route to the outside.
     let labels = metadata.labels.get_or_insert_default();
-    labels.insert("networking.knative.dev/visibility".to_owned(), "cluster-local".to_owned());
+    labels.insert(
+        "networking.knative.dev/visibility".to_owned(),
+        "cluster-local".to_owned(),
+    );
     let resource = resource();
     DynamicObject {
-        types: Some(TypeMeta { api_version: resource.api_version, kind: resource.kind }),
+        types: Some(TypeMeta {
+            api_version: resource.api_version,
+            kind: resource.kind,
+        }),
         metadata,
         // Serialising structs of strings, numbers and maps with string keys cannot fail; null would be refused by the API.
         data: serde_json::to_value(body).unwrap_or_default(),

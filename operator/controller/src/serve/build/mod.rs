@@ -22,12 +22,15 @@ mod tests;
 
 /// Everything that the group's mode needs.
 pub(crate) fn build(workload: &Workload, mode: ServingMode) -> Resources<Prepared> {
-    let (deployment, service, knative): (Option<Deployment>, Option<Service>, Option<DynamicObject>) = match mode {
-        ServingMode::Deployment => {
-            (Some(deployment::deployment(workload)), Some(service::service(workload)), None)
-        }
-        ServingMode::Knative => (None, None, Some(knative_service::knative_service(workload))),
-    };
+    let (deployment, service, knative): (Option<Deployment>, Option<Service>, Option<DynamicObject>) =
+        match mode {
+            ServingMode::Deployment => (
+                Some(deployment::deployment(workload)),
+                Some(service::service(workload)),
+                None,
+            ),
+            ServingMode::Knative => (None, None, Some(knative_service::knative_service(workload))),
+        };
     Resources::prepared(deployment, service, knative)
 }
 

@@ -57,7 +57,9 @@ pub(crate) fn pod_spec(workload: &Workload, mode: Mode) -> PodSpec {
 
 /// Where the pool's pods are scheduled.
 fn placed(workload: &Workload) -> PodSpec {
-    let Some(placement) = workload.share.placement() else { return PodSpec::default() };
+    let Some(placement) = workload.share.placement() else {
+        return PodSpec::default();
+    };
     PodSpec {
         node_selector: Some(placement.node_selector.clone()).filter(|selector| !selector.is_empty()),
         tolerations: some(placement.tolerations.clone()),
@@ -68,11 +70,15 @@ fn placed(workload: &Workload) -> PodSpec {
 }
 
 fn container(workload: &Workload, mode: Mode) -> Container {
-    let mounts = workload.mounts.iter().cloned().chain(needs_scratch(workload).then(|| VolumeMount {
-        name: "harmonybatch-scratch".to_owned(),
-        mount_path: SCRATCH.to_owned(),
-        ..VolumeMount::default()
-    }));
+    let mounts = workload
+        .mounts
+        .iter()
+        .cloned()
+        .chain(needs_scratch(workload).then(|| VolumeMount {
+            name: "harmonybatch-scratch".to_owned(),
+            mount_path: SCRATCH.to_owned(),
+            ..VolumeMount::default()
+        }));
     Container {
         name: harmonybatch_api::names::RUNTIME_CONTAINER.to_owned(),
         image: Some(workload.image.clone()),
@@ -100,7 +106,9 @@ fn container(workload: &Workload, mode: Mode) -> Container {
         volume_mounts: some(mounts.collect()),
         lifecycle: (mode == Mode::Deployment).then(|| Lifecycle {
             pre_stop: Some(LifecycleHandler {
-                sleep: Some(SleepAction { seconds: LEAVE_SECONDS }),
+                sleep: Some(SleepAction {
+                    seconds: LEAVE_SECONDS,
+                }),
                 ..LifecycleHandler::default()
             }),
             ..Lifecycle::default()
@@ -112,12 +120,21 @@ fn container(workload: &Workload, mode: Mode) -> Container {
 
 /// The model's own variables, and what a runtime must know of its share to keep within it.
 fn environment(workload: &Workload) -> Vec<EnvVar> {
-    let own = |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
+    let own = |name: &str, value: String| EnvVar {
+        name: name.to_owned(),
+        value: Some(value),
+        value_from: None,
+    };
     let mut variables = workload.env.clone();
     variables.push(own("HARMONYBATCH_BATCH_SIZE", workload.batch_size.to_string()));
     match &workload.share {
         Share::Cpu { millis } => variables.push(own("HARMONYBATCH_CPU_MILLIS", millis.to_string())),
-        Share::Gpu { pool, units, units_per_device, .. } => {
+        Share::Gpu {
+            pool,
+            units,
+            units_per_device,
+            ..
+        } => {
             variables.push(own("HARMONYBATCH_GPU_POOL", pool.clone()));
             variables.push(own("HARMONYBATCH_GPU_UNITS", units.to_string()));
             variables.push(own("HARMONYBATCH_GPU_UNITS_TOTAL", units_per_device.to_string()));
@@ -134,27 +151,42 @@ fn resources(workload: &Workload) -> ResourceRequirements {
         Share::Cpu { millis } => {
             amounts.insert("cpu".to_owned(), Quantity(format!("{millis}m")));
         }
-        Share::Gpu { resource, quantity, .. } => {
+        Share::Gpu {
+            resource, quantity, ..
+        } => {
             amounts.insert(resource.clone(), Quantity(quantity.to_string()));
         }
     }
-    ResourceRequirements { requests: Some(amounts.clone()), limits: Some(amounts), claims: None }
+    ResourceRequirements {
+        requests: Some(amounts.clone()),
+        limits: Some(amounts),
+        claims: None,
+    }
 }
 
 /// What the restricted Pod Security Standard asks for, on the container, because Knative allows it only there.
 fn restricted() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
-        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".to_owned()]),
+            add: None,
+        }),
         read_only_root_filesystem: Some(true),
         run_as_non_root: Some(true),
-        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            localhost_profile: None,
+        }),
         ..SecurityContext::default()
     }
 }
 
 fn needs_scratch(workload: &Workload) -> bool {
-    !workload.mounts.iter().any(|mount| mount.mount_path.trim_end_matches('/') == SCRATCH)
+    !workload
+        .mounts
+        .iter()
+        .any(|mount| mount.mount_path.trim_end_matches('/') == SCRATCH)
 }
 
 /// Server-side apply reads an empty list as "this list shall be empty": absent is what is meant.

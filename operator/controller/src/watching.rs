@@ -17,8 +17,10 @@ use tokio::sync::Notify;
 
 /// What a watch saw.
 pub(crate) enum Change<'a, K> {
-    /// One object was made, changed or deleted.
-    Object(&'a K),
+    /// One object was made or changed.
+    Applied(&'a K),
+    /// One object was deleted.
+    Deleted(&'a K),
     /// The list was fetched anew, after the first start or a lost connection: objects may have gone unseen.
     Relisted,
 }
@@ -42,7 +44,8 @@ pub(crate) async fn watch<K>(
                 event = event.modify(|object| object.managed_fields_mut().clear());
                 writer.apply_watcher_event(&event);
                 match &event {
-                    Event::Apply(object) | Event::Delete(object) => changed(Change::Object(object)),
+                    Event::Apply(object) => changed(Change::Applied(object)),
+                    Event::Delete(object) => changed(Change::Deleted(object)),
                     Event::InitDone => changed(Change::Relisted),
                     Event::Init | Event::InitApply(_) => {}
                 }
@@ -61,17 +64,26 @@ pub(crate) struct Dirty<T> {
 impl<T: Ord> Dirty<T> {
     /// Nothing waits.
     pub(crate) fn new() -> Self {
-        Self { waiting: Mutex::new(BTreeSet::new()), some: Notify::new() }
+        Self {
+            waiting: Mutex::new(BTreeSet::new()),
+            some: Notify::new(),
+        }
     }
 
     /// Puts a key in; one that waits already stays once.
     pub(crate) fn mark(&self, key: T) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key);
         self.some.notify_one();
     }
 
     fn pop(&self) -> Option<T> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_first()
     }
 
     /// The keys as they come, for one consumer, for ever.

@@ -1,0 +1,192 @@
+//! Observe: writes on every application what the gateways measured of it over the last hour.
+//!
+//! Every gateway is asked every few seconds; what they counted is added up ([`figures`]) and written with two significant digits,
+//! only where a figure changed and at most once a minute an application, so that an idle cluster writes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use harmonybatch_api::conditions::{self, Observation, SLO_MET, Status, reason};
+use harmonybatch_api::inference_app::AppObserved;
+use harmonybatch_api::names::OBSERVE_MANAGER;
+use harmonybatch_api::quantity::{Decimal, Rate};
+use harmonybatch_api::{Condition, InferenceApp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::Api;
+use kube::{Client, ResourceExt};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::cluster;
+use crate::events::Events;
+use crate::gateways::Gateways;
+use crate::metrics::Metrics;
+use crate::observe::figures::Counts;
+use crate::stores::Stores;
+
+mod figures;
+
+/// How often the gateways are asked.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// How often one application is written at most.
+const WRITE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The observer.
+pub(crate) struct Observer {
+    pub(crate) client: Client,
+    pub(crate) stores: Arc<Stores>,
+    pub(crate) gateways: Arc<Gateways>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) metrics: Metrics,
+    /// When each application was written last.
+    pub(crate) written: BTreeMap<(String, String), Instant>,
+}
+
+/// The fields of an application's status that the observer owns.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct ObservedStatus {
+    conditions: Vec<Condition>,
+    observed: AppObserved,
+}
+
+impl Observer {
+    /// Runs for ever.
+    pub(crate) async fn run(mut self) {
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            let timer = self.metrics.time("observe");
+            match self.gateways.observed().await {
+                Ok(answers) => self.write(&figures::merge(&answers)).await,
+                Err(error) => {
+                    // Figures of some gateways only would look like a drop in the rate.
+                    tracing::debug!(%error, "nothing is observed until all gateways answer");
+                    self.metrics.failed("observe", "Unanswered");
+                }
+            }
+            drop(timer);
+        }
+    }
+
+    async fn write(&mut self, counts: &BTreeMap<(String, String), Counts>) {
+        let apps = self.stores.apps();
+        let now = Instant::now();
+        self.written
+            .retain(|_, at| now.duration_since(*at) < WRITE_INTERVAL);
+        for app in apps {
+            let key = (app.namespace().unwrap_or_default(), app.name_any());
+            let Some(counts) = counts.get(&key) else { continue };
+            let status = status(&app, counts, &Time(whole_second()));
+            if self.written.contains_key(&key) || !differs(&app, &status) {
+                continue;
+            }
+            let api: Api<InferenceApp> = Api::namespaced(self.client.clone(), &key.0);
+            let old = app.status.clone().unwrap_or_default().conditions;
+            let conditions = status.conditions.clone();
+            match cluster::apply_status(&api, OBSERVE_MANAGER, &app, status).await {
+                Ok(_) => {
+                    self.written.insert(key, now);
+                    self.events
+                        .publish_changes(&app, &old, &conditions, "Observe")
+                        .await;
+                }
+                Err(error) => {
+                    tracing::warn!(app = %key.1, %error, "what was observed was not written");
+                    self.metrics.failed("observe", "Cluster");
+                }
+            }
+        }
+    }
+}
+
+/// What the observer says of one application.
+fn status(app: &InferenceApp, counts: &Counts, now: &Time) -> ObservedStatus {
+    let old = app.status.clone().unwrap_or_default();
+    let observed = AppObserved {
+        rate: Rate::from_per_second(counts.rate).map(|rate| rate.to_string()),
+        p50: counts.latency(0.5).map(figures::latency),
+        p99: counts.latency(0.99).map(figures::latency),
+        attainment: counts.attainment().map(figures::attainment),
+    };
+    let observation = slo_met(&app.spec.slo.percentile, &app.spec.slo.latency, counts);
+    let conditions = conditions::update(&old.conditions, &[observation], app.metadata.generation, now);
+    ObservedStatus { conditions, observed }
+}
+
+/// Whether the SLO was kept. Below 1 / (1 - percentile) samples, one late answer would decide.
+fn slo_met(percentile: &str, latency: &str, counts: &Counts) -> Observation {
+    let unknown =
+        |message: String| Observation::new(SLO_MET, Status::Unknown, reason::TOO_FEW_REQUESTS, message);
+    let Ok(percent) = percentile.parse::<Decimal>() else {
+        return unknown(format!("slo.percentile {percentile:?} cannot be read"));
+    };
+    let share = percent.to_f64() / 100.0;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "requests of an hour are far below 2^53"
+    )]
+    let samples = counts.samples() as f64;
+    let needed = (1.0 / (1.0 - share) - 1e-9).ceil();
+    match counts.attainment() {
+        Some(attained) if samples >= needed => {
+            let kept = attained >= share;
+            let message = format!(
+                "{}% of the answers of the last hour came within {latency}; {percentile}% is the target",
+                figures::attainment(attained)
+            );
+            Observation::new(
+                SLO_MET,
+                kept,
+                if kept { reason::OK } else { "SLOMissed" },
+                message,
+            )
+        }
+        _ => unknown(format!("fewer than {needed} answers in the last hour")),
+    }
+}
+
+/// Whether anything but a time differs from what stands there.
+fn differs(app: &InferenceApp, status: &ObservedStatus) -> bool {
+    let old = app.status.clone().unwrap_or_default();
+    let condition = conditions::find(&old.conditions, SLO_MET).cloned();
+    old.observed.as_ref() != Some(&status.observed) || condition.as_ref() != status.conditions.first()
+}
+
+fn whole_second() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateways::{Observed, ObservedApp};
+
+    fn check(percentile: &str, within: u64, late: u64, expected: (Status, &str)) {
+        let seen = ObservedApp {
+            within_slo: within,
+            late,
+            ..ObservedApp::default()
+        };
+        let merged = figures::merge(&[Observed { apps: vec![seen] }]);
+        let counts = merged.values().next().cloned().unwrap_or_default();
+        let observation = slo_met(percentile, "500ms", &counts);
+        assert_eq!(
+            (observation.status, observation.reason.as_str()),
+            expected,
+            "{percentile} {within} {late}"
+        );
+    }
+
+    #[test]
+    fn the_verdict_waits_until_one_late_answer_no_longer_decides() {
+        check("99", 99, 0, (Status::Unknown, "TooFewRequests"));
+        check("99", 100, 0, (Status::True, "OK"));
+        check("99", 99, 1, (Status::True, "OK"));
+        check("99", 98, 2, (Status::False, "SLOMissed"));
+        check("99.9", 999, 0, (Status::Unknown, "TooFewRequests"));
+        check("99.9", 999, 1, (Status::True, "OK"));
+        check("50", 1, 0, (Status::Unknown, "TooFewRequests"));
+    }
+}

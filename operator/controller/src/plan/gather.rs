@@ -1,0 +1,75 @@
+//! Reads the local copies of the cluster.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use harmonybatch_api::{InferenceApp, InferenceGroup};
+use k8s_openapi::api::core::v1::Service;
+use kube::api::Api;
+use kube::{Client, ResourceExt};
+
+use super::build::is_caller_service_of;
+use super::validate::{Inputs, Key, service_name};
+use crate::cluster;
+use crate::stores::Stores;
+
+/// Everything that a plan depends on, and what there is of it.
+pub(crate) struct Gathered {
+    /// What users wrote.
+    pub(crate) inputs: Inputs,
+    /// All groups that are not being deleted.
+    pub(crate) groups: Vec<Arc<InferenceGroup>>,
+    /// The Services for callers that exist and are ours.
+    pub(crate) caller_services: Vec<Arc<Service>>,
+    /// Names of Services that an application wants and that somebody else has.
+    pub(crate) taken: BTreeSet<Key>,
+}
+
+/// Reads everything. Only a Service name that no watch knows costs a call.
+pub(crate) async fn gather(client: &Client, stores: &Stores) -> Result<Gathered, cluster::Error> {
+    let mut inputs = Inputs {
+        platforms: stores.platforms(),
+        models: stores.models(),
+        apps: stores.apps(),
+    };
+    inputs
+        .platforms
+        .retain(|platform| platform.metadata.deletion_timestamp.is_none());
+    inputs
+        .models
+        .retain(|model| model.metadata.deletion_timestamp.is_none());
+    inputs
+        .apps
+        .retain(|app| app.metadata.deletion_timestamp.is_none());
+    let caller_services = stores.caller_services();
+    let mut taken = BTreeSet::new();
+    for app in &inputs.apps {
+        let wanted = (app.namespace().unwrap_or_default(), service_name(app));
+        let ours = caller_services.iter().any(|service| {
+            (service.namespace().unwrap_or_default(), service.name_any()) == wanted
+                && is_caller_service_of(service, app)
+        });
+        if !ours && is_taken(client, &wanted, app).await? {
+            taken.insert(wanted);
+        }
+    }
+    let mut groups = stores.groups();
+    groups.retain(|group| group.metadata.deletion_timestamp.is_none());
+    groups.sort_by_key(|group| (group.namespace(), group.name_any()));
+    Ok(Gathered {
+        inputs,
+        groups,
+        caller_services,
+        taken,
+    })
+}
+
+async fn is_taken(
+    client: &Client,
+    (namespace, name): &Key,
+    app: &InferenceApp,
+) -> Result<bool, cluster::Error> {
+    let api: Api<Service> = Api::namespaced(client.clone(), namespace);
+    let found = cluster::call(|| format!("get Service {namespace}/{name}"), api.get_opt(name)).await?;
+    Ok(found.is_some_and(|service| !is_caller_service_of(&service, app)))
+}
