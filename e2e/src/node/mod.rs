@@ -121,11 +121,19 @@ impl Node {
         command::run("kubectl", &mut kubectl)
     }
 
-    /// Brings an image into the node's store under all its names; an existing name moves to the new content.
+    /// Brings an image into the node's store under all its names; an existing name moves to the new content. What came in last under the
+    /// image's name is noted, since containerd takes seconds to find out that it has everything.
     ///
     /// # Errors
     /// containerd's.
     pub fn import(&self, archive: &Archive) -> Result<()> {
+        let note = self
+            .layout
+            .folder("imported")
+            .join(archive.repository.replace('/', "_"));
+        if std::fs::read_to_string(&note).is_ok_and(|tag| tag == archive.tag) {
+            return Ok(());
+        }
         let ctr = crate::requirements::find("ctr").context("no ctr on this machine")?;
         let mut import = Command::new(ctr);
         import
@@ -134,8 +142,9 @@ impl Node {
             .args(["--namespace", "k8s.io", "images", "import"])
             .arg(&archive.file);
         command::run("containerd", &mut import)
-            .with_context(|| format!("cannot import {}", archive.name()))
-            .map(drop)
+            .with_context(|| format!("cannot import {}", archive.name()))?;
+        std::fs::create_dir_all(self.layout.folder("imported")).context("cannot note what was imported")?;
+        std::fs::write(&note, &archive.tag).with_context(|| format!("cannot write {}", note.display()))
     }
 
     /// Ends the node and removes all that it made, on the machine and in the cache. Says whether there was anything.
@@ -145,10 +154,14 @@ impl Node {
     pub fn remove(layout: &Layout) -> Result<bool> {
         let record = Record::read(layout)?;
         if let Some(record) = &record {
+            // Of a node that ended long ago nothing but control groups can be left; the link may then be another cluster's.
+            let was_running = record.is_alive(layout);
             record.end(layout)?;
-            namespaces::disconnect()?;
-            machine::remove_pod_groups()?;
-            machine::restore(&record.settings)?;
+            if was_running || namespaces::check_alone().is_ok() {
+                namespaces::disconnect()?;
+                machine::remove_pod_groups()?;
+                machine::restore(&record.settings)?;
+            }
         }
         if !layout.root().exists() {
             return Ok(false);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::layout::{Layout, MACHINE_LINK, NODE_ADDRESS, NODE_BRIDGE, NODE_LINK, POD_RANGE, SERVICE_RANGE};
+use crate::cache::CACHE_VARIABLE;
 use crate::command;
 use crate::wait;
 
@@ -69,6 +70,18 @@ pub(super) fn enter(layout: &Layout) -> Result<Outer> {
             .and_then(|child| child.parse().ok()))
     })?;
     Ok(Outer { pid, first_inside })
+}
+
+/// Links, routes and the pods' control group exist once on a machine, and so does a cluster.
+pub(super) fn check_alone() -> Result<()> {
+    let link = MACHINE_LINK.0;
+    if is_link(link) {
+        bail!(
+            "another local cluster runs on this machine (there is a link {link}), and there is room for one only: \
+             take it down first, with the {CACHE_VARIABLE} that it was brought up with"
+        );
+    }
+    Ok(())
 }
 
 /// Lays the cable from the machine to the node, and the routes that lead through it.

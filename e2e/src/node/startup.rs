@@ -47,6 +47,7 @@ impl Node {
     }
 
     fn make(&self, parts: &Parts, pause: &Archive) -> Result<()> {
+        namespaces::check_alone()?;
         for folder in [
             "certificates",
             "configuration",
@@ -66,7 +67,6 @@ impl Node {
         let settings = machine::settings()?;
         let outer = namespaces::enter(&self.layout)?;
         Record::new(outer, settings).write(&self.layout)?;
-        namespaces::disconnect()?;
         namespaces::connect(outer)?;
         wait::until("the node to take orders", COMPONENT_LIMIT, || {
             if !self.is_running() {
