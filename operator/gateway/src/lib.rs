@@ -1,1 +1,32 @@
 //! The gateway of HarmonyBatch: one queue a group, a deadline for every application.
+//!
+//! ```text
+//! caller -> listener -> service -> protocol::Request -> batcher (one task a group, around dispatch) -> upstream -> replica
+//!                          |                              ^
+//!                       config::Routes                 config::Snapshot <- InferenceGroups, EndpointSlices
+//! ```
+//!
+//! - [`listener`]: connections, their bounds and their end.
+//! - [`service`]: one request from its path to its answer.
+//! - [`config`]: groups, routes and endpoints as plain values. Nothing past it knows Kubernetes.
+//! - [`protocol`]: the Open Inference Protocol; many requests as one, one answer as many.
+//! - [`batcher`]: the queues, and the batches that leave them.
+//! - [`upstream`]: calls to replicas.
+//! - [`metrics`], [`admin`]: what is counted, and who may read it.
+//! - [`timer`]: the one source of time.
+//!
+//! [`run`] puts them together on a cluster, [`serve`] on any source of configuration.
+
+pub mod admin;
+pub mod batcher;
+pub mod config;
+pub mod listener;
+pub mod metrics;
+pub mod protocol;
+pub mod service;
+pub mod timer;
+pub mod upstream;
+
+mod run;
+
+pub use run::{Error, Options, run, serve};

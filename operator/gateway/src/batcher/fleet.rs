@@ -1,0 +1,465 @@
+//! One task for every group of the configuration, and the table by which requests find them.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use http::StatusCode;
+use serde::Serialize;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use super::{
+    batch::BatchIds,
+    request::{GroupStats, Queued, Submission, Waiter},
+    worker::{Orders, Parts, Worker},
+};
+use crate::{
+    config::{ConfigSource, GroupConfig, Key, RouteError, Routes, Snapshot, Target},
+    metrics::{AppStats, Metrics},
+    protocol::ApiError,
+    timer::Timer,
+    upstream::Upstream,
+};
+
+/// How often a group that is gone is looked at, until it holds nothing.
+const RETIRED_CHECK: Duration = Duration::from_millis(500);
+/// What a refused caller is told to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Bounds of the queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Rows that may wait in a group: 503 beyond.
+    pub rows_per_group: u64,
+    /// Rows that one application may have waiting: 429 beyond.
+    pub rows_per_app: u64,
+    /// Bytes of requests that may wait in a group: 503 beyond.
+    pub bytes_per_group: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            rows_per_group: 8192,
+            rows_per_app: 2048,
+            bytes_per_group: 256 << 20,
+        }
+    }
+}
+
+/// The state of the gateway that requests see: replaced as a whole when the configuration changes.
+#[derive(Debug)]
+pub struct Table {
+    /// Which application a request is for, and which group serves it.
+    pub routes: Routes,
+    /// Whether a first configuration has come.
+    pub loaded: bool,
+    groups: HashMap<Key, Handle>,
+    apps: HashMap<Key, Arc<AppStats>>,
+    limits: Limits,
+    ids: Arc<AtomicU64>,
+}
+
+/// The way to a group's task.
+#[derive(Clone, Debug)]
+struct Handle {
+    inbox: mpsc::Sender<Queued>,
+    left: mpsc::UnboundedSender<u64>,
+    stats: Arc<GroupStats>,
+    config: Arc<GroupConfig>,
+}
+
+/// One entry of `GET /acknowledged`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupListing {
+    /// The group's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Number of the active plan that was applied last.
+    pub plan_generation: i64,
+    /// Applications routed to it now.
+    pub apps: Vec<String>,
+    /// Rows that wait in it.
+    pub queued_rows: u64,
+    /// Batches that its replicas work on.
+    pub in_flight_batches: usize,
+}
+
+impl Table {
+    /// Hands a request to its group. Nothing is awaited, so that no request is submitted by a table that has been replaced, as long as the table is
+    /// borrowed from its channel meanwhile.
+    ///
+    /// # Errors
+    /// 429 or 503 where a bound is reached.
+    pub fn submit(&self, target: &Target, submission: Submission) -> Result<Waiter, ApiError> {
+        let app = Key {
+            namespace: target.group.key.namespace.clone(),
+            name: target.member.app.clone(),
+        };
+        let unavailable = |message: String| {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(RETRY_AFTER)
+        };
+        let (Some(handle), Some(stats)) = (self.groups.get(&target.group.key), self.apps.get(&app)) else {
+            return Err(unavailable(format!("group {} is not there", target.group.key)));
+        };
+        let rows = u64::from(submission.request.rows());
+        let waiting = stats.queued_rows.load(Ordering::Acquire);
+        if waiting > 0 && waiting + rows > self.limits.rows_per_app {
+            let limit = self.limits.rows_per_app;
+            let message = format!(
+                "{waiting} rows of InferenceApp {} wait already, at most {limit} may",
+                app.name
+            );
+            return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).retry_after(RETRY_AFTER));
+        }
+        let waiting = handle.stats.queued_rows.load(Ordering::Acquire);
+        let bytes = handle
+            .stats
+            .queued_bytes
+            .load(Ordering::Acquire)
+            .saturating_add(submission.request.size());
+        if waiting > 0 && (waiting + rows > self.limits.rows_per_group || bytes > self.limits.bytes_per_group)
+        {
+            return Err(unavailable(format!(
+                "the queue of group {} is full: {waiting} rows wait",
+                target.group.key.name
+            )));
+        }
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let (mut queued, answer) = Queued::new(id, app, target.member.clone(), stats.clone(), submission);
+        let (deadline, sent) = (queued.deadline, queued.sent.clone());
+        queued.make_wait(&handle.stats);
+        if handle.inbox.try_send(queued).is_err() {
+            return Err(unavailable(format!(
+                "the queue of group {} is full",
+                target.group.key.name
+            )));
+        }
+        Ok(Waiter {
+            id,
+            deadline,
+            timeout: target.member.timeout,
+            group: handle.stats.clone(),
+            sent,
+            answer,
+            left: handle.left.clone(),
+            answered: false,
+        })
+    }
+
+    /// The counts of an application that is routed.
+    pub fn app_stats(&self, target: &Target) -> Option<Arc<AppStats>> {
+        let app = Key {
+            namespace: target.group.key.namespace.clone(),
+            name: target.member.app.clone(),
+        };
+        self.apps.get(&app).cloned()
+    }
+
+    /// Every group that is routed to or holds rows, and what it holds.
+    pub fn acknowledged(&self) -> Vec<GroupListing> {
+        let mut listing: Vec<GroupListing> = self
+            .groups
+            .iter()
+            .map(|(key, handle)| GroupListing {
+                namespace: key.namespace.to_string(),
+                name: key.name.to_string(),
+                plan_generation: handle.config.plan_generation,
+                apps: self.apps_of(key),
+                queued_rows: handle.stats.queued_rows.load(Ordering::Acquire),
+                in_flight_batches: handle.stats.in_flight.load(Ordering::Acquire),
+            })
+            .collect();
+        listing.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        listing
+    }
+
+    fn apps_of(&self, group: &Key) -> Vec<String> {
+        let apps = self
+            .routes
+            .apps()
+            .filter(|(_, target)| target.group.key == *group);
+        let mut apps: Vec<String> = apps.map(|(app, _)| app.name.to_string()).collect();
+        apps.sort_unstable();
+        apps
+    }
+
+    /// Groups and their counts, for gauges.
+    pub fn group_stats(&self) -> impl Iterator<Item = (&Key, &GroupStats)> {
+        self.groups.iter().map(|(key, handle)| (key, &*handle.stats))
+    }
+
+    /// Applications and their counts.
+    pub fn all_app_stats(&self) -> impl Iterator<Item = (&Key, &Arc<AppStats>)> {
+        self.apps.iter()
+    }
+
+    /// Whether everything that was submitted is answered.
+    pub fn is_idle(&self) -> bool {
+        self.groups.values().all(|handle| handle.stats.is_idle())
+    }
+}
+
+/// A group's task as the fleet holds it.
+struct Crew {
+    handle: Handle,
+    orders: watch::Sender<Orders>,
+    retired: bool,
+}
+
+/// Keeps the tasks in step with the configuration.
+pub struct Fleet<U: Upstream> {
+    source: ConfigSource,
+    table: watch::Sender<Arc<Table>>,
+    crews: HashMap<Key, Crew>,
+    apps: HashMap<Key, Arc<AppStats>>,
+    tasks: JoinSet<()>,
+    homeless: (mpsc::UnboundedSender<Queued>, mpsc::UnboundedReceiver<Queued>),
+    cluster_domain: String,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    batch_ids: Arc<BatchIds>,
+    upstream: U,
+    timer: Timer,
+    flush: bool,
+}
+
+impl<U: Upstream> Fleet<U> {
+    /// A fleet without groups, and the table that it keeps.
+    pub fn new(
+        source: ConfigSource,
+        cluster_domain: &str,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        upstream: U,
+        timer: Timer,
+    ) -> (Self, watch::Receiver<Arc<Table>>) {
+        let table = Table {
+            routes: Routes::new(&Snapshot::default(), cluster_domain),
+            loaded: false,
+            groups: HashMap::new(),
+            apps: HashMap::new(),
+            limits,
+            ids: Arc::default(),
+        };
+        let (table, receiver) = watch::channel(Arc::new(table));
+        let fleet = Self {
+            source,
+            table,
+            crews: HashMap::new(),
+            apps: HashMap::new(),
+            tasks: JoinSet::new(),
+            homeless: mpsc::unbounded_channel(),
+            cluster_domain: cluster_domain.to_owned(),
+            limits,
+            metrics,
+            batch_ids: Arc::default(),
+            upstream,
+            timer,
+            flush: false,
+        };
+        (fleet, receiver)
+    }
+
+    /// Follows the configuration for ever. When `flush` turns true, no request waits for others any more.
+    pub async fn run(mut self, mut flush: watch::Receiver<bool>) {
+        let (mut followed, mut flushable) = (true, true);
+        self.follow();
+        loop {
+            let retired = self.crews.values().any(|crew| crew.retired);
+            tokio::select! {
+                biased;
+                changed = self.source.changed(), if followed => {
+                    // The last configuration stands when its source is gone.
+                    followed = changed.is_ok();
+                    self.follow();
+                }
+                changed = flush.changed(), if flushable => {
+                    flushable = changed.is_ok();
+                    self.flush = *flush.borrow_and_update();
+                    self.follow();
+                }
+                Some(queued) = self.homeless.1.recv() => self.rehouse(queued),
+                Some(ended) = self.tasks.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a group's task failed");
+                    }
+                }
+                () = tokio::time::sleep(RETIRED_CHECK), if retired => self.follow(),
+            }
+        }
+    }
+
+    /// Brings tasks and table in step with the configuration.
+    fn follow(&mut self) {
+        let Some(snapshot) = self.source.borrow_and_update().clone() else {
+            return;
+        };
+        self.crews.retain(|key, crew| {
+            let keep = snapshot.groups.contains_key(key) || !crew.handle.stats.is_idle();
+            if !keep {
+                self.metrics.forget_group(key);
+            }
+            keep
+        });
+        for (key, crew) in &mut self.crews {
+            if !snapshot.groups.contains_key(key) {
+                crew.retired = true;
+                let (config, flush) = (crew.handle.config.clone(), self.flush);
+                crew.order(Orders {
+                    config,
+                    retired: true,
+                    flush,
+                });
+            }
+        }
+        for config in snapshot.groups.values() {
+            let orders = Orders {
+                config: config.clone(),
+                retired: false,
+                flush: self.flush,
+            };
+            match self.crews.get_mut(&config.key) {
+                Some(crew) => {
+                    crew.retired = false;
+                    crew.handle.config = config.clone();
+                    crew.order(orders);
+                }
+                None => self.hire(orders),
+            }
+        }
+        let routes = Routes::new(&snapshot, &self.cluster_domain);
+        let apps = routes.apps().map(|(app, target)| {
+            let stats = self.apps.get(app).cloned();
+            let stats = stats.filter(|stats| stats.slo() == target.member.slo);
+            (app.clone(), stats.unwrap_or_else(|| self.app_stats(app, target)))
+        });
+        let apps: HashMap<Key, Arc<AppStats>> = apps.collect();
+        for gone in self.apps.keys().filter(|app| !apps.contains_key(*app)) {
+            self.metrics.forget_app(gone);
+        }
+        self.apps = apps;
+        let ids = self.table.borrow().ids.clone();
+        self.table.send_replace(Arc::new(Table {
+            routes,
+            loaded: true,
+            groups: self
+                .crews
+                .iter()
+                .map(|(key, crew)| (key.clone(), crew.handle.clone()))
+                .collect(),
+            apps: self.apps.clone(),
+            limits: self.limits,
+            ids,
+        }));
+    }
+
+    /// Counts for an application; those of its past go on under a changed SLO.
+    fn app_stats(&self, app: &Key, target: &Target) -> Arc<AppStats> {
+        let past = self.apps.get(app).map(|stats| stats.window());
+        Arc::new(self.metrics.app(app, target.member.slo, past, self.timer.now()))
+    }
+
+    fn hire(&mut self, orders: Orders) {
+        let key = orders.config.key.clone();
+        // Requests wait in the task's queue, not here: this only evens out bursts.
+        let (inbox, inbox_receiver) = mpsc::channel(4096);
+        let (left, left_receiver) = mpsc::unbounded_channel();
+        let stats = Arc::new(GroupStats::default());
+        let handle = Handle {
+            inbox,
+            left,
+            stats: stats.clone(),
+            config: orders.config.clone(),
+        };
+        let (orders, orders_receiver) = watch::channel(orders);
+        let worker = Worker::new(Parts {
+            inbox: inbox_receiver,
+            left: left_receiver,
+            orders: orders_receiver,
+            homeless: self.homeless.0.clone(),
+            stats,
+            metrics: Arc::new(self.metrics.group(&key)),
+            batch_ids: self.batch_ids.clone(),
+            upstream: self.upstream.clone(),
+            timer: self.timer,
+        });
+        match worker {
+            Ok(worker) => {
+                self.tasks.spawn(worker.run());
+                self.crews.insert(
+                    key,
+                    Crew {
+                        handle,
+                        orders,
+                        retired: false,
+                    },
+                );
+            }
+            Err(error) => {
+                tracing::error!(group = %key, %error, "the group's rule is not valid; it is not served")
+            }
+        }
+    }
+
+    /// Hands a request whose group is gone to the group that has its application now.
+    fn rehouse(&mut self, mut queued: Queued) {
+        let table = self.table.borrow().clone();
+        let place = table.routes.by_app(&queued.app.namespace, &queued.app.name);
+        let place = place.and_then(|target| {
+            let handle = table.groups.get(&target.group.key).filter(|_| {
+                // Not the group that just gave it back.
+                self.crews
+                    .get(&target.group.key)
+                    .is_some_and(|crew| !crew.retired)
+            });
+            handle
+                .map(|handle| (handle, target))
+                .ok_or_else(|| RouteError::NotReady {
+                    namespace: queued.app.namespace.clone(),
+                    app: queued.app.name.clone(),
+                })
+        });
+        match place {
+            Ok((handle, target)) => {
+                queued.member = target.member.clone();
+                queued.make_wait(&handle.stats);
+                if let Err(error) = handle.inbox.try_send(queued) {
+                    let message = "the group that serves the application now is full";
+                    let error_to_caller =
+                        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(RETRY_AFTER);
+                    error.into_inner().answer(Err(error_to_caller));
+                }
+            }
+            Err(error) => {
+                let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error).retry_after(RETRY_AFTER);
+                queued.answer(Err(error));
+            }
+        }
+    }
+}
+
+impl Crew {
+    /// Tells the task only what it does not know.
+    fn order(&self, orders: Orders) {
+        self.orders.send_if_modified(|present| {
+            let changed = present.config != orders.config
+                || present.retired != orders.retired
+                || present.flush != orders.flush;
+            if changed {
+                *present = orders;
+            }
+            changed
+        });
+    }
+}

@@ -1,0 +1,22 @@
+//! One queue a group.
+//!
+//! A [`Fleet`] follows the configuration and keeps one owner task for every group ([`worker`]); a request is handed to the task of its group with
+//! [`Table::submit`], which gives a [`Waiter`] for the answer. The task owns everything of its group: the waiting requests ([`queue`], around
+//! [`harmonybatch_dispatch`]), the replicas ([`replicas`]) and the batches in flight ([`batch`]). Nothing of it is shared but a few counters
+//! ([`GroupStats`]).
+//!
+//! A group's end loses nothing: a task whose group is gone drains its queue through the replicas that it has, gives requests that no replica will
+//! take back to the fleet, which hands them to the group that serves their application now, and ends when nobody can submit to it any more.
+
+mod batch;
+mod fleet;
+mod queue;
+mod replicas;
+mod request;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use fleet::{Fleet, GroupListing, Limits, Table};
+pub use request::{Answered, GroupStats, Submission, Waiter};

@@ -1,0 +1,144 @@
+//! Connections of callers: accepted, bounded, timed, and at the end closed without losing a request.
+
+use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
+
+/// Bounds of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Longest wait for a request's head, and longest idle time of a kept connection.
+    pub header_timeout: Duration,
+    /// Most bytes of a request's head.
+    pub header_size: usize,
+    /// Most connections at a time; further ones are closed at once.
+    pub connections: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(30),
+            header_size: 64 << 10,
+            connections: 10_000,
+        }
+    }
+}
+
+/// Where a listener counts.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Open connections.
+    pub open: Gauge,
+    /// Connections closed at once.
+    pub refused: Counter,
+}
+
+/// Answers every request with `answer` until `stop` is true; then accepts no more, lets every connection finish the request that it has, and
+/// returns when the last one is closed.
+pub async fn serve<A, F>(
+    listener: TcpListener,
+    bounds: Bounds,
+    counts: Counts,
+    mut stop: watch::Receiver<bool>,
+    answer: A,
+) where
+    A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    let answer = Arc::new(answer);
+    let of_connections = stop.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok(_) if connections.len() >= bounds.connections => {
+                    counts.refused.inc();
+                }
+                Ok((stream, _)) => {
+                    let open = Open::new(counts.open.clone());
+                    let connection = connection(stream, bounds, of_connections.clone(), answer.clone());
+                    connections.spawn(async move {
+                        let _open = open;
+                        // A caller that breaks off, or sends what is no HTTP, has been answered by hyper as far as it can be.
+                        if let Err(error) = connection.await {
+                            tracing::debug!(%error, "a connection ended");
+                        }
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, mostly: some will be closed soon.
+                    tracing::warn!(%error, "cannot accept");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection<A, F>(
+    stream: TcpStream,
+    bounds: Bounds,
+    mut stop: watch::Receiver<bool>,
+    answer: Arc<A>,
+) -> io::Result<()>
+where
+    A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    stream.set_nodelay(true)?;
+    let service = service_fn(move |request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.header_timeout)
+        .max_header_size(bounds.header_size)
+        // Holds a head; bodies are read past it.
+        .max_buf_size(bounds.header_size.max(64 << 10))
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        result = connection.as_mut() => return result.map_err(io::Error::other),
+        () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.map_err(io::Error::other)
+}
+
+/// Until `stop` is true, or nobody is left to say so.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Counts a connection until it is dropped.
+struct Open(Gauge);
+
+impl Open {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

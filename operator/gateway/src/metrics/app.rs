@@ -1,0 +1,144 @@
+//! What is counted of one application.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+use harmonybatch_dispatch::Nanos;
+use http::StatusCode;
+use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
+
+use super::window::{AppObservation, Window};
+use crate::{config::Key, timer::nanos};
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// 2xx within the SLO.
+    WithinSlo,
+    /// 2xx after it, or the caller left after it.
+    Late,
+    /// Any other answer.
+    Failed,
+    /// Not admitted.
+    Refused,
+    /// The caller left before the SLO.
+    Left,
+}
+
+/// Counts of one application, with its SLO.
+#[derive(Debug)]
+pub struct AppStats {
+    /// Rows that wait in any group.
+    pub queued_rows: AtomicU64,
+    pub(super) slo: Duration,
+    pub(super) rows: Counter,
+    pub(super) bad_requests: Counter,
+    pub(super) latency: Histogram,
+    pub(super) wait: Histogram,
+    pub(super) outcomes: [Counter; 5],
+    pub(super) window: Arc<Mutex<Window>>,
+}
+
+impl AppStats {
+    /// The SLO that its answers are held against.
+    pub fn slo(&self) -> Duration {
+        self.slo
+    }
+
+    /// Its counts of the last hour, to go on with.
+    pub fn window(&self) -> Arc<Mutex<Window>> {
+        self.window.clone()
+    }
+
+    /// Rows of a request that is well formed.
+    pub fn arrived(&self, rows: u32, now: Nanos) {
+        self.rows.inc_by(u64::from(rows));
+        self.with_window(|window| window.count(now, |counts| counts.rows += u64::from(rows)));
+    }
+
+    /// A request that is not.
+    pub fn malformed(&self) {
+        self.bad_requests.inc();
+    }
+
+    /// How long a request waited for its batch.
+    pub fn observe_wait(&self, wait: Nanos) {
+        self.wait.observe(seconds(wait));
+    }
+
+    /// A request was not let in.
+    pub fn refused(&self, now: Nanos) {
+        self.end(Outcome::Refused, 0, now);
+    }
+
+    /// A request that was let in has been answered.
+    pub fn answered(&self, status: StatusCode, arrival: Nanos, now: Nanos) {
+        let latency = now.saturating_sub(arrival);
+        let outcome = match status.is_success() {
+            true if latency <= nanos(self.slo) => Outcome::WithinSlo,
+            true => Outcome::Late,
+            false => Outcome::Failed,
+        };
+        self.latency.observe(seconds(latency));
+        self.end(outcome, latency, now);
+    }
+
+    /// The caller did not wait for the answer.
+    pub fn left(&self, arrival: Nanos, now: Nanos) {
+        let latency = now.saturating_sub(arrival);
+        self.end(
+            if latency <= nanos(self.slo) {
+                Outcome::Left
+            } else {
+                Outcome::Late
+            },
+            latency,
+            now,
+        );
+    }
+
+    fn end(&self, outcome: Outcome, latency: Nanos, now: Nanos) {
+        self.outcomes[outcome as usize].inc();
+        self.with_window(|window| {
+            window.count(now, |counts| {
+                counts.admitted += u64::from(!matches!(outcome, Outcome::Refused | Outcome::Left));
+                *match outcome {
+                    Outcome::WithinSlo => &mut counts.within_slo,
+                    Outcome::Late => &mut counts.late,
+                    Outcome::Failed => &mut counts.failed,
+                    Outcome::Refused => &mut counts.refused,
+                    Outcome::Left => &mut counts.left,
+                } += 1;
+            });
+            if matches!(outcome, Outcome::WithinSlo | Outcome::Late | Outcome::Failed) {
+                window.observe(now, latency);
+            }
+        });
+    }
+
+    fn with_window(&self, change: impl FnOnce(&mut Window)) {
+        change(&mut self.window.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Its entry of `GET /observed`.
+    pub fn observation(&self, app: &Key, now: Nanos) -> AppObservation {
+        let (span_seconds, counts, latency) = self
+            .window
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .sums(now);
+        AppObservation {
+            namespace: app.namespace.to_string(),
+            app: app.name.to_string(),
+            span_seconds,
+            counts,
+            latency,
+        }
+    }
+}
+
+pub(super) fn seconds(span: Nanos) -> f64 {
+    Duration::from_nanos(span).as_secs_f64()
+}

@@ -1,0 +1,349 @@
+//! The Prometheus families.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use harmonybatch_dispatch::{Nanos, Reason};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+use super::{
+    app::{AppStats, Outcome, seconds},
+    window::Window,
+};
+use crate::{batcher::Table, config::Key};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AppLabels {
+    namespace: String,
+    app: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    namespace: String,
+    app: String,
+    outcome: OutcomeLabel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the names are the label's values")]
+enum OutcomeLabel {
+    within_slo,
+    late,
+    failed,
+    refused,
+    left,
+}
+
+/// By the number of [`Outcome`].
+const OUTCOMES: [(Outcome, OutcomeLabel); 5] = [
+    (Outcome::WithinSlo, OutcomeLabel::within_slo),
+    (Outcome::Late, OutcomeLabel::late),
+    (Outcome::Failed, OutcomeLabel::failed),
+    (Outcome::Refused, OutcomeLabel::refused),
+    (Outcome::Left, OutcomeLabel::left),
+];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GroupLabels {
+    namespace: String,
+    group: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    namespace: String,
+    group: String,
+    reason: ReasonLabel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the names are the label's values")]
+enum ReasonLabel {
+    full,
+    max_wait,
+    eager,
+}
+
+const REASONS: [ReasonLabel; 3] = [ReasonLabel::full, ReasonLabel::max_wait, ReasonLabel::eager];
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    rows: Family<AppLabels, Counter>,
+    bad_requests: Family<AppLabels, Counter>,
+    latency: Histograms<AppLabels>,
+    wait: Histograms<AppLabels>,
+    outcomes: Family<OutcomeLabels, Counter>,
+    batches: Family<ReasonLabels, Counter>,
+    batch_rows: Histograms<GroupLabels>,
+    upstream: Histograms<GroupLabels>,
+    lateness: Histograms<GroupLabels>,
+    unreachable: Family<GroupLabels, Counter>,
+    queued_rows: Family<GroupLabels, Gauge>,
+    in_flight: Family<GroupLabels, Gauge>,
+    endpoints: Family<GroupLabels, Gauge>,
+    /// Requests that no application could be found for.
+    pub unrouted: Counter,
+    /// Connections that callers have open.
+    pub connections: Gauge,
+    /// Connections closed at once because there were too many.
+    pub connections_refused: Counter,
+}
+
+/// Counts of one group.
+#[derive(Debug)]
+pub struct GroupMetrics {
+    batches: [Counter; 3],
+    batch_rows: Histogram,
+    upstream: Histogram,
+    lateness: Histogram,
+    /// Connections to replicas that failed.
+    pub unreachable: Counter,
+}
+
+/// 1 ms to 65 s, by doubling: SLOs lie between 10 ms and 60 s, and doubling tells a kept one from a missed one well enough beside the exact counts.
+fn latencies() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 17))
+}
+
+/// 50 us to 51 ms: what a timer and a scheduler cost.
+fn delays() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_05, 2.0, 11))
+}
+
+/// 1 to 1024, the largest batch size.
+fn sizes() -> Histogram {
+    Histogram::new(exponential_buckets(1.0, 2.0, 11))
+}
+
+impl Metrics {
+    /// All zero.
+    #[expect(clippy::new_without_default, reason = "one per process, made on purpose")]
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("harmonybatch_gateway"),
+            rows: Family::default(),
+            bad_requests: Family::default(),
+            latency: Family::new_with_constructor(latencies),
+            wait: Family::new_with_constructor(latencies),
+            outcomes: Family::default(),
+            batches: Family::default(),
+            batch_rows: Family::new_with_constructor(sizes),
+            upstream: Family::new_with_constructor(latencies),
+            lateness: Family::new_with_constructor(delays),
+            unreachable: Family::default(),
+            queued_rows: Family::default(),
+            in_flight: Family::default(),
+            endpoints: Family::default(),
+            unrouted: Counter::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "rows",
+            "Rows that arrived in well-formed requests",
+            self.rows.clone(),
+        );
+        registry.register(
+            "bad_requests",
+            "Requests that were malformed",
+            self.bad_requests.clone(),
+        );
+        registry.register(
+            "request_duration_seconds",
+            "From a request's last byte to its answer",
+            self.latency.clone(),
+        );
+        registry.register(
+            "queue_wait_seconds",
+            "From a request's last byte to its batch's start",
+            self.wait.clone(),
+        );
+        registry.register(
+            "requests",
+            "Requests by what became of them",
+            self.outcomes.clone(),
+        );
+        registry.register("batches", "Batches by what made them ready", self.batches.clone());
+        registry.register("batch_rows", "Rows of a batch", self.batch_rows.clone());
+        registry.register(
+            "upstream_duration_seconds",
+            "A batch's time at its replica",
+            self.upstream.clone(),
+        );
+        registry.register(
+            "dispatch_lateness_seconds",
+            "From a batch's being ready to its start, without a wait for a replica",
+            self.lateness.clone(),
+        );
+        registry.register(
+            "replica_unreachable",
+            "Connections to replicas that failed",
+            self.unreachable.clone(),
+        );
+        registry.register("queued_rows", "Rows that wait", self.queued_rows.clone());
+        registry.register(
+            "in_flight_batches",
+            "Batches that replicas work on",
+            self.in_flight.clone(),
+        );
+        registry.register(
+            "ready_endpoints",
+            "Replicas that are ready",
+            self.endpoints.clone(),
+        );
+        registry.register(
+            "unrouted_requests",
+            "Requests for no known application",
+            self.unrouted.clone(),
+        );
+        registry.register("connections", "Connections of callers", self.connections.clone());
+        registry.register(
+            "connections_refused",
+            "Connections above the limit",
+            self.connections_refused.clone(),
+        );
+    }
+
+    /// The counts of one application; `window` are those of its past, where it has one.
+    pub fn app(&self, app: &Key, slo: Duration, window: Option<Arc<Mutex<Window>>>, now: Nanos) -> AppStats {
+        let labels = AppLabels {
+            namespace: app.namespace.to_string(),
+            app: app.name.to_string(),
+        };
+        AppStats {
+            queued_rows: std::sync::atomic::AtomicU64::new(0),
+            slo,
+            rows: self.rows.get_or_create_owned(&labels),
+            bad_requests: self.bad_requests.get_or_create_owned(&labels),
+            latency: self.latency.get_or_create_owned(&labels),
+            wait: self.wait.get_or_create_owned(&labels),
+            outcomes: OUTCOMES
+                .map(|(_, outcome)| self.outcomes.get_or_create_owned(&outcome_labels(app, outcome))),
+            window: window.unwrap_or_else(|| Arc::new(Mutex::new(Window::new(now)))),
+        }
+    }
+
+    /// The counts of one group.
+    pub fn group(&self, group: &Key) -> GroupMetrics {
+        let labels = group_labels(group);
+        GroupMetrics {
+            batches: REASONS.map(|reason| self.batches.get_or_create_owned(&reason_labels(group, reason))),
+            batch_rows: self.batch_rows.get_or_create_owned(&labels),
+            upstream: self.upstream.get_or_create_owned(&labels),
+            lateness: self.lateness.get_or_create_owned(&labels),
+            unreachable: self.unreachable.get_or_create_owned(&labels),
+        }
+    }
+
+    /// Forgets an application that is gone.
+    pub fn forget_app(&self, app: &Key) {
+        let labels = AppLabels {
+            namespace: app.namespace.to_string(),
+            app: app.name.to_string(),
+        };
+        self.rows.remove(&labels);
+        self.bad_requests.remove(&labels);
+        self.latency.remove(&labels);
+        self.wait.remove(&labels);
+        for (_, outcome) in OUTCOMES {
+            self.outcomes.remove(&outcome_labels(app, outcome));
+        }
+    }
+
+    /// Forgets a group that is gone.
+    pub fn forget_group(&self, group: &Key) {
+        let labels = group_labels(group);
+        for reason in REASONS {
+            self.batches.remove(&reason_labels(group, reason));
+        }
+        self.batch_rows.remove(&labels);
+        self.upstream.remove(&labels);
+        self.lateness.remove(&labels);
+        self.unreachable.remove(&labels);
+        self.queued_rows.remove(&labels);
+        self.in_flight.remove(&labels);
+        self.endpoints.remove(&labels);
+    }
+
+    /// All of them in the text form of OpenMetrics.
+    pub fn encode(&self, table: &Table) -> Result<String, std::fmt::Error> {
+        use std::sync::atomic::Ordering::Acquire;
+        for (group, stats) in table.group_stats() {
+            let labels = group_labels(group);
+            let set = |family: &Family<GroupLabels, Gauge>, value: u64| {
+                family
+                    .get_or_create(&labels)
+                    .set(i64::try_from(value).unwrap_or(i64::MAX));
+            };
+            set(&self.queued_rows, stats.queued_rows.load(Acquire));
+            set(&self.in_flight, stats.in_flight.load(Acquire) as u64);
+            set(&self.endpoints, stats.endpoints.load(Acquire) as u64);
+        }
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl GroupMetrics {
+    /// A batch of `rows` left at `now`; it was ready and a replica was free `since`.
+    pub fn observe_batch(&self, reason: Reason, rows: u64, since: Nanos, now: Nanos) {
+        let reason = match reason {
+            Reason::Full => 0,
+            Reason::MaxWait => 1,
+            Reason::Eager => 2,
+        };
+        self.batches[reason].inc();
+        self.batch_rows
+            .observe(u32::try_from(rows).map_or(f64::MAX, f64::from));
+        self.lateness.observe(seconds(now.saturating_sub(since)));
+    }
+
+    /// A batch was with its replica from `started` to `ended`.
+    pub fn observe_upstream(&self, started: Nanos, ended: Nanos) {
+        self.upstream.observe(seconds(ended.saturating_sub(started)));
+    }
+}
+
+fn outcome_labels(app: &Key, outcome: OutcomeLabel) -> OutcomeLabels {
+    OutcomeLabels {
+        namespace: app.namespace.to_string(),
+        app: app.name.to_string(),
+        outcome,
+    }
+}
+
+fn group_labels(group: &Key) -> GroupLabels {
+    GroupLabels {
+        namespace: group.namespace.to_string(),
+        group: group.name.to_string(),
+    }
+}
+
+fn reason_labels(group: &Key, reason: ReasonLabel) -> ReasonLabels {
+    ReasonLabels {
+        namespace: group.namespace.to_string(),
+        group: group.name.to_string(),
+        reason,
+    }
+}
