@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 /// How a process logs.
 #[derive(Debug, Args)]
+#[group(id = "telemetry")]
 pub(crate) struct Arguments {
     /// What is logged: a level (error, warn, info, debug, trace), or directives such as `info,harmonybatch_gateway=debug`
     #[arg(long, env = "HARMONYBATCH_LOG", default_value = "info", value_name = "FILTER")]

@@ -82,7 +82,9 @@ impl Document {
 
     /// The document as a `T`.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ReadError> {
-        serde_yaml::from_value(self.value.clone()).map_err(|error| self.error(without_location(&error)))
+        // Unions are maps of one key here, as in the API, where serde_yaml's own form is a tag (`!cpu`).
+        serde_yaml::with::singleton_map_recursive::deserialize(self.value.clone())
+            .map_err(|error| self.error(without_location(&error)))
     }
 
     /// The document as JSON.
@@ -103,7 +105,10 @@ impl Document {
 
 /// One value as a YAML document.
 pub fn write<T: Serialize>(value: &T) -> Result<String, WriteError> {
-    Ok(serde_yaml::to_string(value)?)
+    let mut text = Vec::new();
+    let mut serializer = serde_yaml::Serializer::new(&mut text);
+    serde_yaml::with::singleton_map_recursive::serialize(value, &mut serializer)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// One value of YAML that is a single document.
@@ -143,5 +148,47 @@ fn without_location(error: &serde_yaml::Error) -> String {
     match text.find(" at line ") {
         Some(at) => text[..at].to_owned(),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::InferenceApp;
+
+    const APP: &str = "kind: InferenceApp\napiVersion: harmonybatch.dev/v1alpha1\nmetadata: {name: a}\nspec: {modelRef: {name: m}, slo: {latency: 1s}, rate: 1/s}\n";
+
+    #[test]
+    fn documents_know_their_number_and_line() {
+        let text = format!("# a comment\n---\n\n{APP}---\n# nothing\n---\n{APP}");
+        let documents = read(Path::new("apps.yaml"), &text).unwrap();
+        let found: Vec<_> = documents.iter().map(|document| (document.number, document.line, document.field("kind"))).collect();
+        assert_eq!(found, [(1, 4, Some("InferenceApp")), (3, 11, Some("InferenceApp"))]);
+        let app: InferenceApp = documents[1].parse().unwrap();
+        assert_eq!((app.spec.slo.latency.as_str(), app.spec.slo.percentile.as_str()), ("1s", "99"));
+    }
+
+    #[test]
+    fn an_error_names_file_document_line_and_field() {
+        let text = format!("{APP}---\n{}", APP.replace("latency", "latencies"));
+        let error = read(Path::new("apps.yaml"), &text).unwrap()[1].parse::<InferenceApp>().unwrap_err().to_string();
+        assert_eq!(error, "apps.yaml, document 2, line 6: spec.slo: missing field `latency`");
+        let error = read(Path::new("apps.yaml"), "a: b\nc: [\n").unwrap_err().to_string();
+        assert!(error.starts_with("apps.yaml, document 1, line 3: not YAML: "), "{error}");
+    }
+
+    #[test]
+    fn one_document_is_one_document() {
+        let two = format!("{APP}---\n{APP}");
+        assert!(parse::<InferenceApp>(Path::new("a"), APP).is_ok());
+        assert_eq!(parse::<InferenceApp>(Path::new("a"), &two).unwrap_err().to_string(), "a, document 1: one document is expected, 2 found");
+    }
+
+    #[test]
+    fn an_application_is_written_as_it_is_read() {
+        let app: InferenceApp = parse(Path::new("a"), APP).unwrap();
+        assert_eq!(parse::<InferenceApp>(Path::new("a"), &write(&app).unwrap()).unwrap(), app);
     }
 }

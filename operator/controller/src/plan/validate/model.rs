@@ -34,11 +34,26 @@ pub(super) fn profile(spec: &InferenceModelSpec) -> Result<ModelProfile, Problem
     bytes("runtime.memory.base", &spec.runtime.memory.base)?;
     bytes("runtime.memory.perRow", &spec.runtime.memory.per_row)?;
     ModelProfile::new(
-        cpu.collect::<Result<_, Problem>>()?,
+        without_gaps(cpu.collect::<Result<_, Problem>>()?),
         gpu.collect::<Result<_, Problem>>()?,
         rows("maxBatchSize", spec.max_batch_size)?,
     )
     .map_err(|error| Problem::invalid(format!("profile: {error}")))
+}
+
+/// The planner wants a latency for every batch size up to the largest. One that was not measured takes as long as the next larger
+/// one that was: never less than it would.
+fn without_gaps(mut measured: Vec<planner::CpuLatency>) -> Vec<planner::CpuLatency> {
+    measured.sort_by_key(|entry| entry.batch);
+    let mut all = Vec::with_capacity(measured.len());
+    let mut missing = 1;
+    for entry in measured {
+        let gap = (missing..entry.batch.get()).filter_map(|rows| BatchSize::new(rows).ok());
+        all.extend(gap.map(|batch| planner::CpuLatency { batch, ..entry }));
+        missing = entry.batch.get() + 1;
+        all.push(entry);
+    }
+    all
 }
 
 fn exponential(field: &str, latency: &written::CpuLatency) -> Result<planner::Exponential, Problem> {
