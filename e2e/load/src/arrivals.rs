@@ -47,17 +47,21 @@ mod tests {
 
     #[test]
     fn counts_in_a_window_have_a_variance_equal_to_their_mean() {
+        const WINDOWS: u32 = 20_000;
         let mut arrivals = Arrivals::new(2, 0);
-        let mut counts = vec![0_u32; 20_000];
-        let mut at = 0.0;
+        let mut counts = vec![0_u32; WINDOWS as usize];
+        let mut at = Duration::ZERO;
         loop {
-            at += arrivals.gap(5.0).as_secs_f64();
-            let Some(count) = counts.get_mut(at as usize) else {
+            at += arrivals.gap(5.0);
+            let Some(count) = usize::try_from(at.as_secs())
+                .ok()
+                .and_then(|second| counts.get_mut(second))
+            else {
                 break;
             };
             *count += 1;
         }
-        let windows = counts.len() as f64;
+        let windows = f64::from(WINDOWS);
         let mean = counts.iter().map(|count| f64::from(*count)).sum::<f64>() / windows;
         let variance = counts
             .iter()

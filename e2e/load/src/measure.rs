@@ -11,7 +11,7 @@ use crate::exchange::{Exchange, Nonces};
 use crate::plan::App;
 
 /// A single batch that takes longer is a failure.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How long to measure.
 #[derive(Debug, Clone, Copy)]

@@ -200,7 +200,7 @@ impl AppReport {
                 Outcome::Wrong(_) => report.wrong += 1,
                 Outcome::Refused(429, _) => report.throttled += 1,
                 Outcome::Refused(..) | Outcome::Broken(_) | Outcome::TimedOut | Outcome::Unsent => {
-                    report.failed += 1
+                    report.failed += 1;
                 }
             }
             let status = match &sample.outcome {

@@ -193,8 +193,9 @@ async fn throttled_requests_are_counted_apart_and_other_statuses_are_failures() 
     assert_eq!(app.throttled, app.statuses[&429]);
     assert_eq!(app.failed, app.statuses[&504]);
     assert_eq!(app.right, app.statuses[&200]);
-    let admitted = app.requests - app.throttled;
-    assert!(app.attainment.unwrap() <= 100.0 * app.right as f64 / admitted as f64);
+    // Every answer that came was in time, and a third of the admitted requests got none.
+    let attainment = app.attainment.unwrap();
+    assert!((55.0..72.0).contains(&attainment), "{attainment}");
     assert_eq!(report.failures.len() as u64, app.throttled + app.failed);
     assert!(
         report
@@ -223,7 +224,7 @@ async fn a_server_that_is_not_there_is_reported_with_the_times() {
 #[tokio::test]
 async fn neither_the_requests_in_flight_nor_their_number_exceeds_the_plan() {
     let target = serve(|asked| async move {
-        sleep_until(asked.since + Duration::from_secs(60)).await;
+        sleep_until(asked.since + Duration::from_mins(1)).await;
         (StatusCode::OK, right(&asked.body))
     })
     .await;
@@ -255,7 +256,7 @@ async fn a_run_can_be_changed_looked_at_and_stopped() {
     let plan = Plan::new(
         target,
         vec![app("a", 0.0), app("b", 50.0)],
-        Duration::from_secs(600),
+        Duration::from_mins(10),
     );
     let running = e2e_load::start(plan).unwrap();
     assert!(!running.set_rate("nobody", 1.0));
@@ -277,7 +278,7 @@ async fn a_run_can_be_changed_looked_at_and_stopped() {
     assert!(report.seconds < 60.0, "{}", report.seconds);
     assert!(report.failures.is_empty());
     // A request that was due just before the pause may be on its way.
-    let late = report.during(paused + Duration::from_millis(50)..Duration::from_secs(600));
+    let late = report.during(paused + Duration::from_millis(50)..Duration::from_mins(10));
     assert_eq!(late.app("a").unwrap().requests, 0);
     assert!(late.app("b").unwrap().requests > 0);
 }

@@ -185,13 +185,11 @@ fn fitted(measurements: &[Measurement], file: Option<&Path>) -> anyhow::Result<(
             date: today(),
         },
     );
-    match file {
-        Some(file) => write(file, &text),
-        None => {
-            output::result(&text);
-            Ok(())
-        }
+    if let Some(file) = file {
+        return write(file, &text);
     }
+    output::result(&text);
+    Ok(())
 }
 
 fn write(file: &Path, text: &str) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use super::cgroup::CpuQuota;
 use crate::measure::Endpoint;
 
 /// Loading takes a second of CPU, so a hundredth of a core would need more than this.
-const READY_TIMEOUT: Duration = Duration::from_secs(120);
+const READY_TIMEOUT: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Why there is no runtime to measure.
