@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::sync::OnceCell;
 
 use crate::cache::Cache;
 use crate::node::Node;
@@ -16,6 +17,9 @@ use crate::requirements;
 
 /// Longest wait for one answer of the API server.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Once a test program is enough.
+static BROUGHT_UP: OnceCell<()> = OnceCell::const_new();
 
 /// A cluster with HarmonyBatch on it.
 #[derive(Clone)]
@@ -48,9 +52,7 @@ impl Cluster {
             .filter(|value| !value.is_empty())
             .map(PathBuf::from);
         if given.is_none() {
-            tokio::task::spawn_blocking(bring_up)
-                .await
-                .context("the harness broke off")??;
+            BROUGHT_UP.get_or_try_init(bring_up).await?;
         }
         let parts = Parts::built(&cache).ok();
         let program = |recipe, name: &str| {
@@ -184,13 +186,16 @@ pub(crate) async fn client(kubeconfig: &Path) -> Result<kube::Client> {
 }
 
 /// Runs `e2e up` as a person would: the node's first process must be the harness's own program, not a test's.
-fn bring_up() -> Result<()> {
+async fn bring_up() -> Result<()> {
     let harness = harness()?;
-    let status = Command::new(&harness)
-        .args(["up", "--unless-unchanged"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status();
+    let run = {
+        let mut up = Command::new(&harness);
+        up.args(["up", "--unless-unchanged"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        tokio::task::spawn_blocking(move || up.status())
+    };
+    let status = run.await.context("the harness broke off")?;
     let status = status.with_context(|| format!("cannot start {}", harness.display()))?;
     if status.success() {
         Ok(())

@@ -18,6 +18,8 @@ use crate::wait;
 pub const SYSTEM_NAMESPACE: &str = "harmonybatch-system";
 /// Namespace of the samples.
 pub const SAMPLES_NAMESPACE: &str = "shop";
+/// The application whose request is shown.
+const SHOWN_APP: &str = "search";
 const RELEASE: &str = "harmonybatch";
 /// Longest wait for every application of the samples to be served.
 const READY_LIMIT: Duration = Duration::from_secs(180);
@@ -134,13 +136,14 @@ fn all_ready(apps: &[Value]) -> bool {
     !apps.is_empty() && apps.iter().all(ready)
 }
 
-/// Sends a first request to the first application, of the shape that its model says it takes.
+/// Sends a first request to one of the applications, of the shape that its model says it takes.
 ///
 /// # Errors
 /// Where no answer with status 200 comes back.
 pub fn first_request(node: &Node, progress: &Progress) -> Result<Sample> {
     let apps = apps(node)?;
-    let Some(app) = apps.first() else {
+    let shown = apps.iter().find(|app| app["metadata"]["name"] == SHOWN_APP);
+    let Some(app) = shown.or_else(|| apps.first()) else {
         bail!("no InferenceApp in namespace {SAMPLES_NAMESPACE}")
     };
     let text = |value: &Value| value.as_str().map(str::to_owned);

@@ -40,15 +40,8 @@ pub fn up(extent: Extent, knative: bool, progress: &Progress) -> Result<String> 
             &cache, &parts, knative, progress,
         )?));
     }
-    // Cargo has mostly nothing to do, and the node mostly waits: side by side.
-    let (node, images) = std::thread::scope(|scope| {
-        let images = scope.spawn(|| product_images(&cache, progress));
-        let node = start_node(&cache, &parts, knative, progress);
-        let images = images
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok::<_, anyhow::Error>((node?, images?))
-    })?;
+    let images = product_images(&cache, progress)?;
+    let node = start_node(&cache, &parts, knative, progress)?;
     install(&node, &parts, &images, extent, progress)
 }
 
