@@ -24,6 +24,8 @@ enum Command {
     Crds(cli::crds::Arguments),
     /// Run the controller: plan, serve and observe the applications of a cluster
     Controller(cli::controller::Arguments),
+    /// Run the gateway: batch the callers' requests
+    Gateway(cli::gateway::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Command::Plan(arguments) => cli::plan::run(&arguments),
         Command::Crds(arguments) => cli::crds::run(&arguments),
         Command::Controller(arguments) => cli::controller::run(arguments),
+        Command::Gateway(arguments) => cli::gateway::run(arguments),
     };
     outcome.unwrap_or_else(|error| {
         cli::print::error(&format!("error: {error:#}"));

@@ -2,6 +2,7 @@
 
 pub(crate) mod controller;
 pub(crate) mod crds;
+pub(crate) mod gateway;
 pub(crate) mod plan;
 pub(crate) mod print;
 mod process;
