@@ -142,3 +142,64 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
 pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
     find(conditions, type_).is_some_and(|condition| condition.status == Status::True.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Time {
+        let Ok(time) = k8s_openapi::jiff::Timestamp::from_second(second) else {
+            unreachable!("a small number of seconds")
+        };
+        Time(time)
+    }
+
+    fn observe(status: Status, reason: &str) -> Vec<Observation> {
+        vec![Observation::new(READY, status, reason, "because")]
+    }
+
+    #[test]
+    fn a_transition_time_changes_with_the_status_and_with_nothing_else() {
+        let first = update(&[], &observe(Status::False, "Starting"), Some(1), &at(10));
+        assert_eq!(first[0].last_transition_time, at(10));
+        let same = update(&first, &observe(Status::False, "Unschedulable"), Some(2), &at(20));
+        assert_eq!(
+            (
+                &same[0].last_transition_time,
+                same[0].reason.as_str(),
+                same[0].observed_generation
+            ),
+            (&at(10), "Unschedulable", Some(2))
+        );
+        let other = update(&same, &observe(Status::True, "OK"), Some(2), &at(30));
+        assert_eq!(other[0].last_transition_time, at(30));
+        assert!(is_true(&other, READY) && !is_true(&same, READY));
+    }
+
+    #[test]
+    fn the_same_observation_gives_the_same_conditions() {
+        let first = update(&[], &observe(Status::Unknown, "TooFewRequests"), None, &at(10));
+        assert_eq!(
+            update(&first, &observe(Status::Unknown, "TooFewRequests"), None, &at(99)),
+            first
+        );
+    }
+
+    #[test]
+    fn conditions_of_other_writers_are_not_repeated() {
+        let others = update(&[], &[Observation::new(SLO_MET, true, "OK", "")], None, &at(1));
+        let ours = update(&others, &observe(Status::True, "OK"), None, &at(2));
+        assert_eq!(
+            ours.iter()
+                .map(|condition| condition.type_.as_str())
+                .collect::<Vec<_>>(),
+            [READY]
+        );
+    }
+
+    #[test]
+    fn a_message_too_long_for_the_schema_is_cut() {
+        let long = [Observation::new(READY, false, "Unschedulable", "ü".repeat(5000))];
+        assert_eq!(update(&[], &long, None, &at(1))[0].message.chars().count(), 4096);
+    }
+}

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
 /// One document of a file, not yet a kind.
 #[derive(Clone, Debug)]
@@ -15,6 +15,7 @@ pub struct Document {
     pub number: usize,
     /// Line of the file in which it starts, from 1.
     pub line: usize,
+    text: String,
     value: serde_yaml::Value,
 }
 
@@ -52,21 +53,27 @@ pub struct WriteError(#[from] serde_yaml::Error);
 /// The documents of a file's text; empty ones are left out.
 pub fn read(file: &Path, text: &str) -> Result<Vec<Document>, ReadError> {
     let mut documents = Vec::new();
-    let lines = starts(text);
-    for (index, input) in serde_yaml::Deserializer::from_str(text).enumerate() {
+    for (index, (first_line, part)) in split(text).into_iter().enumerate() {
         let number = index + 1;
-        let value = serde_yaml::Value::deserialize(input).map_err(|error| ReadError {
+        // With the lines before it left empty, every error has the line of the file.
+        let text = "\n".repeat(first_line - 1) + part;
+        let value: serde_yaml::Value = serde_yaml::from_str(&text).map_err(|error| ReadError {
             file: file.to_owned(),
             document: number,
             line: error.location().map(|at| at.line()),
             source: ReadProblem::Syntax(without_location(&error)),
         })?;
         if !value.is_null() {
-            let line = lines.get(index).copied().unwrap_or(1);
+            let line = first_line
+                + part
+                    .lines()
+                    .take_while(|line| is_bare(line) || is_marker(line))
+                    .count();
             documents.push(Document {
                 file: file.to_owned(),
                 number,
                 line,
+                text,
                 value,
             });
         }
@@ -82,9 +89,15 @@ impl Document {
 
     /// The document as a `T`.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ReadError> {
-        // Unions are maps of one key here, as in the API, where serde_yaml's own form is a tag (`!cpu`).
-        serde_yaml::with::singleton_map_recursive::deserialize(self.value.clone())
-            .map_err(|error| self.error(without_location(&error)))
+        // From the text once more, because only then an error knows its field and line. Unions are maps of one key here, as in the API, where
+        // serde_yaml's own form is a tag (`!cpu`).
+        let input = serde_yaml::Deserializer::from_str(&self.text);
+        serde_yaml::with::singleton_map_recursive::deserialize(input).map_err(|error: serde_yaml::Error| {
+            ReadError {
+                line: Some(error.location().map_or(self.line, |at| at.line())),
+                ..self.error(without_location(&error))
+            }
+        })
     }
 
     /// The document as JSON.
@@ -124,23 +137,37 @@ pub fn parse<T: DeserializeOwned>(file: &Path, text: &str) -> Result<T, ReadErro
     }
 }
 
-/// First line of every document, from 1: the line of its first content.
-fn starts(text: &str) -> Vec<usize> {
-    let mut starts = Vec::new();
-    let mut fresh = true;
-    for (index, line) in text.lines().enumerate() {
-        if line == "---" || line.starts_with("--- ") {
-            // A marker before any content opens the first document, it does not end one.
-            if fresh && !starts.is_empty() {
-                starts.push(index);
+/// The documents of a text, each with its first line, from 1. A marker at the start of a line always begins a document, even in a block of text
+/// (YAML 1.2, 9.1.2).
+fn split(text: &str) -> Vec<(usize, &str)> {
+    let mut parts = Vec::new();
+    let (mut start, mut start_line) = (0, 1);
+    let mut offset = 0;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        if is_marker(line) && offset > start {
+            let before = &text[start..offset];
+            // What stands before the first marker is a document only where it says something.
+            if !parts.is_empty() || !before.lines().all(is_bare) {
+                parts.push((start_line, before));
             }
-            fresh = true;
-        } else if fresh && !line.trim().is_empty() && !line.trim_start().starts_with('#') {
-            starts.push(index + 1);
-            fresh = false;
+            (start, start_line) = (offset, index + 1);
         }
+        offset += line.len();
     }
-    starts
+    parts.push((start_line, &text[start..]));
+    parts
+}
+
+/// Whether a line begins a document.
+fn is_marker(line: &str) -> bool {
+    line.strip_prefix("---")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+/// Whether a line says nothing.
+fn is_bare(line: &str) -> bool {
+    let line = line.trim_start();
+    line.is_empty() || line.starts_with('#')
 }
 
 fn without_location(error: &serde_yaml::Error) -> String {
@@ -164,31 +191,59 @@ mod tests {
     fn documents_know_their_number_and_line() {
         let text = format!("# a comment\n---\n\n{APP}---\n# nothing\n---\n{APP}");
         let documents = read(Path::new("apps.yaml"), &text).unwrap();
-        let found: Vec<_> = documents.iter().map(|document| (document.number, document.line, document.field("kind"))).collect();
-        assert_eq!(found, [(1, 4, Some("InferenceApp")), (3, 11, Some("InferenceApp"))]);
+        let found: Vec<_> = documents
+            .iter()
+            .map(|document| (document.number, document.line, document.field("kind")))
+            .collect();
+        assert_eq!(
+            found,
+            [(1, 4, Some("InferenceApp")), (3, 11, Some("InferenceApp"))]
+        );
         let app: InferenceApp = documents[1].parse().unwrap();
-        assert_eq!((app.spec.slo.latency.as_str(), app.spec.slo.percentile.as_str()), ("1s", "99"));
+        assert_eq!(
+            (app.spec.slo.latency.as_str(), app.spec.slo.percentile.as_str()),
+            ("1s", "99")
+        );
     }
 
     #[test]
     fn an_error_names_file_document_line_and_field() {
         let text = format!("{APP}---\n{}", APP.replace("latency", "latencies"));
-        let error = read(Path::new("apps.yaml"), &text).unwrap()[1].parse::<InferenceApp>().unwrap_err().to_string();
-        assert_eq!(error, "apps.yaml, document 2, line 6: spec.slo: missing field `latency`");
-        let error = read(Path::new("apps.yaml"), "a: b\nc: [\n").unwrap_err().to_string();
-        assert!(error.starts_with("apps.yaml, document 1, line 3: not YAML: "), "{error}");
+        let error = read(Path::new("apps.yaml"), &text).unwrap()[1]
+            .parse::<InferenceApp>()
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "apps.yaml, document 2, line 9: spec.slo: missing field `latency`"
+        );
+        let error = read(Path::new("apps.yaml"), "a: b\nc: [\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("apps.yaml, document 1, line 3: not YAML: "),
+            "{error}"
+        );
     }
 
     #[test]
     fn one_document_is_one_document() {
         let two = format!("{APP}---\n{APP}");
         assert!(parse::<InferenceApp>(Path::new("a"), APP).is_ok());
-        assert_eq!(parse::<InferenceApp>(Path::new("a"), &two).unwrap_err().to_string(), "a, document 1: one document is expected, 2 found");
+        assert_eq!(
+            parse::<InferenceApp>(Path::new("a"), &two)
+                .unwrap_err()
+                .to_string(),
+            "a, document 1: one document is expected, 2 found"
+        );
     }
 
     #[test]
     fn an_application_is_written_as_it_is_read() {
         let app: InferenceApp = parse(Path::new("a"), APP).unwrap();
-        assert_eq!(parse::<InferenceApp>(Path::new("a"), &write(&app).unwrap()).unwrap(), app);
+        assert_eq!(
+            parse::<InferenceApp>(Path::new("a"), &write(&app).unwrap()).unwrap(),
+            app
+        );
     }
 }

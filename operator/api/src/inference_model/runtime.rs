@@ -143,7 +143,7 @@ pub struct NameRef {
 /// A volume and where it is mounted: exactly one of its sources.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("[has(self.configMap), has(self.secret), has(self.persistentVolumeClaim), has(self.emptyDir)].filter(given, given).size() == 1")
+    validation = Rule::new("(has(self.configMap) ? 1 : 0) + (has(self.secret) ? 1 : 0) + (has(self.persistentVolumeClaim) ? 1 : 0) + (has(self.emptyDir) ? 1 : 0) == 1")
         .message(Message::Expression("\"volume '\" + self.name + \"' must have exactly one of configMap, secret, persistentVolumeClaim and emptyDir\"".into()))
 )]
 #[serde(rename_all = "camelCase")]
