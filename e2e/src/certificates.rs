@@ -13,15 +13,15 @@ use rcgen::{
 
 /// Who a client certificate speaks for.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     /// User.
-    pub common_name: &'a str,
+    pub(crate) common_name: &'a str,
     /// Group, if any.
-    pub organization: Option<&'a str>,
+    pub(crate) organization: Option<&'a str>,
 }
 
 /// An authority whose certificate and key lie as `NAME.crt` and `NAME.key` in a folder.
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     folder: PathBuf,
 }
@@ -31,7 +31,7 @@ impl Authority {
     ///
     /// # Errors
     /// Where the folder cannot be written.
-    pub fn new(folder: &Path, name: &str) -> Result<Self> {
+    pub(crate) fn new(folder: &Path, name: &str) -> Result<Self> {
         let key = KeyPair::generate().context("cannot make a key")?;
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name = distinguished(Subject {
@@ -56,7 +56,7 @@ impl Authority {
     ///
     /// # Errors
     /// Where the folder cannot be written.
-    pub fn client(&self, name: &str, subject: Subject<'_>) -> Result<()> {
+    pub(crate) fn client(&self, name: &str, subject: Subject<'_>) -> Result<()> {
         self.issue(name, subject, &[], ExtendedKeyUsagePurpose::ClientAuth)
     }
 
@@ -64,7 +64,7 @@ impl Authority {
     ///
     /// # Errors
     /// Where the folder cannot be written.
-    pub fn server(&self, name: &str, subject: Subject<'_>, alternative_names: &[&str]) -> Result<()> {
+    pub(crate) fn server(&self, name: &str, subject: Subject<'_>, alternative_names: &[&str]) -> Result<()> {
         self.issue(
             name,
             subject,
@@ -98,7 +98,7 @@ impl Authority {
 ///
 /// # Errors
 /// Where the folder cannot be written.
-pub fn token_key(folder: &Path, name: &str) -> Result<()> {
+pub(crate) fn token_key(folder: &Path, name: &str) -> Result<()> {
     let key = KeyPair::generate().context("cannot make a key")?;
     write_private(&folder.join(name).with_extension("key"), &key.serialize_pem())?;
     write_private(&folder.join(name).with_extension("pub"), &key.public_key_pem())

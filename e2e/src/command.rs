@@ -12,7 +12,7 @@ const SHOWN_LINES: usize = 30;
 ///
 /// # Errors
 /// Where the program cannot be started or ends with another status than 0.
-pub fn run(component: &str, command: &mut Command) -> Result<String> {
+pub(crate) fn run(component: &str, command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -40,7 +40,7 @@ fn line(command: &Command) -> String {
 }
 
 /// The end of a text, indented.
-pub fn last_lines(text: &str) -> String {
+pub(crate) fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
     shown
@@ -51,7 +51,7 @@ pub fn last_lines(text: &str) -> String {
 }
 
 /// The end of a log file, for an error that concerns its component.
-pub fn end_of_log(log: &Path) -> String {
+pub(crate) fn end_of_log(log: &Path) -> String {
     match std::fs::read(log) {
         Ok(bytes) => format!(
             "the end of {}:\n{}",

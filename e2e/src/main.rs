@@ -102,7 +102,7 @@ fn main() -> Result<()> {
             print(
                 &packages
                     .iter()
-                    .map(|package| format!("{package}\n"))
+                    .flat_map(|package| [*package, "\n"])
                     .collect::<String>(),
             )
         }

@@ -22,7 +22,7 @@ pub const SAMPLES_NAMESPACE: &str = "shop";
 const SHOWN_APP: &str = "search";
 const RELEASE: &str = "harmonybatch";
 /// Longest wait for every application of the samples to be served.
-const READY_LIMIT: Duration = Duration::from_secs(180);
+const READY_LIMIT: Duration = Duration::from_mins(3);
 /// Longest wait for one answer; the gateway itself gives up earlier.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
@@ -211,7 +211,7 @@ pub fn fingerprint(images: &[&Archive]) -> Result<String> {
     for folder in ["charts", "crds"] {
         for file in files_below(&repository.join(folder))? {
             let content = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            text.push_str(&format!("{} {}\n", file.display(), digest::sha256(&content)));
+            text += &[&file.to_string_lossy(), " ", &digest::sha256(&content), "\n"].concat();
         }
     }
     Ok(digest::sha256(text.as_bytes()))

@@ -69,7 +69,7 @@ pub fn missing_packages() -> Vec<&'static str> {
     let absent = |file: &&str| find(file).is_none();
     PACKAGES
         .iter()
-        .filter(|package| package.files.iter().any(|file| absent(&file)))
+        .filter(|package| package.files.iter().any(absent))
         .map(|package| package.name)
         .collect()
 }

@@ -11,15 +11,15 @@ use crate::requirements;
 
 /// One process of the node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Component {
+pub(super) struct Component {
     /// As people call it.
-    pub name: String,
+    pub(super) name: String,
     /// The program's path.
-    pub program: PathBuf,
+    pub(super) program: PathBuf,
     /// Its arguments.
-    pub arguments: Vec<String>,
+    pub(super) arguments: Vec<String>,
     /// Where its output goes.
-    pub log: PathBuf,
+    pub(super) log: PathBuf,
 }
 
 /// Names of the components, in the order in which they start.

@@ -105,10 +105,10 @@ pub(super) fn disconnect() -> Result<()> {
     let link = MACHINE_LINK.0;
     if is_link(link) {
         // The node's end may be vanishing with its namespace at this very moment, and this end with it.
-        if let Err(error) = ip(&format!("link delete {link}")) {
-            if is_link(link) {
-                return Err(error);
-            }
+        if let Err(error) = ip(&format!("link delete {link}"))
+            && is_link(link)
+        {
+            return Err(error);
         }
     }
     Ok(())

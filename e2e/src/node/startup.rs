@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::wait;
 
 /// Longest wait for any component; each takes seconds.
-const COMPONENT_LIMIT: Duration = Duration::from_secs(120);
+const COMPONENT_LIMIT: Duration = Duration::from_mins(2);
 const COREDNS: &str = include_str!("../../manifests/coredns.yaml");
 /// The made-up resource by which the simulated GPU pool hands out shares, as a JSON pointer has it, and how many units the node has.
 const GPU_CAPACITY: (&str, &str) = ("harmonybatch.dev~1gpu-slice", "24");
@@ -216,12 +216,12 @@ impl Node {
             "-p",
             &patch,
         ])?;
-        let path = format!(
+        let column = format!(
             "jsonpath={{.status.allocatable.{}}}",
             resource.replace("~1", "/").replace('.', "\\.")
         );
         self.wait_for("kubelet", "the units of the simulated GPU", || {
-            self.kubectl(&["get", "node", NODE_NAME, "-o", &path])
+            self.kubectl(&["get", "node", NODE_NAME, "-o", &column])
                 .is_ok_and(|found| found == units)
         })
     }

@@ -88,7 +88,7 @@ impl Recipe {
                 numbers.next().unwrap_or_default(),
             );
             for (name, value) in [("gitVersion", version), ("gitMajor", major), ("gitMinor", minor)] {
-                flags.push_str(&format!(" -X k8s.io/component-base/version.{name}={value}"));
+                flags += &[" -X k8s.io/component-base/version.", name, "=", value].concat();
             }
         }
         flags
