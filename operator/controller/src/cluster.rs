@@ -19,7 +19,7 @@ pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Error)]
 pub(crate) enum Error {
     /// The API server answered with an error, or not at all.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", said(.source))]
     Call {
         /// What was being done, and to which object.
         what: String,
@@ -34,7 +34,22 @@ pub(crate) enum Error {
     },
 }
 
+/// The API server's own sentence, without the machine's form of it that kube adds.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => {
+            format!("{} ({})", status.message, status.code)
+        }
+        other => other.to_string(),
+    }
+}
+
 impl Error {
+    /// Whether the API server refused the object itself, so that sending it again would not help.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.code(), Some(400 | 403 | 422))
+    }
+
     /// The HTTP status that the API server answered with, if it answered.
     pub(crate) fn code(&self) -> Option<u16> {
         match self {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use harmonybatch_api::Condition;
+use harmonybatch_api::conditions::reason;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};

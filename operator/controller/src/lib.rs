@@ -33,6 +33,8 @@ mod admin;
 mod cluster;
 mod discovery;
 mod events;
+#[cfg(test)]
+mod fixtures;
 mod gateways;
 mod metrics;
 mod observe;

@@ -18,16 +18,36 @@ use crate::telemetry;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Where callers connect
-    #[arg(long, env = "HARMONYBATCH_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "HARMONYBATCH_LISTEN",
+        default_value = "0.0.0.0:8080",
+        value_name = "ADDRESS"
+    )]
     listen: SocketAddr,
     /// Where probes, metrics and the controller connect
-    #[arg(long, env = "HARMONYBATCH_ADMIN", default_value = "0.0.0.0:9090", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "HARMONYBATCH_ADMIN",
+        default_value = "0.0.0.0:9090",
+        value_name = "ADDRESS"
+    )]
     admin: SocketAddr,
     /// Domain of the cluster, for the names that callers use
-    #[arg(long, env = "HARMONYBATCH_CLUSTER_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
+    #[arg(
+        long,
+        env = "HARMONYBATCH_CLUSTER_DOMAIN",
+        default_value = "cluster.local",
+        value_name = "DOMAIN"
+    )]
     cluster_domain: String,
     /// Longest time from SIGTERM to the end
-    #[arg(long, env = "HARMONYBATCH_DRAIN", default_value = "30s", value_name = "DURATION")]
+    #[arg(
+        long,
+        env = "HARMONYBATCH_DRAIN",
+        default_value = "30s",
+        value_name = "DURATION"
+    )]
     drain: Duration,
     #[command(flatten)]
     telemetry: telemetry::Arguments,

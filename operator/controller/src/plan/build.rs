@@ -274,3 +274,6 @@ pub(crate) fn is_caller_service_of(service: &Service, app: &InferenceApp) -> boo
             .map(String::as_str)
             == Some(names::MANAGED_BY)
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,6 +151,13 @@ fn ready(
     }
 }
 
+/// Whether a group that routes can answer: all of it is ready, or at least one replica.
+fn serves(group: &InferenceGroup) -> bool {
+    group.status.as_ref().is_some_and(|status| {
+        conditions::is_true(&status.conditions, READY) || status.ready_replicas.unwrap_or(0) > 0
+    })
+}
+
 /// Why a group is not ready, in its own words; None if it is, or has not said.
 fn group_not_ready(group: &InferenceGroup) -> Option<(String, String)> {
     let condition = conditions::find(&group.status.as_ref()?.conditions, READY)?;

@@ -263,3 +263,6 @@ fn name_taken(service: &str, kind: &str, why: &str) -> Problem {
     };
     Problem::new(reason::SERVICE_NAME_TAKEN, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,6 +101,7 @@ impl Error {
             Self::PlatformNotFound(_) => reason::PLATFORM_NOT_FOUND,
             Self::KnativeNotFound => reason::KNATIVE_NOT_FOUND,
             Self::Invalid(error) => error.reason(),
+            Self::Cluster(error) if error.is_refusal() => "Refused",
             Self::Cluster(_) => "Cluster",
             Self::Timeout => "Timeout",
         }
@@ -108,7 +109,13 @@ impl Error {
 
     /// Whether it is the objects that are wrong, so that only a change of them helps.
     fn is_of_the_objects(&self) -> bool {
-        !matches!(self, Self::Cluster(_) | Self::Timeout)
+        match self {
+            Self::Cluster(error) => error.is_refusal(),
+            Self::Timeout => false,
+            Self::ModelNotFound(_) | Self::PlatformNotFound(_) | Self::KnativeNotFound | Self::Invalid(_) => {
+                true
+            }
+        }
     }
 }
 
@@ -120,6 +127,8 @@ pub(crate) async fn reconcile(group: Arc<InferenceGroup>, context: Arc<Context>)
     }
     let outcome = match tokio::time::timeout(LIMIT, steps(&group, &context)).await {
         Ok(Err(error)) if error.is_of_the_objects() => {
+            tracing::info!(group = %id(&group), reason = error.reason(), %error, "a group cannot be run as it is");
+            context.metrics.failed("serve", error.reason());
             let status = status::failed(&group, error.reason(), error.to_string(), &now());
             write_status(&group, status, &context)
                 .await

@@ -331,7 +331,9 @@ fn mount(volume: &model_api::Volume) -> VolumeMount {
         name: volume.name.clone(),
         mount_path: volume.mount_path.clone(),
         sub_path: volume.sub_path.clone(),
-        read_only: volume.read_only.then_some(true),
+        // Keys of ConfigMaps and Secrets cannot be written anyway, and Knative wants it said.
+        read_only: (volume.read_only || volume.config_map.is_some() || volume.secret.is_some())
+            .then_some(true),
         ..VolumeMount::default()
     }
 }

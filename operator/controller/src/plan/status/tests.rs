@@ -1,1 +1,219 @@
-//! Tests.
+//! What is said on applications, models and platforms.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+
+use harmonybatch_api::inference_group::{Active, Endpoints};
+use harmonybatch_api::{InferenceGroupStatus, conditions};
+
+use super::*;
+use crate::fixtures;
+use crate::plan::{Inputs, decide, validate};
+
+const URL: &str = "http://search-infer.shop.svc.cluster.local";
+
+fn plan(apps: &[InferenceApp]) -> Plan {
+    let inputs = Inputs {
+        platforms: vec![fixtures::platform()],
+        models: vec![fixtures::model()],
+        apps: apps.to_vec(),
+    };
+    let validated = validate(&inputs, &BTreeSet::new());
+    assert_eq!(validated.problems, std::collections::BTreeMap::new());
+    decide(&validated.requests["default"]).remove(0)
+}
+
+fn place<'a>(plan: &'a Plan, group: &'a str, app: &str) -> Place<'a> {
+    let planned = plan
+        .groups
+        .iter()
+        .find(|it| it.members.iter().any(|member| member.app == app))
+        .unwrap();
+    let member = planned.members.iter().find(|member| member.app == app).unwrap();
+    Place::Member {
+        name: group,
+        planned,
+        member,
+    }
+}
+
+/// A group that routes `app` with so many ready replicas, and says this of itself.
+fn group(
+    name: &str,
+    generation: i64,
+    routed: &[&str],
+    ready: i32,
+    said: Option<(&str, &str)>,
+) -> Arc<InferenceGroup> {
+    let mut group = fixtures::group(name, generation, &["search"]);
+    let ready_condition = match said {
+        Some((reason, message)) => Observation::new(READY, false, reason, message),
+        None => Observation::new(READY, true, reason::OK, "fine"),
+    };
+    group.status = Some(InferenceGroupStatus {
+        ready_replicas: Some(ready),
+        conditions: conditions::update(&[], &[ready_condition], None, &fixtures::at(0)),
+        active: (!routed.is_empty()).then(|| Active {
+            plan_generation: generation,
+            members: fixtures::group(name, generation, routed).spec.members,
+            batch_size: 8,
+            dispatch: Dispatch::Eager,
+            replicas: 1,
+            model_name: "net".to_owned(),
+            overhead: "5ms".to_owned(),
+            endpoints: Endpoints {
+                service: "s".to_owned(),
+                port: "http".to_owned(),
+            },
+            wake_url: None,
+        }),
+        ..InferenceGroupStatus::default()
+    });
+    Arc::new(group)
+}
+
+fn ready_of(place: &Place<'_>, groups: &[Arc<InferenceGroup>]) -> (String, String, String) {
+    let status = app(
+        &fixtures::app("search", "500ms", "5/s"),
+        place,
+        groups,
+        URL,
+        &fixtures::at(0),
+    );
+    let ready = conditions::find(&status.conditions, READY).unwrap();
+    (ready.status.clone(), ready.reason.clone(), ready.message.clone())
+}
+
+fn said(status: &str, reason: &str, message: &str) -> (String, String, String) {
+    (status.to_owned(), reason.to_owned(), message.to_owned())
+}
+
+#[test]
+fn a_planned_app_says_where_what_and_why() {
+    let apps = [
+        fixtures::app("search", "500ms", "5/s"),
+        fixtures::app("cart", "800ms", "10/s"),
+    ];
+    let plan = plan(&apps);
+    let status = app(
+        &apps[0],
+        &place(&plan, "mlp-aaaaa", "search"),
+        &[],
+        URL,
+        &fixtures::at(0),
+    );
+    insta::assert_yaml_snapshot!(status);
+}
+
+#[test]
+fn an_app_is_ready_where_it_is_routed_and_a_replica_is() {
+    let apps = [fixtures::app("search", "500ms", "5/s")];
+    let plan = plan(&apps);
+    let place = place(&plan, "new", "search");
+    let starts = Some(("Unschedulable", "pod new is Pending: no room"));
+    assert_eq!(
+        ready_of(&place, &[group("new", 2, &[], 0, starts)]),
+        said("False", "Unschedulable", "group new: pod new is Pending: no room")
+    );
+    assert_eq!(
+        ready_of(
+            &place,
+            &[
+                group("old", 1, &["search"], 1, None),
+                group("new", 2, &[], 0, starts)
+            ]
+        ),
+        said(
+            "True",
+            "OK",
+            "served by group old until new is ready: pod new is Pending: no room"
+        )
+    );
+    assert_eq!(
+        ready_of(
+            &place,
+            &[
+                group("old", 1, &["search"], 1, None),
+                group("new", 2, &["search"], 1, None)
+            ]
+        ),
+        said("True", "OK", "served by group new")
+    );
+    assert_eq!(
+        ready_of(&place, &[]),
+        said("False", "Starting", "the group is being made")
+    );
+}
+
+#[test]
+fn an_app_that_cannot_be_planned_says_what_could_be() {
+    let tight = fixtures::app("search", "5ms", "5/s");
+    let plan = plan(std::slice::from_ref(&tight));
+    let why = refusal_of(&plan);
+    assert!(
+        why.starts_with("slo.latency 5ms is below the fastest known configuration of model mlp ("),
+        "{why}"
+    );
+    assert!(why.contains("; the nearest SLO that can be kept is "), "{why}");
+    let status = app(
+        &tight,
+        &Place::Infeasible(why.clone()),
+        &[],
+        URL,
+        &fixtures::at(0),
+    );
+    let planned = conditions::find(&status.conditions, PLANNED).unwrap();
+    assert_eq!(
+        (planned.status.as_str(), planned.reason.as_str()),
+        ("False", "Infeasible")
+    );
+    assert_eq!(planned.message, why);
+    assert_eq!((status.group, status.plan), (None, None));
+    let of_model = model(&fixtures::model(), None, Some((&plan, 1)), 1, &fixtures::at(0));
+    let planned = conditions::find(&of_model.conditions, PLANNED).unwrap();
+    assert_eq!(
+        planned.message,
+        "0 apps in 0 groups; cannot be planned: search; see their condition Planned"
+    );
+}
+
+fn refusal_of(plan: &Plan) -> String {
+    crate::plan::refusal(&plan.model, &plan.infeasible[0])
+}
+
+#[test]
+fn the_observers_fields_are_not_the_plans_business() {
+    let mut written = fixtures::app("search", "500ms", "5/s");
+    let plan = plan(std::slice::from_ref(&written));
+    let place = place(&plan, "mlp-aaaaa", "search");
+    let mut status = app(&written, &place, &[], URL, &fixtures::at(0));
+    let met = Observation::new(conditions::SLO_MET, true, reason::OK, "");
+    status
+        .conditions
+        .extend(conditions::update(&[], &[met], None, &fixtures::at(0)));
+    status.observed = Some(harmonybatch_api::inference_app::AppObserved::default());
+    written.status = Some(status);
+    let again = app(&written, &place, &[], URL, &fixtures::at(100));
+    assert!(!app_differs(written.status.as_ref(), &again));
+}
+
+#[test]
+fn a_models_plan_number_never_falls_and_its_time_moves_with_it() {
+    let apps = [fixtures::app("search", "500ms", "5/s")];
+    let plan = plan(&apps);
+    let mut written = fixtures::model();
+    written.status = Some(model(&written, None, Some((&plan, 4)), 1, &fixtures::at(10)));
+    let same = model(&written, None, Some((&plan, 4)), 1, &fixtures::at(20));
+    assert_eq!(written.status.as_ref(), Some(&same));
+    let lower = model(&written, None, Some((&plan, 2)), 1, &fixtures::at(30));
+    assert_eq!(
+        (lower.plan_generation, lower.last_plan_time),
+        (Some(4), Some(fixtures::at(10)))
+    );
+    let next = model(&written, None, Some((&plan, 5)), 1, &fixtures::at(40));
+    assert_eq!(
+        (next.plan_generation, next.last_plan_time),
+        (Some(5), Some(fixtures::at(40)))
+    );
+}

@@ -1,0 +1,94 @@
+//! Numbers of plans, and what a group is built of.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::fixtures;
+use crate::plan::{Inputs, decide, validate};
+
+fn built(apps: &[InferenceApp], existing: &[InferenceGroup]) -> ModelGroups {
+    let inputs = Inputs {
+        platforms: vec![fixtures::platform()],
+        models: vec![fixtures::model()],
+        apps: apps.to_vec(),
+    };
+    let validated = validate(&inputs, &BTreeSet::new());
+    let plan = decide(&validated.requests["default"]).remove(0);
+    let existing: Vec<&InferenceGroup> = existing.iter().collect();
+    groups(&plan, &inputs.models[0], &validated.contracts, &existing, |_| {
+        ServingMode::Deployment
+    })
+}
+
+#[test]
+fn a_group_is_the_contract_between_plan_serve_and_gateway() {
+    let apps = [fixtures::app("search", "500ms", "5/s")];
+    insta::assert_yaml_snapshot!(built(&apps, &[]).wanted[0]);
+}
+
+#[test]
+fn a_service_for_callers_leads_to_the_gateway() {
+    let app = fixtures::app("search", "500ms", "5/s");
+    let host = "harmonybatch-gateway.harmonybatch.svc.cluster.local";
+    let service = caller_service(&app, "search-infer", host);
+    insta::assert_yaml_snapshot!(service);
+    assert!(is_caller_service_of(&service, &app));
+    assert!(!is_caller_service_of(
+        &service,
+        &fixtures::app("other", "500ms", "5/s")
+    ));
+}
+
+#[test]
+fn an_unchanged_plan_keeps_its_number_and_a_changed_one_has_the_next() {
+    let apps = [fixtures::app("search", "500ms", "5/s")];
+    let first = built(&apps, &[]);
+    assert_eq!(
+        (first.plan_generation, first.wanted[0].spec.plan_generation),
+        (1, 1)
+    );
+    let again = built(&apps, &first.wanted);
+    assert_eq!(again, first);
+    let faster = [fixtures::app("search", "500ms", "6/s")];
+    let next = built(&faster, &first.wanted);
+    assert_eq!(next.plan_generation, 2);
+}
+
+#[test]
+fn a_group_that_comes_back_wins_over_the_one_that_had_replaced_it() {
+    let apps = [fixtures::app("search", "500ms", "5/s")];
+    let first = built(&apps, &[]);
+    // A later plan had moved the app to another group, and that one is not gone yet.
+    let mut rival = fixtures::group("mlp-rival", 2, &["search"]);
+    rival.spec.batch_size = 1;
+    let back = built(&apps, &[first.wanted[0].clone(), rival]);
+    assert_eq!(back.wanted[0].name_any(), first.wanted[0].name_any());
+    assert_eq!(back.wanted[0].spec.plan_generation, 3);
+    assert_eq!(back.unwanted, ["mlp-rival"]);
+}
+
+#[test]
+fn a_gpu_group_is_not_put_on_knative_by_itself() {
+    let gpu = planner::Device::Gpu {
+        pool: "a10".to_owned(),
+        units: planner::units::GpuUnits::new(6).unwrap(),
+    };
+    let cpu = planner::Device::Cpu {
+        vcpu: planner::units::Vcpu::from_millis(150).unwrap(),
+    };
+    for (serving, served, device, mode) in [
+        (Serving::Auto, true, &cpu, ServingMode::Knative),
+        (Serving::Auto, false, &cpu, ServingMode::Deployment),
+        (Serving::Auto, true, &gpu, ServingMode::Deployment),
+        (Serving::Knative, false, &gpu, ServingMode::Knative),
+        (Serving::Deployment, true, &cpu, ServingMode::Deployment),
+    ] {
+        assert_eq!(
+            serving_mode(serving, served, device),
+            mode,
+            "{serving:?} {served} {device}"
+        );
+    }
+}

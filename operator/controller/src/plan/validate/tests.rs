@@ -1,0 +1,155 @@
+//! What is wrong is named on the object that it is wrong in, and stops nobody else.
+
+use super::*;
+use crate::fixtures;
+
+fn inputs() -> Inputs {
+    Inputs {
+        platforms: vec![fixtures::platform()],
+        models: vec![fixtures::model()],
+        apps: vec![
+            fixtures::app("good", "500ms", "5/s"),
+            fixtures::app("bad", "500ms", "5/s"),
+        ],
+    }
+}
+
+/// Breaks the inputs, and expects exactly this one complaint, on that object, with the good app planned where it can be.
+fn check(break_it: impl Fn(&mut Inputs), kind: Kind, name: &str, part: &str) {
+    let mut inputs = inputs();
+    break_it(&mut inputs);
+    let validated = validate(&inputs, &BTreeSet::from([("shop".to_owned(), "mine".to_owned())]));
+    let found: Vec<_> = validated
+        .problems
+        .iter()
+        .filter(|((of, key), _)| *of == kind && key.1 == name)
+        .collect();
+    assert_eq!(found.len(), 1, "{:?}", validated.problems);
+    let message = &found[0].1.message;
+    assert!(message.contains(part), "{message}");
+    if kind == Kind::App {
+        assert!(
+            validated
+                .contracts
+                .contains_key(&("shop".to_owned(), "good".to_owned()))
+        );
+        assert_eq!(validated.problems.len(), 1);
+    }
+}
+
+#[test]
+fn a_wrong_field_of_an_app_is_named_and_the_others_go_on() {
+    type Break = fn(&mut InferenceApp);
+    let cases: [(Break, &str); 12] = [
+        (
+            |app| app.spec.slo.latency = "0ms".to_owned(),
+            "slo.latency 0s must be above 0",
+        ),
+        (
+            |app| app.spec.slo.latency = "500".to_owned(),
+            "slo.latency: \"500\" has no unit",
+        ),
+        (
+            |app| app.spec.slo.latency = "-5ms".to_owned(),
+            "slo.latency: \"-5ms\" is negative",
+        ),
+        (
+            |app| app.spec.slo.latency = "99999999s".to_owned(),
+            "slo.latency: \"99999999s\" is too large",
+        ),
+        (|app| app.spec.slo.percentile = "0".to_owned(), "slo.percentile: "),
+        (
+            |app| app.spec.slo.percentile = "101".to_owned(),
+            "slo.percentile: ",
+        ),
+        (|app| app.spec.rate = "0/s".to_owned(), "rate: "),
+        (|app| app.spec.rate = "5".to_owned(), "rate: \"5\" has no unit"),
+        (
+            |app| app.spec.timeout = Some("100ms".to_owned()),
+            "timeout 100ms is shorter than slo.latency 500ms",
+        ),
+        (
+            |app| app.spec.model_ref.name = "none".to_owned(),
+            "modelRef.name: InferenceModel none does not exist",
+        ),
+        (
+            |app| app.spec.service_name = Some("mine".to_owned()),
+            "serviceName: a Service mine exists",
+        ),
+        (
+            |app| app.spec.service_name = Some("good-infer".to_owned()),
+            "InferenceApp good has it",
+        ),
+    ];
+    for (break_it, part) in cases {
+        check(|inputs| break_it(&mut inputs.apps[1]), Kind::App, "bad", part);
+    }
+}
+
+#[test]
+fn a_wrong_model_or_platform_is_named_and_its_apps_say_which() {
+    let no_unit = |inputs: &mut Inputs| inputs.models[0].spec.runtime.memory.base = "1Xi".to_owned();
+    check(
+        no_unit,
+        Kind::Model,
+        "mlp",
+        "runtime.memory.base: \"1Xi\" has an unknown unit",
+    );
+    let twice = |inputs: &mut Inputs| inputs.models[0].spec.profile.cpu[1].batch = 1;
+    check(twice, Kind::Model, "mlp", "two entries for batch 1");
+    let nowhere = |inputs: &mut Inputs| inputs.models[0].spec.platform_ref.name = "cloud".to_owned();
+    check(
+        nowhere,
+        Kind::Model,
+        "mlp",
+        "platformRef.name: InferencePlatform cloud does not exist",
+    );
+    let empty = |inputs: &mut Inputs| {
+        if let Some(grid) = &mut inputs.platforms[0].spec.cpu {
+            grid.min = "8".to_owned();
+        }
+    };
+    check(
+        empty,
+        Kind::Platform,
+        "default",
+        "cpu.min 8000m exceeds cpu.max 4000m",
+    );
+    let mut inputs = inputs();
+    empty(&mut inputs);
+    let validated = validate(&inputs, &BTreeSet::new());
+    let said = validated
+        .problem(Kind::App, "shop", "good")
+        .map(|it| it.message.as_str());
+    assert!(
+        said.is_some_and(|it| it.contains("InferenceModel mlp is not accepted")),
+        "{said:?}"
+    );
+    assert!(validated.requests.is_empty());
+}
+
+#[test]
+fn defaults_are_those_of_the_design() {
+    let validated = validate(&inputs(), &BTreeSet::new());
+    let contract = &validated.contracts[&("shop".to_owned(), "good".to_owned())];
+    assert_eq!(contract.service_name, "good-infer");
+    assert_eq!(contract.timeout.to_string(), "2s");
+    assert_eq!(
+        (contract.percentile.as_str(), contract.rate.as_str()),
+        ("99", "5/s")
+    );
+    let mut short = inputs();
+    short.apps[0].spec.slo.latency = "100ms".to_owned();
+    let contract = &validate(&short, &BTreeSet::new()).contracts[&("shop".to_owned(), "good".to_owned())];
+    assert_eq!(contract.timeout.to_string(), "1s");
+}
+
+#[test]
+fn the_order_of_objects_does_not_matter() {
+    let forward = inputs();
+    let mut backward = inputs();
+    backward.apps.reverse();
+    let plans =
+        |inputs: &Inputs| crate::plan::decide(&validate(inputs, &BTreeSet::new()).requests["default"]);
+    assert_eq!(plans(&forward), plans(&backward));
+}

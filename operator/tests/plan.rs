@@ -1,0 +1,233 @@
+//! `harmonybatch plan` as a user runs it: the real program on the samples and on bad files.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn samples(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds").join(name)
+}
+
+fn harmonybatch(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_harmonybatch"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn planned(folder: &str) -> serde_json::Value {
+    let output = harmonybatch(
+        &["plan", "-f", samples(folder).to_str().unwrap(), "-o", "json"],
+        "",
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+const MODEL: &str = r#"
+apiVersion: harmonybatch.dev/v1alpha1
+kind: InferenceModel
+metadata: {name: mlp}
+spec:
+  runtime: {image: "example.org/runtime:1", memory: {base: 256Mi}}
+  maxBatchSize: 4
+  profile:
+    cpu:
+      - batch: 1
+        mean: {exponential: {alpha: 300ms, beta: "0.2", gamma: 15ms}}
+        max: {exponential: {alpha: 400ms, beta: "0.2", gamma: 25ms}}
+---
+"#;
+
+fn app(spec: &str) -> String {
+    format!(
+        "apiVersion: harmonybatch.dev/v1alpha1\nkind: InferenceApp\nmetadata: {{name: search}}\nspec: {spec}\n"
+    )
+}
+
+fn good_app() -> String {
+    app("{modelRef: {name: mlp}, slo: {latency: 500ms}, rate: 5/s}")
+}
+
+#[test]
+fn the_papers_example_is_planned_as_the_paper_does() {
+    let output = planned("samples-paper");
+    let plan = &output["plans"][0];
+    assert_eq!(plan["model"], "vgg19");
+    assert_eq!(plan["billing"], "PerInvocation");
+    let groups = plan["groups"].as_array().unwrap();
+    assert_eq!(groups.len(), 1, "{plan}");
+    assert_eq!(groups[0]["batchSize"], 22);
+    assert_eq!(groups[0]["device"]["gpu"]["pool"], "a10");
+    let members: Vec<_> = groups[0]["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|member| member["sloMs"].clone())
+        .collect();
+    assert_eq!(members, [500.0, 800.0, 1000.0]);
+    assert_eq!(plan["infeasible"], serde_json::json!([]));
+}
+
+#[test]
+fn the_sample_for_the_local_cluster_stays_below_one_vcpu() {
+    let output = planned("samples");
+    let groups = output["plans"][0]["groups"].as_array().unwrap();
+    let vcpu = |group: &serde_json::Value| {
+        group["device"]["cpu"]["vcpu"].as_f64().unwrap() * group["replicas"].as_f64().unwrap()
+    };
+    let total: f64 = groups.iter().map(vcpu).sum();
+    assert!(total < 1.0, "{total} vCPU");
+    let apps: usize = groups
+        .iter()
+        .map(|group| group["members"].as_array().unwrap().len())
+        .sum();
+    assert_eq!(apps, 3);
+}
+
+#[test]
+fn the_gpu_sample_uses_shares_of_its_pool() {
+    let output = planned("samples-gpu");
+    let device = &output["plans"][0]["groups"][0]["device"];
+    assert!(
+        device["gpu"]["units"].as_u64().is_some_and(|units| units > 0),
+        "{device}"
+    );
+}
+
+#[test]
+fn the_table_names_groups_reasons_and_savings_in_a_tenth_of_a_second() {
+    let folder = samples("samples-paper");
+    let started = Instant::now();
+    let output = harmonybatch(&["plan", "-f", folder.to_str().unwrap()], "");
+    let took = started.elapsed();
+    let table = text(&output.stdout);
+    for part in [
+        "GROUP",
+        "BECAUSE",
+        "shares a batch with",
+        "every application alone would cost",
+    ] {
+        assert!(table.contains(part), "{part} is missing:\n{table}");
+    }
+    // 100 ms is the promise; a machine that compiles at the same time is given ten times that.
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn json_and_yaml_say_the_same() {
+    let folder = samples("samples-gpu");
+    let yaml = harmonybatch(&["plan", "-f", folder.to_str().unwrap(), "-o", "yaml"], "");
+    let yaml: serde_json::Value = harmonybatch_api::yaml::parse(Path::new("-"), &text(&yaml.stdout)).unwrap();
+    assert_eq!(yaml, planned("samples-gpu"));
+}
+
+#[test]
+fn an_app_that_cannot_be_planned_is_status_2_and_disturbs_nobody() {
+    let tight = good_app().replace("search", "tight").replace("500ms", "5ms");
+    let output = harmonybatch(
+        &["plan", "-f", "-", "-o", "json"],
+        &format!("{MODEL}{}---\n{tight}", good_app()),
+    );
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    let output: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let plan = &output["plans"][0];
+    assert_eq!(plan["namespace"], "default");
+    assert_eq!(plan["groups"][0]["members"][0]["app"], "search");
+    let infeasible = &plan["infeasible"][0];
+    assert_eq!(infeasible["app"], "tight");
+    assert!(
+        infeasible["reason"]
+            .as_str()
+            .unwrap()
+            .starts_with("slo.latency 5ms is below the fastest known")
+    );
+    assert!(infeasible["nearestSloMs"].as_f64().unwrap() > 5.0);
+}
+
+#[test]
+fn bad_input_is_status_1_and_names_file_field_found_and_allowed() {
+    let no_model = app("{modelRef: {name: none}, slo: {latency: 500ms}, rate: 5/s}");
+    for (document, parts) in [
+        (
+            app("{modelRef: {name: mlp}, slo: {latency: 500}, rate: 5/s}"),
+            &["slo.latency", "string"][..],
+        ),
+        (
+            app("{modelRef: {name: mlp}, slo: {latency: '500'}, rate: 5/s}"),
+            &["slo.latency", "\"500\" has no unit", "500ms"],
+        ),
+        (
+            app("{modelRef: {name: mlp}, slo: {latency: 500ms}, rate: 0/s}"),
+            &["search", "rate", "0"],
+        ),
+        (app("{modelRef: {name: mlp}, slo: {latency: 500ms}}"), &["rate"]),
+        (
+            app("{modelRef: {name: mlp}, slo: {latency: 500ms}, rate: 5/s, burst: 3}"),
+            &["unknown field spec.burst"],
+        ),
+        (no_model, &["modelRef.name: InferenceModel none does not exist"]),
+        (
+            good_app().replace("v1alpha1", "v1"),
+            &["harmonybatch.dev/v1alpha1"],
+        ),
+        (
+            good_app().replace("InferenceApp", "InferenceAp"),
+            &["\"InferenceAp\" is unknown"],
+        ),
+        (format!("{}---\n{}", good_app(), good_app()), &["a second time"]),
+        ("kind: [".to_owned(), &["not YAML"]),
+    ] {
+        let output = harmonybatch(&["plan", "-f", "-"], &format!("{MODEL}{document}"));
+        let error = text(&output.stderr);
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{document}\n{error}{}",
+            text(&output.stdout)
+        );
+        assert!(error.contains("-, document 2"), "no place: {error}");
+        for part in parts {
+            assert!(error.contains(part), "{part} is missing for\n{document}\n{error}");
+        }
+    }
+    let output = harmonybatch(&["plan", "-f", "no/such/file.yaml"], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("no/such/file.yaml"));
+}
+
+#[test]
+fn every_subcommand_explains_itself() {
+    for subcommand in ["plan", "crds", "controller", "gateway"] {
+        let output = harmonybatch(&[subcommand, "--help"], "");
+        assert!(output.status.success());
+        assert!(
+            text(&output.stdout).contains("Usage: harmonybatch "),
+            "{subcommand}"
+        );
+    }
+}
+
+#[test]
+fn the_definitions_come_out_of_the_program() {
+    let output = harmonybatch(&["crds"], "");
+    let documents = harmonybatch_api::yaml::read(Path::new("-"), &text(&output.stdout)).unwrap();
+    assert_eq!(documents.len(), 4);
+    assert!(
+        documents
+            .iter()
+            .all(|document| document.field("kind") == Some("CustomResourceDefinition"))
+    );
+}
