@@ -16,6 +16,7 @@ mod statistics;
 mod tract;
 mod worker;
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use worker::Worker;
 
 /// Demo inference server: the Open Inference Protocol v2 on a network whose weights follow from a seed.
 #[derive(Parser)]
-#[command(name = "runtime", version)]
+#[command(version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -92,8 +93,10 @@ struct Serve {
 fn main() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,tract=warn"));
+    let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(colours)
         .with_writer(std::io::stderr)
         .init();
     match Arguments::parse().command {
