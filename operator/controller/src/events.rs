@@ -79,7 +79,9 @@ impl Events {
         K: Resource<DynamicType = ()>,
     {
         for condition in changed(old, new) {
-            let type_ = if condition.status == "False" {
+            // What starts is not ready, and that is no trouble.
+            let trouble = condition.status == "False" && condition.reason != reason::STARTING;
+            let type_ = if trouble {
                 EventType::Warning
             } else {
                 EventType::Normal

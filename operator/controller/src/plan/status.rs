@@ -115,12 +115,7 @@ fn ready(
     };
     let complaint = home.and_then(|group| group_not_ready(group));
     if let (Some(group), false) = (routed, matches!(place, Place::Infeasible(_)))
-        && group
-            .status
-            .as_ref()
-            .and_then(|status| status.ready_replicas)
-            .unwrap_or(0)
-            > 0
+        && serves(group)
     {
         let name = group.name_any();
         let message = match (home, complaint) {

@@ -138,6 +138,11 @@ pub(crate) async fn reconcile(group: Arc<InferenceGroup>, context: Arc<Context>)
         Err(_) => Err(Error::Timeout),
     };
     if outcome.is_ok() {
+        context.sent.retain(|namespace, name| {
+            let group = name.strip_suffix("-serve").unwrap_or(name);
+            let lives = |group| context.stores.group(namespace, group).is_some();
+            lives(group) || lives(name)
+        });
         context
             .failures
             .lock()
@@ -285,7 +290,11 @@ async fn write_status(
         Api::namespaced(context.client.clone(), &group.namespace().unwrap_or_default());
     let before = old.map(|old| old.conditions.clone()).unwrap_or_default();
     let conditions = status.conditions.clone();
-    cluster::apply_status(&api, SERVE_MANAGER, group, status).await?;
+    match cluster::apply_status(&api, SERVE_MANAGER, group, status).await {
+        // Deleted meanwhile: nobody reads it any more.
+        Err(error) if error.code() == Some(404) => return Ok(()),
+        written => written?,
+    };
     context
         .events
         .publish_changes(group, &before, &conditions, "Serve")
