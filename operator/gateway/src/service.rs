@@ -31,6 +31,9 @@ const BINARY_HEADER: &str = "inference-header-content-length";
 const METADATA_AGE: Nanos = 60 * 1_000_000_000;
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What runtimes said of their models, by group and version, and when.
+pub type KnownMetadata = HashMap<(Key, Option<String>), (Nanos, Bytes)>;
+
 /// Answers callers.
 #[derive(Debug)]
 pub struct Service<U> {
@@ -49,7 +52,7 @@ pub struct Service<U> {
     /// Longest time that a body may take to come.
     pub body_timeout: Duration,
     /// What runtimes said of their models.
-    pub metadata: Mutex<HashMap<(Key, Option<String>), (Nanos, Bytes)>>,
+    pub metadata: Mutex<KnownMetadata>,
 }
 
 impl<U: Upstream> Service<U> {
@@ -258,15 +261,14 @@ impl<U: Upstream> Service<U> {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&key)
             .cloned();
-        let body = match known.filter(|(at, _)| now.saturating_sub(*at) < METADATA_AGE) {
-            Some((_, body)) => body,
-            None => {
-                let body = self.fetch_metadata(target, version).await?;
-                let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
-                metadata.retain(|_, (at, _)| now.saturating_sub(*at) < METADATA_AGE);
-                metadata.insert(key, (now, body.clone()));
-                body
-            }
+        let body = if let Some((_, body)) = known.filter(|(at, _)| now.saturating_sub(*at) < METADATA_AGE) {
+            body
+        } else {
+            let body = self.fetch_metadata(target, version).await?;
+            let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+            metadata.retain(|_, (at, _)| now.saturating_sub(*at) < METADATA_AGE);
+            metadata.insert(key, (now, body.clone()));
+            body
         };
         let invalid = |error: serde_json::Error| {
             ApiError::new(

@@ -407,7 +407,7 @@ impl<U: Upstream> Fleet<U> {
                 );
             }
             Err(error) => {
-                tracing::error!(group = %key, %error, "the group's rule is not valid; it is not served")
+                tracing::error!(group = %key, %error, "the group's rule is not valid; it is not served");
             }
         }
     }

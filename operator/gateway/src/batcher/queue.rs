@@ -107,14 +107,13 @@ impl Queue {
         let member = member
             .and_then(|index| u32::try_from(index).ok())
             .ok_or(ArriveError::UnknownMember)?;
-        let lane = match self.lanes.get(&request.key) {
-            Some(lane) => *lane,
-            None => {
-                self.forget_empty_lanes();
-                let lane = self.dispatcher.open_lane();
-                self.lanes.insert(request.key.clone(), lane);
-                lane
-            }
+        let lane = if let Some(lane) = self.lanes.get(&request.key) {
+            *lane
+        } else {
+            self.forget_empty_lanes();
+            let lane = self.dispatcher.open_lane();
+            self.lanes.insert(request.key.clone(), lane);
+            lane
         };
         let (id, arrival, rows) = (request.id, request.submission.arrival, request.rows());
         let ticket = self.dispatcher.arrive(arrival, lane, member, rows, request)?;

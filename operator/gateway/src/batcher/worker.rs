@@ -89,17 +89,12 @@ impl<U: Upstream> Worker<U> {
                 biased;
                 // First what frees a replica, then what changes the rules, then departures, so that a batch is formed from what is true now.
                 Some(done) = self.in_flight.join_next_with_id() => self.finish(done),
-                changed = self.parts.orders.changed(), if followed => match changed {
-                    Ok(()) => {
-                        let orders = self.parts.orders.borrow_and_update().clone();
-                        self.follow(orders);
-                    }
-                    // The fleet let go of the group for good.
-                    Err(_) => {
-                        followed = false;
-                        self.retired = true;
-                    }
-                },
+                changed = self.parts.orders.changed(), if followed => {
+                    // An error: the fleet let go of the group for good.
+                    followed = changed.is_ok();
+                    let orders = self.parts.orders.borrow_and_update().clone();
+                    self.follow(Orders { retired: orders.retired || !followed, ..orders });
+                }
                 Some(id) = self.parts.left.recv() => self.forget(id),
                 arrived = self.parts.inbox.recv(), if open => match arrived {
                     Some(request) => self.admit(request),

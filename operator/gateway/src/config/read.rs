@@ -23,7 +23,7 @@ pub(crate) enum ReadError {
     InvalidField { field: String, message: String },
 }
 
-fn invalid(field: impl Into<String>, message: impl ToString) -> ReadError {
+fn invalid(field: impl Into<String>, message: &impl ToString) -> ReadError {
     ReadError::InvalidField {
         field: field.into(),
         message: message.to_string(),
@@ -66,7 +66,7 @@ pub(crate) fn group(object: &InferenceGroup) -> Result<Group, ReadError> {
 
 fn active(key: &Key, object: &InferenceGroup, active: &Active) -> Result<(GroupConfig, Source), ReadError> {
     let batch_size = u32::try_from(active.batch_size).ok().filter(|size| *size > 0);
-    let batch_size = batch_size.ok_or_else(|| invalid("batchSize", "must be at least 1"))?;
+    let batch_size = batch_size.ok_or_else(|| invalid("batchSize", &"must be at least 1"))?;
     let eager = matches!(active.dispatch, Dispatch::Eager);
     let members = active.members.iter().enumerate().map(|(index, member)| {
         let departing = !object
@@ -79,7 +79,7 @@ fn active(key: &Key, object: &InferenceGroup, active: &Active) -> Result<(GroupC
     let wake = active
         .wake_url
         .as_ref()
-        .map(|url| Wake::from_url(url).ok_or_else(|| invalid("wakeUrl", "not an http URL")));
+        .map(|url| Wake::from_url(url).ok_or_else(|| invalid("wakeUrl", &"not an http URL")));
     let config = GroupConfig {
         key: key.clone(),
         plan_generation: active.plan_generation,
@@ -104,7 +104,7 @@ fn member(index: usize, member: &Member, eager: bool, departing: bool) -> Result
         let parsed = quantity::Duration::from_str(text);
         parsed
             .map(std::time::Duration::from)
-            .map_err(|error| invalid(format!("members[{index}].{field}"), error))
+            .map_err(|error| invalid(format!("members[{index}].{field}"), &error))
     };
     let max_wait = duration("maxWait", &member.max_wait)?;
     Ok(MemberConfig {

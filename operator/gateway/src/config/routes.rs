@@ -1,6 +1,9 @@
 //! From a request's Host and path to the application that it is for.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{GroupConfig, Key, MemberConfig, Snapshot};
 
@@ -75,7 +78,7 @@ pub struct Routes {
     apps: HashMap<Key, Target>,
     /// Namespace and Service to the application's name.
     services: HashMap<Key, Arc<str>>,
-    planned: HashMap<Key, ()>,
+    planned: HashSet<Key>,
 }
 
 impl Routes {
@@ -86,7 +89,7 @@ impl Routes {
             ..Self::default()
         };
         for (app, service_name) in &snapshot.planned {
-            routes.planned.insert(app.clone(), ());
+            routes.planned.insert(app.clone());
             routes.add_service(app, service_name);
         }
         for group in snapshot.groups.values() {
@@ -136,7 +139,7 @@ impl Routes {
         let key = Key::new(namespace, app);
         match self.apps.get(&key) {
             Some(target) => Ok(target),
-            None if self.planned.contains_key(&key) => Err(RouteError::NotReady {
+            None if self.planned.contains(&key) => Err(RouteError::NotReady {
                 namespace: key.namespace,
                 app: key.name,
             }),

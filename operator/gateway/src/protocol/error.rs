@@ -19,6 +19,10 @@ pub struct ApiError {
 
 impl ApiError {
     /// With this status and message.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an error, a literal or a text is given away where the error arises"
+    )]
     pub fn new(status: StatusCode, message: impl ToString) -> Self {
         Self {
             status,

@@ -86,7 +86,7 @@ pub(super) fn cut(text: &Bytes, shape: &[u64], datatype: &str, rows: &[u64]) -> 
         })
         .collect();
     let data = scan(text, shape, element(datatype)?, &boundaries, &mut |end| {
-        ends.push(end)
+        ends.push(end);
     })?;
     let base = text.as_ptr() as usize;
     let last = data.elements.as_ptr() as usize - base + data.elements.len();

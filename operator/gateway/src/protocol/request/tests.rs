@@ -1,1 +1,271 @@
-//! Tests.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::protocol::{MergeKey, merge, split};
+
+fn read(body: &Value) -> Result<Request, String> {
+    Request::read(&Bytes::from(body.to_string())).map_err(|error| error.to_string())
+}
+
+fn valid() -> Value {
+    json!({"id": "7", "parameters": {"b": 1, "a": true}, "inputs": [
+        {"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]},
+        {"name": "y", "shape": [2], "datatype": "BYTES", "data": ["p", "q"]},
+    ], "outputs": [{"name": "z"}]})
+}
+
+#[test]
+fn reads_what_the_protocol_allows() {
+    let request = read(&valid()).unwrap();
+    assert_eq!((request.rows(), request.id()), (2, Some("7")));
+    assert_eq!(request.parameters, r#"{"a":true,"b":1}"#);
+    assert_eq!(
+        read(&json!({"inputs": [{"name": "x", "shape": [1], "datatype": "BOOL", "data": [true]}]}))
+            .unwrap()
+            .id(),
+        None
+    );
+}
+
+#[test]
+fn names_the_field_that_is_wrong() {
+    let table: [(&str, Value, &str); 20] = [
+        (
+            "/id",
+            json!(7),
+            "body: invalid type: integer `7`, expected a string",
+        ),
+        ("/ids", json!(7), "body: unknown field `ids`"),
+        ("/inputs", json!([]), "inputs: is empty"),
+        ("/inputs", Value::Null, "body: invalid type: null"),
+        ("/inputs/0/name", json!(1), "body: invalid type: integer `1`"),
+        ("/inputs/0/shape", json!([]), "inputs[0].shape: is empty"),
+        (
+            "/inputs/0/shape",
+            json!([0, 2]),
+            "inputs[0].shape: is [0, 2], every dimension must be at least 1",
+        ),
+        (
+            "/inputs/0/shape",
+            json!([-2, 2]),
+            "body: invalid value: integer `-2`",
+        ),
+        (
+            "/inputs/0/shape",
+            json!([4_294_967_296_u64, 2]),
+            "inputs[0].data: has 4 elements",
+        ),
+        (
+            "/inputs/0/datatype",
+            json!("float"),
+            "inputs[0].datatype: \"float\" is no datatype",
+        ),
+        (
+            "/inputs/0/data",
+            json!([1, 2, 3]),
+            "inputs[0].data: has 3 elements, its shape says 4",
+        ),
+        ("/inputs/0/data", Value::Null, "inputs[0].data: is missing"),
+        (
+            "/inputs/1/shape",
+            json!([1, 2]),
+            "inputs[1].shape: has 1 rows, inputs[0] has 2",
+        ),
+        (
+            "/inputs/1/name",
+            json!("x"),
+            "inputs[1].name: \"x\" is there twice",
+        ),
+        (
+            "/inputs/1/parameters",
+            json!({"binary_data_size": 8}),
+            "inputs[1].parameters: binary_data_size: binary tensors",
+        ),
+        (
+            "/inputs/1/parameters",
+            json!({"p": [1]}),
+            "inputs[1].parameters: p must be a string, a number or a boolean",
+        ),
+        (
+            "/parameters",
+            json!({"binary_data_output": true}),
+            "parameters: binary_data_output: binary tensors",
+        ),
+        ("/parameters", json!({"p": null}), "parameters: p must be"),
+        (
+            "/outputs",
+            json!([{"name": "z"}, {"name": "z"}]),
+            "outputs[1].name: \"z\" is there twice",
+        ),
+        (
+            "/outputs/0/parameters",
+            json!({"binary_data": true}),
+            "outputs[0].parameters: binary_data: binary tensors",
+        ),
+    ];
+    for (field, value, says) in table {
+        let mut body = valid();
+        let (parent, name) = field.rsplit_once('/').unwrap();
+        match body.pointer_mut(parent).unwrap() {
+            Value::Array(items) => items[name.parse::<usize>().unwrap()] = value,
+            object => object[name] = value,
+        }
+        let error = read(&body).unwrap_err();
+        assert!(error.starts_with(says), "{field}: {error}");
+    }
+}
+
+#[test]
+fn requests_merge_only_where_all_but_rows_and_ids_are_equal() {
+    let key = |body: &Value, version| MergeKey::new(&read(body).unwrap(), version);
+    let base = key(&valid(), None);
+    let mut same = valid();
+    same["id"] = json!("other");
+    same["inputs"][0]["data"] = json!([[5, 6], [7, 8]]);
+    assert_eq!(key(&same, None), base);
+    assert_ne!(key(&valid(), Some("1")), base);
+    let table = [
+        ("/parameters/a", json!(false)),
+        ("/inputs/0/name", json!("w")),
+        ("/inputs/0/datatype", json!("FP64")),
+        ("/inputs/0/shape", json!([2, 2, 1])),
+        ("/inputs/0/parameters", json!({"p": 1})),
+        ("/outputs", json!([])),
+        ("/outputs/0/name", json!("y")),
+    ];
+    for (field, value) in table {
+        let mut other = valid();
+        let (parent, name) = field.rsplit_once('/').unwrap();
+        other.pointer_mut(parent).unwrap()[name] = value;
+        assert_ne!(key(&other, None), base, "{field}");
+    }
+}
+
+/// A caller: its rows, whether it nests them, its id.
+type Caller = (Vec<(String, f64)>, bool, Option<String>);
+
+/// Rows hold texts, so that nothing but the rows themselves can come back.
+fn callers() -> impl Strategy<Value = Vec<Caller>> {
+    // Eighths, which text and double hold exactly.
+    let row = (".{0,6}", any::<i32>().prop_map(|number| f64::from(number) / 8.0));
+    prop::collection::vec(
+        (
+            prop::collection::vec(row, 1..5),
+            any::<bool>(),
+            prop::option::of(".{0,5}"),
+        ),
+        1..6,
+    )
+}
+
+fn body(rows: &[(String, f64)], nested: bool, id: Option<&str>, pretty: bool) -> Bytes {
+    let texts: Vec<Value> = rows
+        .iter()
+        .map(|(text, _)| if nested { json!([text, "]"]) } else { json!(text) })
+        .collect();
+    let texts = if nested {
+        texts
+    } else {
+        rows.iter()
+            .flat_map(|(text, _)| [json!(text), json!("]")])
+            .collect()
+    };
+    let numbers: Vec<f64> = rows.iter().map(|(_, number)| *number).collect();
+    let body = json!({"id": id, "inputs": [
+        {"name": "t", "shape": [rows.len(), 2], "datatype": "BYTES", "data": texts},
+        {"name": "n", "shape": [rows.len()], "datatype": "FP64", "data": numbers},
+    ]});
+    let text = if pretty {
+        serde_json::to_string_pretty(&body)
+    } else {
+        serde_json::to_string(&body)
+    };
+    text.unwrap().into()
+}
+
+/// An honest runtime that gives its inputs back.
+fn echo(merged: &Bytes, nest: bool) -> Bytes {
+    let merged: Value = serde_json::from_slice(merged).unwrap();
+    let outputs: Vec<Value> = merged["inputs"].as_array().unwrap().iter().map(|input| {
+        let mut output = json!({"name": format!("out {}", input["name"].as_str().unwrap()), "shape": input["shape"],
+            "datatype": input["datatype"], "data": input["data"]});
+        let flat = !input["data"][0].is_array();
+        if nest && flat && input["shape"].as_array().unwrap().len() == 2 {
+            let rows: Vec<Value> = input["data"].as_array().unwrap().chunks(2).map(|row| json!(row)).collect();
+            output["data"] = json!(rows);
+        }
+        output
+    }).collect();
+    json!({"id": merged["id"], "model_name": "net", "outputs": outputs, "parameters": {"p": 1}})
+        .to_string()
+        .into()
+}
+
+/// All elements, in order.
+fn flat(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(flat).collect(),
+        other => vec![other.clone()],
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_caller_gets_exactly_its_own_rows(callers in callers(), nest in any::<bool>(), pretty in any::<bool>()) {
+        let bodies = callers.iter().map(|(rows, nested, id)| body(rows, *nested, id.as_deref(), pretty));
+        let requests: Vec<Request> = bodies.map(|body| Request::read(&body).unwrap()).collect();
+        let key = MergeKey::new(&requests[0], None);
+        prop_assert!(requests.iter().all(|request| MergeKey::new(request, None) == key));
+        let merged = merge("batch", &requests.iter().collect::<Vec<_>>());
+        let wire: Value = serde_json::from_slice(&merged).unwrap();
+        let total: usize = callers.iter().map(|(rows, ..)| rows.len()).sum();
+        prop_assert_eq!(&wire["inputs"][0]["shape"], &json!([total, 2]));
+        // What the runtime gets is a request that we would take.
+        prop_assert!(Request::read(&merged).is_ok());
+        let answers = split(&echo(&merged, nest), "batch", &requests.iter().map(|request| (request, "mlp")).collect::<Vec<_>>()).unwrap();
+        prop_assert_eq!(answers.len(), callers.len());
+        for (answer, (rows, _, id)) in answers.iter().zip(&callers) {
+            let answer: Value = serde_json::from_slice(answer).unwrap();
+            prop_assert_eq!(answer["id"].as_str(), id.as_deref());
+            prop_assert_eq!(&answer["model_name"], "mlp");
+            prop_assert_eq!(&answer["parameters"], &json!({"p": 1}));
+            prop_assert_eq!(&answer["outputs"][0]["name"], "out t");
+            prop_assert_eq!(&answer["outputs"][0]["shape"], &json!([rows.len(), 2]));
+            let texts: Vec<Value> = rows.iter().flat_map(|(text, _)| [json!(text), json!("]")]).collect();
+            prop_assert_eq!(flat(&answer["outputs"][0]["data"]), texts);
+            let numbers: Vec<Value> = rows.iter().map(|(_, number)| json!(number)).collect();
+            prop_assert_eq!(flat(&answer["outputs"][1]["data"]), numbers);
+        }
+    }
+
+    #[test]
+    fn no_body_makes_the_reader_panic(body in prop::collection::vec(any::<u8>(), 0..200), text in "[\\[\\]{}\",:0-9a-z \\\\]{0,80}") {
+        let _ = Request::read(&Bytes::from(body));
+        let data = format!(r#"{{"inputs":[{{"name":"x","shape":[2,2],"datatype":"BYTES","data":{text}}}]}}"#);
+        let _ = Request::read(&Bytes::from(data));
+    }
+}
+
+#[test]
+fn an_answer_without_what_was_asked_for_is_no_answer() {
+    let request = read(&valid()).unwrap();
+    let answer = |output: &str| {
+        Bytes::from(
+            json!({"outputs": [
+        {"name": output, "shape": [2], "datatype": "FP32", "data": [1, 2]}]})
+            .to_string(),
+        )
+    };
+    assert!(split(&answer("z"), "b", &[(&request, "m")]).is_ok());
+    assert!(
+        split(&answer("w"), "b", &[(&request, "m")])
+            .unwrap_err()
+            .to_string()
+            .contains("lacks the output z")
+    );
+}

@@ -1,1 +1,175 @@
-//! Tests.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use super::*;
+
+fn checked(text: &str, shape: &[u64], datatype: &str) -> Result<(Form, String), String> {
+    let data = check(&Bytes::from(text.to_owned()), shape, datatype)?;
+    Ok((data.form, String::from_utf8(data.elements.to_vec()).unwrap()))
+}
+
+#[test]
+fn takes_flat_and_nested_data() {
+    let table = [
+        ("[1,2, 3 ,4]", &[2, 2][..], "FP32", Form::Flat, "1,2, 3 ,4"),
+        ("[ [1,2],[3,4] ]", &[2, 2], "INT8", Form::Nested, "[1,2],[3,4]"),
+        ("[[[1],[2]]]", &[1, 2, 1], "UINT8", Form::Nested, "[[1],[2]]"),
+        ("[-1.5e+3]", &[1], "FP64", Form::Flat, "-1.5e+3"),
+        ("[true,false,0]", &[3], "BOOL", Form::Flat, "true,false,0"),
+        (
+            r#"["a]\"[,", "\\"]"#,
+            &[2, 1],
+            "BYTES",
+            Form::Flat,
+            r#""a]\"[,", "\\""#,
+        ),
+        (
+            r#"[["]"],["["]]"#,
+            &[2, 1],
+            "BYTES",
+            Form::Nested,
+            r#"["]"],["["]"#,
+        ),
+    ];
+    for (text, shape, datatype, form, elements) in table {
+        assert_eq!(
+            checked(text, shape, datatype),
+            Ok((form, elements.to_owned())),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn refuses_data_that_is_not_what_shape_and_datatype_say() {
+    let table = [
+        ("1", &[1][..], "FP32", "must be an array"),
+        ("{\"a\":1}", &[1], "FP32", "must be an array"),
+        ("[]", &[1], "FP32", "has 0 elements, its shape says 1"),
+        ("[1,2,3]", &[2, 1], "FP32", "has 3 elements, its shape says 2"),
+        (
+            "[[1,2],[3]]",
+            &[2, 2],
+            "FP32",
+            "has an array of 1 at depth 2, its shape says 2",
+        ),
+        (
+            "[[1,2]]",
+            &[2, 2],
+            "FP32",
+            "has an array of 1 at depth 1, its shape says 2",
+        ),
+        (
+            "[[1,2],3]",
+            &[2, 2],
+            "FP32",
+            "has an element at depth 1, its shape has 2 dimensions",
+        ),
+        (
+            "[[[1]],[[2]]]",
+            &[2, 1],
+            "FP32",
+            "is nested 3 deep, its shape has 2 dimensions",
+        ),
+        (
+            "[[1]]",
+            &[1],
+            "FP32",
+            "is nested 2 deep, its shape has 1 dimensions",
+        ),
+        (
+            "[1,[2]]",
+            &[2, 1],
+            "FP32",
+            "is nested 2 deep, its shape has 2 dimensions",
+        ),
+        ("[\"1\"]", &[1], "FP32", "has a string among its elements"),
+        (
+            "[null]",
+            &[1],
+            "FP32",
+            "has null among its elements, which its datatype does not hold",
+        ),
+        (
+            "[true]",
+            &[1],
+            "INT8",
+            "has true among its elements, which its datatype does not hold",
+        ),
+        (
+            "[1.5]",
+            &[1],
+            "INT8",
+            "has 1.5 among its elements, which its datatype does not hold",
+        ),
+        (
+            "[1e2]",
+            &[1],
+            "INT64",
+            "has 1e2 among its elements, which its datatype does not hold",
+        ),
+        (
+            "[-1]",
+            &[1],
+            "UINT8",
+            "has -1 among its elements, which its datatype does not hold",
+        ),
+        (
+            "[1]",
+            &[1],
+            "BYTES",
+            "has 1 among its elements, which its datatype does not hold",
+        ),
+        (
+            "[{\"a\":1}]",
+            &[1],
+            "FP32",
+            "has {\"a\":1} among its elements, which its datatype does not hold",
+        ),
+        (
+            "[1]",
+            &[u64::MAX, 2],
+            "FP32",
+            "its shape has more than 2^64 elements",
+        ),
+    ];
+    for (text, shape, datatype, problem) in table {
+        assert_eq!(checked(text, shape, datatype), Err(problem.to_owned()), "{text}");
+    }
+    assert!(
+        check_datatype("FP31")
+            .unwrap_err()
+            .starts_with("\"FP31\" is no datatype, must be one of BOOL, ")
+    );
+}
+
+fn parts(text: &str, shape: &[u64], rows: &[u64]) -> Vec<String> {
+    let parts = cut(&Bytes::from(text.to_owned()), shape, "FP32", rows).unwrap();
+    parts
+        .iter()
+        .map(|part| String::from_utf8(part.to_vec()).unwrap().trim().to_owned())
+        .collect()
+}
+
+#[test]
+fn cuts_after_rows() {
+    assert_eq!(parts("[1,2,3,4,5,6]", &[3, 2], &[1, 2]), ["1,2", "3,4,5,6"]);
+    assert_eq!(parts("[ 1 , 2 ]", &[2], &[1, 1]), ["1", "2"]);
+    assert_eq!(
+        parts("[[1,2],[3,4],[5,6]]", &[3, 2], &[2, 1]),
+        ["[1,2],[3,4]", "[5,6]"]
+    );
+    assert_eq!(
+        parts("[[[1,2]],[[3,4]]]", &[2, 1, 2], &[1, 1]),
+        ["[[1,2]]", "[[3,4]]"]
+    );
+    assert_eq!(parts("[]", &[2, 0], &[1, 1]), ["", ""]);
+    assert_eq!(parts("[[],[]]", &[2, 0], &[1, 1]), ["[]", "[]"]);
+    assert_eq!(parts("[7]", &[1], &[1]), ["7"]);
+}
+
+#[test]
+fn flattens_without_touching_strings() {
+    let mut out = Vec::new();
+    flatten(br#"["a]\"[\\"],["b"]"#, &mut out);
+    assert_eq!(String::from_utf8(out).unwrap(), r#""a]\"[\\","b""#);
+}
