@@ -114,15 +114,19 @@ impl Api {
         Response::new(StreamBody::new(events.boxed()).boxed_unsync())
     }
 
-    /// Tells the watchers; waits until there is one of each kind.
-    async fn event(&self, of: &'static str, kind: &str, object: &Value) {
-        tokio::time::timeout(PATIENCE, async {
-            while self.events.receiver_count() < 2 {
+    /// Waits until so many watch.
+    async fn watchers(&self, reached: impl Fn(usize) -> bool) {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while !reached(self.events.receiver_count()) {
                 tokio::task::yield_now().await;
             }
-        })
-        .await
-        .unwrap();
+        });
+        waited.await.unwrap();
+    }
+
+    /// Tells the watchers; waits until there is one of each kind.
+    async fn event(&self, of: &'static str, kind: &str, object: &Value) {
+        self.watchers(|count| count >= 2).await;
         self.events
             .send((of, json!({"type": kind, "object": object})))
             .unwrap();
@@ -206,6 +210,7 @@ async fn the_last_good_configuration_stands_through_broken_objects_and_outages()
 
     // The API goes; what changed meanwhile is seen when it is back, and nothing is lost before.
     api.up.send_replace(false);
+    api.watchers(|count| count == 0).await;
     *api.groups.lock().unwrap() = vec![group("good", 3)];
     api.expired.lock().unwrap().push("groups");
     assert_eq!(generation(source.borrow().as_ref().unwrap(), "more"), Some(1));

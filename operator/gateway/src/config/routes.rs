@@ -172,12 +172,10 @@ impl Routes {
             });
         };
         let (namespace, suffix) = rest.split_once('.').unwrap_or((rest, ""));
-        let domain = suffix
-            .strip_prefix("svc")
-            .map(|domain| domain.strip_prefix('.').unwrap_or(domain));
-        let is_cluster = suffix.is_empty()
-            || domain
-                .is_some_and(|domain| domain.is_empty() || domain.eq_ignore_ascii_case(&self.cluster_domain));
+        let is_cluster = match suffix.split_once('.') {
+            None => matches!(suffix, "" | "svc"),
+            Some((svc, domain)) => svc == "svc" && domain.eq_ignore_ascii_case(&self.cluster_domain),
+        };
         if service.is_empty() || namespace.is_empty() || !is_cluster {
             return Err(unknown());
         }

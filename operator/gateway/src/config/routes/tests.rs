@@ -76,6 +76,7 @@ fn a_host_is_a_service_of_this_cluster() {
         "a-infer.shop.svc.cluster",
         "a-infer.shop.cluster.local",
         "a-infer.shop.svcx",
+        "a-infer.shop.svccluster.local",
         ".shop",
         "a-infer..",
         "a-infer.shop.svc..",
