@@ -11,7 +11,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use cli::Arguments;
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    work().unwrap_or_else(|error| {
+        cli::failed(&error);
+        ExitCode::from(2)
+    })
+}
+
+fn work() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -19,6 +19,7 @@ mod worker;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -90,7 +91,7 @@ struct Serve {
     share: Share,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,tract=warn"));
     let colours = std::io::stderr().is_terminal();
@@ -99,7 +100,17 @@ fn main() -> anyhow::Result<()> {
         .with_ansi(colours)
         .with_writer(std::io::stderr)
         .init();
-    match Arguments::parse().command {
+    match work(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Serve(options) => {
             // One thread for the protocol: the engine's thread is the one that needs the CPU limit.
             tokio::runtime::Builder::new_current_thread()

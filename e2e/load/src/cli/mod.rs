@@ -18,7 +18,8 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Send Poisson arrivals of several applications, and say whether each kept its SLO. Exit status 1 if one did not.
+    /// Send Poisson arrivals of several applications, and say whether each kept its SLO. Exit status 1 if one did not, 2
+    /// if nothing could be sent.
     Run(run::Run),
     /// Send one batch at a time to one endpoint, and print its latency.
     Measure(profile::Measure),
@@ -35,6 +36,11 @@ enum Format {
     Table,
     /// For machines.
     Json,
+}
+
+/// Says why there is no result, with its causes.
+pub(crate) fn failed(error: &anyhow::Error) {
+    output::progress(&format!("error: {error:#}"));
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {

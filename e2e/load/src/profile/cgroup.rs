@@ -9,6 +9,10 @@ const PERIOD: u32 = 100_000;
 /// The kernel's smallest quota, microseconds.
 const SMALLEST: f64 = 1_000.0;
 
+/// The kernel's largest weights: the quota shall be what limits the group, not what else runs on this machine.
+const WEIGHT_V1: &str = "262144";
+const WEIGHT_V2: &str = "10000";
+
 /// Why there is no quota.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
@@ -62,10 +66,14 @@ impl CpuQuota {
         fs::create_dir(&group.path).map_err(|source| at(&group.path, source))?;
         match &controller {
             Controller::V1(_) => {
+                group.write("cpu.shares", WEIGHT_V1)?;
                 group.write("cpu.cfs_period_us", &PERIOD.to_string())?;
                 group.write("cpu.cfs_quota_us", &format!("{quota:.0}"))?;
             }
-            Controller::V2(_) => group.write("cpu.max", &format!("{quota:.0} {PERIOD}"))?,
+            Controller::V2(_) => {
+                group.write("cpu.weight", WEIGHT_V2)?;
+                group.write("cpu.max", &format!("{quota:.0} {PERIOD}"))?;
+            }
         }
         Ok(group)
     }
