@@ -1,6 +1,6 @@
 //! Holds the dependency lines of `operator/ARCHITECTURE.md`: what must not be known lives in a crate that cannot name it.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -8,21 +8,36 @@ use std::process::Command;
 /// Package name to the names of its normal dependencies, all of the workspace.
 fn direct_dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--locked",
+            "--offline",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
-    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     packages
         .iter()
         .map(|package| {
             let dependencies = package["dependencies"].as_array().unwrap();
-            let normal = dependencies.iter().filter(|dependency| dependency["kind"].is_null());
+            let normal = dependencies
+                .iter()
+                .filter(|dependency| dependency["kind"].is_null());
             (
                 package["name"].as_str().unwrap().to_owned(),
-                normal.map(|dependency| dependency["name"].as_str().unwrap().to_owned()).collect(),
+                normal
+                    .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
+                    .collect(),
             )
         })
         .collect()
@@ -44,11 +59,18 @@ fn reaches(package: &str, all: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<
 
 fn check(package: &str, may_use_of_ours: &[&str], never: &[&str]) {
     let all = direct_dependencies();
-    assert!(all.contains_key(package), "no package {package}: {:?}", all.keys());
+    assert!(
+        all.contains_key(package),
+        "no package {package}: {:?}",
+        all.keys()
+    );
     let reached = reaches(package, &all);
     let ours = reached.iter().filter(|name| all.contains_key(*name));
     for name in ours {
-        assert!(may_use_of_ours.contains(&name.as_str()), "{package} must not depend on {name}");
+        assert!(
+            may_use_of_ours.contains(&name.as_str()),
+            "{package} must not depend on {name}"
+        );
     }
     for name in never {
         assert!(!reached.contains(*name), "{package} must not depend on {name}");
@@ -65,19 +87,31 @@ fn dispatch_depends_on_nothing() {
 
 #[test]
 fn planner_knows_neither_kubernetes_nor_io() {
-    check("harmonybatch-planner", &["harmonybatch-dispatch"], &[IO, &["serde", "tracing"]].concat());
+    check(
+        "harmonybatch-planner",
+        &["harmonybatch-dispatch"],
+        &[IO, &["serde", "tracing"]].concat(),
+    );
 }
 
 #[test]
 fn api_neither_plans_nor_does_io() {
-    check("harmonybatch-api", &[], &["tokio", "hyper", "futures", "harmonybatch-planner"]);
+    check(
+        "harmonybatch-api",
+        &[],
+        &["tokio", "hyper", "futures", "harmonybatch-planner"],
+    );
 }
 
 #[test]
 fn controller_does_not_know_the_gateway() {
     check(
         "harmonybatch-controller",
-        &["harmonybatch-api", "harmonybatch-dispatch", "harmonybatch-planner"],
+        &[
+            "harmonybatch-api",
+            "harmonybatch-dispatch",
+            "harmonybatch-planner",
+        ],
         &["harmonybatch-gateway"],
     );
 }
@@ -95,6 +129,9 @@ fn gateway_neither_plans_nor_controls() {
 fn the_product_needs_nothing_of_e2e() {
     let all = direct_dependencies();
     let reached = reaches("harmonybatch", &all);
-    let e2e = reached.iter().filter(|name| name.starts_with("e2e")).collect::<Vec<_>>();
+    let e2e = reached
+        .iter()
+        .filter(|name| name.starts_with("e2e"))
+        .collect::<Vec<_>>();
     assert!(e2e.is_empty(), "the product depends on {e2e:?}");
 }

@@ -37,7 +37,7 @@ pub(crate) async fn follow(client: Client, served: watch::Sender<bool>, changed:
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "whether Knative is served is not known; the last answer holds")
+                tracing::warn!(%error, "whether Knative is served is not known; the last answer holds");
             }
         }
     }

@@ -394,7 +394,7 @@ async fn serve_groups(context: Arc<serve::Context>, triggers: &Triggers) {
         serve::failed,
         context,
         store,
-        marked.map(|group| Ok::<_, std::convert::Infallible>(group)),
+        marked.map(Ok::<_, std::convert::Infallible>),
         kube::runtime::controller::Config::default().concurrency(SERVED_AT_ONCE),
     );
     // Every outcome has been logged and counted where it arose.

@@ -31,7 +31,7 @@ mod figures;
 /// How often the gateways are asked.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// How often one application is written at most.
-const WRITE_INTERVAL: Duration = Duration::from_secs(60);
+const WRITE_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The observer.
 pub(crate) struct Observer {

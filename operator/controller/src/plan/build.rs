@@ -222,11 +222,10 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 pub(crate) fn serving_mode(serving: Serving, knative_served: bool, device: &planner::Device) -> ServingMode {
     match (serving, device) {
         (Serving::Knative, _) => ServingMode::Knative,
-        (Serving::Deployment, _) => ServingMode::Deployment,
-        // A new Revision starts before the old one ends, and nothing says here that the pool has a share to spare for that.
-        (Serving::Auto, planner::Device::Gpu { .. }) => ServingMode::Deployment,
         (Serving::Auto, planner::Device::Cpu { .. }) if knative_served => ServingMode::Knative,
-        (Serving::Auto, planner::Device::Cpu { .. }) => ServingMode::Deployment,
+        // For a GPU even where Knative is: a new Revision starts before the old one ends, and nothing says here that the pool has
+        // a share to spare for that.
+        (Serving::Deployment | Serving::Auto, _) => ServingMode::Deployment,
     }
 }
 

@@ -74,7 +74,7 @@ pub fn name(model: &str, planned: &[Identity], existing: &[&InferenceGroup]) -> 
         }
     }
     used.extend(existing.iter().map(|group| group.name_any()));
-    let seen: Vec<String> = used.iter().cloned().collect();
+    let taken: Vec<String> = used.iter().cloned().collect();
     let fresh = |planned: &Identity, used: &mut BTreeSet<String>| {
         let members: Vec<&str> = planned.members.iter().map(String::as_str).collect();
         let mut seed = format!(
@@ -83,7 +83,7 @@ pub fn name(model: &str, planned: &[Identity], existing: &[&InferenceGroup]) -> 
             planned.device,
             planned.batch_size,
             members.join(","),
-            seen.join(",")
+            taken.join(",")
         );
         loop {
             let name = names::group_name(model, &seed);

@@ -36,17 +36,17 @@ use crate::stores::Stores;
 /// A burst of changes (`kubectl apply` of a folder) becomes one plan if they come closer together than this.
 const DEBOUNCE: Duration = Duration::from_millis(300);
 /// How long one reconcile may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// First and longest pause after a failure.
-const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 /// How often the gateways are asked while a group waits to be deleted.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How often a Service name that somebody else has is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// Reconciled even if nothing was seen to change, in case a watch missed something.
-const REGULARLY: Duration = Duration::from_secs(300);
+const REGULARLY: Duration = Duration::from_mins(5);
 /// How long a group may wait for gateways that are not there before that is said.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long the local copy may take to show what was just written.
 const CATCH_UP: Duration = Duration::from_secs(3);
 

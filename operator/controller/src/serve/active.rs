@@ -41,7 +41,7 @@ pub(crate) enum Wish {
 /// be served; `reached` is None while the spec's pods are not ready.
 pub(crate) fn active<'a>(
     group: &InferenceGroup,
-    siblings: impl Iterator<Item = &'a InferenceGroup> + Clone,
+    siblings: &(impl Iterator<Item = &'a InferenceGroup> + Clone),
     wish: impl Fn(&str) -> Wish,
     reached: Option<&Reached>,
     routing: &Routing,

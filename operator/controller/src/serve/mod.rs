@@ -44,11 +44,11 @@ mod trouble;
 mod validate;
 
 /// How long one reconcile may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// First and longest pause after a failure.
-const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 /// Reconciled even if nothing was seen to change, in case a watch missed something.
-const REGULARLY: Duration = Duration::from_secs(300);
+const REGULARLY: Duration = Duration::from_mins(5);
 
 /// The Knative Service as a kind of the API.
 pub(crate) fn knative_resource() -> ApiResource {
@@ -125,7 +125,7 @@ pub(crate) async fn reconcile(group: Arc<InferenceGroup>, context: Arc<Context>)
     if group.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let outcome = match tokio::time::timeout(LIMIT, steps(&group, &context)).await {
+    let outcome = match tokio::time::timeout(LIMIT, Box::pin(steps(&group, &context))).await {
         Ok(Err(error)) if error.is_of_the_objects() => {
             tracing::info!(group = %id(&group), reason = error.reason(), %error, "a group cannot be run as it is");
             context.metrics.failed("serve", error.reason());
@@ -184,7 +184,14 @@ async fn steps(group: &InferenceGroup, context: &Context) -> Result<Action, Erro
         Resources::applied(stored.deployment, stored.service, stored.knative_service)
     } else {
         let prepared = build::build(&workload, group.spec.serving);
-        let outcome = apply::apply(&context.client, &context.sent, prepared, stored, &namespace).await?;
+        let outcome = Box::pin(apply::apply(
+            &context.client,
+            &context.sent,
+            prepared,
+            stored,
+            &namespace,
+        ))
+        .await?;
         for object in &outcome.put_back {
             let note = format!("{object} had been changed or deleted by hand and was put back");
             context
@@ -200,7 +207,7 @@ async fn steps(group: &InferenceGroup, context: &Context) -> Result<Action, Erro
     let siblings = context.stores.groups_of(&namespace);
     let active = active::active(
         group,
-        siblings.iter().map(|sibling| &**sibling),
+        &siblings.iter().map(|sibling| &**sibling),
         |app| wish(&namespace, app, &group.spec.model_ref.name, &context.stores),
         observed.reached.as_ref(),
         &routing(&model, &platform),

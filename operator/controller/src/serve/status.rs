@@ -73,30 +73,26 @@ fn observe(
             Observation::new(PROGRESSING, true, reason::OK, "what the plan wants is running"),
         ];
     }
-    match trouble {
-        Some((reason, message)) => {
-            let message = if message.is_empty() {
-                counted
-            } else {
-                format!("{counted}; {message}")
-            };
-            [
-                Observation::new(READY, false, reason.clone(), message.clone()),
-                Observation::new(PROGRESSING, false, reason, message),
-            ]
-        }
-        None => {
-            let what = match group.spec.serving {
-                ServingMode::Deployment => "the Deployment",
-                ServingMode::Knative => "the Knative Service",
-            };
-            let message = format!("{counted}; waiting for {what}");
-            [
-                Observation::new(READY, false, reason::STARTING, message.clone()),
-                Observation::new(PROGRESSING, true, reason::STARTING, message),
-            ]
-        }
+    if let Some((reason, message)) = trouble {
+        let message = if message.is_empty() {
+            counted
+        } else {
+            format!("{counted}; {message}")
+        };
+        return [
+            Observation::new(READY, false, reason.clone(), message.clone()),
+            Observation::new(PROGRESSING, false, reason, message),
+        ];
     }
+    let what = match group.spec.serving {
+        ServingMode::Deployment => "the Deployment",
+        ServingMode::Knative => "the Knative Service",
+    };
+    let message = format!("{counted}; waiting for {what}");
+    [
+        Observation::new(READY, false, reason::STARTING, message.clone()),
+        Observation::new(PROGRESSING, true, reason::STARTING, message),
+    ]
 }
 
 /// Whether anything but a time differs.

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pod(name: &str, status: serde_json::Value) -> Pod {
+    fn pod(name: &str, status: &serde_json::Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": name}, "status": status})).unwrap()
     }
 
@@ -106,7 +106,7 @@ mod tests {
         let message = "0/1 nodes are available: 1 Insufficient harmonybatch.dev/gpu-slice.";
         pod(
             "a",
-            json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]}),
+            &json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]}),
         )
     }
 
@@ -120,7 +120,7 @@ mod tests {
     fn a_crash_comes_before_a_missing_node_and_says_how_it_ended() {
         let crashed = pod(
             "b",
-            json!({"containerStatuses": [{"name": "runtime", "ready": false, "restartCount": 4, "image": "", "imageID": "",
+            &json!({"containerStatuses": [{"name": "runtime", "ready": false, "restartCount": 4, "image": "", "imageID": "",
                 "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
                 "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}]}),
         );
@@ -133,7 +133,7 @@ mod tests {
     fn a_pod_that_starts_or_leaves_is_no_trouble() {
         let starting = pod(
             "a",
-            json!({"containerStatuses": [{"name": "runtime", "ready": false, "restartCount": 0, "image": "", "imageID": "",
+            &json!({"containerStatuses": [{"name": "runtime", "ready": false, "restartCount": 0, "image": "", "imageID": "",
                 "state": {"waiting": {"reason": "ContainerCreating"}}}]}),
         );
         let mut leaving = pending();

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use harmonybatch_api::inference_platform::{CpuGrid, Prices};
+use harmonybatch_api::inference_platform::{Billing, CpuGrid, Planner, Prices, Serving};
 use harmonybatch_api::yaml::{self, Document};
 use harmonybatch_api::{InferencePlatform, InferencePlatformSpec, names};
 use harmonybatch_controller::plan::{Inputs, Key, Kind, key};
@@ -214,7 +214,7 @@ fn paper_platform() -> InferencePlatform {
         names::DEFAULT_PLATFORM,
         InferencePlatformSpec {
             currency: text("USD"),
-            billing: Default::default(),
+            billing: Billing::default(),
             prices: Prices {
                 vcpu_second: text("0.000013"),
                 gpu_unit_second: text("0.000015"),
@@ -227,8 +227,8 @@ fn paper_platform() -> InferencePlatform {
                 step: text("50m"),
             }),
             gpu_pools: Vec::new(),
-            serving: Default::default(),
-            planner: Default::default(),
+            serving: Serving::default(),
+            planner: Planner::default(),
         },
     )
 }

@@ -35,7 +35,7 @@ fn names(active: &Active) -> Vec<&str> {
 /// The group after one reconcile.
 fn step(group: &mut InferenceGroup, others: &[InferenceGroup], ready: bool, wish: impl Fn(&str) -> Wish) {
     let reached = reached();
-    let next = active(group, others.iter(), wish, ready.then_some(&reached), &routing());
+    let next = active(group, &others.iter(), wish, ready.then_some(&reached), &routing());
     group
         .status
         .get_or_insert_with(InferenceGroupStatus::default)
