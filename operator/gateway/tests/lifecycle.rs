@@ -297,14 +297,22 @@ async fn without_replicas_a_request_waits_for_one_and_is_503_when_none_came() {
     let runtime = Runtime::start().await;
     let members = [
         member("search", EAGER, LONG),
-        member("hasty", EAGER, Duration::from_millis(50)),
+        member("hasty", EAGER, Duration::from_millis(300)),
     ];
     let gateway = Gateway::start(snapshot([group("mlp-a", &members, &[])])).await;
     let patient = gateway.infer("search", &request("x", 10, 1));
     let hasty = soon(gateway.infer("hasty", &request("y", 0, 1))).await.unwrap();
     assert_eq!(hasty.status, StatusCode::SERVICE_UNAVAILABLE, "{}", hasty.text);
     assert!(hasty.headers.contains_key("retry-after"));
-    gateway.configure(snapshot([group("mlp-a", &members, &[nobody().await])]));
+    gateway.configure(snapshot([GroupConfig {
+        plan_generation: 2,
+        ..group("mlp-a", &members, &[nobody().await])
+    }]));
+    gateway
+        .until("/acknowledged", |_, body| {
+            body["groups"][0]["planGeneration"] == 2
+        })
+        .await;
     let unreached = soon(gateway.infer("hasty", &request("y", 0, 1))).await.unwrap();
     assert_eq!(
         unreached.status,

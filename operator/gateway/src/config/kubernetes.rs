@@ -48,7 +48,7 @@ async fn run(client: Client, sender: watch::Sender<Option<Arc<Snapshot>>>) {
             }),
         };
         if changed && known_groups.complete && known_slices.complete {
-            let snapshot = read::snapshot(known_groups.objects.values(), known_slices.objects.values());
+            let snapshot = read::snapshot(known_groups.objects.values(), &known_slices.objects.values());
             sender.send_if_modified(|present| {
                 let differs = present.as_deref() != Some(&snapshot);
                 if differs {

@@ -159,7 +159,7 @@ pub(crate) fn slice(object: &EndpointSlice) -> Slice {
 /// What groups and slices give together.
 pub(crate) fn snapshot<'a>(
     groups: impl Iterator<Item = &'a Group>,
-    slices: impl Iterator<Item = &'a Slice> + Clone,
+    slices: &(impl Iterator<Item = &'a Slice> + Clone),
 ) -> Snapshot {
     let mut snapshot = Snapshot::default();
     for group in groups {

@@ -50,7 +50,7 @@ fn what_is_active_is_routed_and_what_is_only_planned_is_known() {
         endpoint_slice("mlp-aaaaa-serve", &ports, &endpoints),
         endpoint_slice("mlp-aaaaa-other", &ports, &json!([{"addresses": ["10.0.0.9"]}])),
     ];
-    let snapshot = snapshot([&group].into_iter(), slices.iter());
+    let snapshot = snapshot([&group].into_iter(), &slices.iter());
     let config = &snapshot.groups[&Key::new("shop", "mlp-aaaaa")];
     assert_eq!((config.plan_generation, config.batch_size), (3, 6));
     assert_eq!((&*config.model, &*config.runtime_model), ("mlp", "net"));
