@@ -59,12 +59,8 @@ pub(super) fn components(layout: &Layout, parts: &Parts) -> Vec<Component> {
             "kube-proxy",
             vec![flag("config", &layout.configuration("kube-proxy.json"))],
         ),
-        // Started only where somebody wants Knative. The program is the one that PID 1 of the node runs: this one.
-        component(
-            knative::COMPONENT,
-            PathBuf::from("/proc/self/exe"),
-            knative_stand_in(layout),
-        ),
+        // Started only where somebody wants Knative. The program is the harness itself.
+        component(knative::COMPONENT, layout.harness(), knative_stand_in(layout)),
     ]
 }
 

@@ -79,6 +79,11 @@ impl Layout {
         self.folder("logs").join(format!("{component}.log"))
     }
 
+    /// A copy of the harness: what runs from it is of the newest `up`, whenever Cargo replaces the original.
+    pub fn harness(&self) -> PathBuf {
+        self.root.join("e2e")
+    }
+
     /// Where PID 1 of the node takes orders.
     pub fn control_socket(&self) -> PathBuf {
         self.root.join("control.sock")

@@ -29,7 +29,6 @@ pub(super) struct Outer {
 
 /// Starts `node-init` in namespaces of its own. It outlives whoever starts it.
 pub(super) fn enter(layout: &Layout) -> Result<Outer> {
-    let harness = std::env::current_exe().context("cannot find the harness's own program")?;
     let log = File::create(layout.log("node")).context("cannot make the node's log")?;
     let mut outer = Command::new("setsid");
     outer
@@ -44,7 +43,7 @@ pub(super) fn enter(layout: &Layout) -> Result<Outer> {
             "--propagation",
             "private",
         ])
-        .arg(harness)
+        .arg(layout.harness())
         .arg("node-init")
         .arg(layout.root())
         .env_clear()

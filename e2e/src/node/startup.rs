@@ -7,10 +7,11 @@ use anyhow::{Context, Result, bail};
 use super::layout::NODE_NAME;
 use super::namespaces;
 use super::record::Record;
-use super::{Node, component, configuration, identity, machine};
+use super::{Node, State, component, configuration, identity, machine};
 use crate::cache::Cache;
 use crate::command;
 use crate::image::Archive;
+use crate::knative;
 use crate::parts::Parts;
 use crate::progress::Progress;
 use crate::wait;
@@ -39,6 +40,8 @@ impl Node {
         if !node.is_running() {
             Self::remove(&node.layout).context("cannot clear away an earlier node")?;
             progress.step("Making the node's namespaces", || node.make(parts, pause))?;
+        } else if node.place_harness()? {
+            node.restart_stand_in()?;
         }
         node.start_components(images, progress)?;
         progress.step("Starting CoreDNS", || node.start_coredns(images))?;
@@ -48,6 +51,8 @@ impl Node {
 
     fn make(&self, parts: &Parts, pause: &Archive) -> Result<()> {
         namespaces::check_alone()?;
+        std::fs::create_dir_all(self.layout.root()).context("cannot make the cluster's folder")?;
+        self.place_harness()?;
         for folder in [
             "certificates",
             "configuration",
@@ -78,6 +83,33 @@ impl Node {
             Ok(self.states().ok())
         })
         .map(drop)
+    }
+
+    /// Puts a copy of this program where the node runs it. Says whether it is another one than before.
+    fn place_harness(&self) -> Result<bool> {
+        let harness = std::env::current_exe().context("cannot find the harness's own program")?;
+        let program =
+            std::fs::read(&harness).with_context(|| format!("cannot read {}", harness.display()))?;
+        let place = self.layout.harness();
+        if std::fs::read(&place).is_ok_and(|placed| placed == program) {
+            return Ok(false);
+        }
+        // By rename, since a program that runs cannot be written to.
+        let unfinished = place.with_extension("unfinished");
+        std::fs::copy(&harness, &unfinished)
+            .and_then(|_| std::fs::rename(&unfinished, &place))
+            .with_context(|| format!("cannot put the harness at {}", place.display()))?;
+        Ok(true)
+    }
+
+    /// The stand-in for Knative's controllers, where it runs, goes on with the newest program.
+    fn restart_stand_in(&self) -> Result<()> {
+        let runs = |state: &State| state.name == knative::COMPONENT && state.pid.is_some();
+        if self.states()?.iter().any(runs) {
+            self.stop_component(knative::COMPONENT)?;
+            self.start_component(knative::COMPONENT)?;
+        }
+        Ok(())
     }
 
     /// Whether the running node was started with the components that this harness would start.
