@@ -159,7 +159,7 @@ fn zero() -> String {
     validation = Rule::new("!quantity(string(self.max)).isLessThan(quantity(string(self.min)))")
         .message(Message::Expression("\"max '\" + string(self.max) + \"' is below min '\" + string(self.min) + \"': raise max or lower min\"".into()))
         .field_path(".max"),
-    validation = Rule::new("quantity(string(self.max)).sub(quantity(string(self.min))).asApproximateFloat() <= 10000.0 * quantity(string(self.step)).asApproximateFloat()")
+    validation = Rule::new("quantity(string(self.step)).isLessThan(quantity('1m')) || quantity(string(self.max)).sub(quantity(string(self.min))).asApproximateFloat() <= 10000.0 * quantity(string(self.step)).asApproximateFloat()")
         .message(Message::Expression("\"step '\" + string(self.step) + \"' makes more than 10000 sizes between min and max: raise step\"".into()))
         .field_path(".step")
 )]

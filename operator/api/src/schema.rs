@@ -78,7 +78,7 @@ pub(crate) fn decimal(_: &mut SchemaGenerator) -> Schema {
 
 /// CPU above zero as Kubernetes writes it: `1650m`, `1.65`, or an integer.
 pub(crate) fn cpu(_: &mut SchemaGenerator) -> Schema {
-    int_or_string("^([0-9]{1,8}m|[0-9]{1,5}(\\.[0-9]{1,3})?)$", 1, 10_000)
+    int_or_string("^([0-9]{1,7}m|[0-9]{1,4}(\\.[0-9]{1,3})?|10000)$", 1, 10_000)
 }
 
 /// Memory as Kubernetes writes it: `512Mi`, `1Gi`, or an integer of bytes.

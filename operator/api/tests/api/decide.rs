@@ -43,6 +43,11 @@ static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
         .collect()
 });
 
+thread_local! {
+    /// Costly to make: it knows every function of Kubernetes' CEL.
+    static VALIDATOR: Validator = Validator::new();
+}
+
 /// What the API server says to `object`, each as `path: what`; nothing where it takes it. `old` is what it replaces.
 pub(crate) fn decide(object: &Value, old: Option<&Value>) -> Vec<String> {
     let kind = find(object["kind"].as_str().unwrap());
@@ -52,7 +57,7 @@ pub(crate) fn decide(object: &Value, old: Option<&Value>) -> Vec<String> {
         return errors;
     }
     let old = old.map(|old| apply_defaults(&kind.schema, old));
-    match Validator::new().validate_compiled(&kind.rules, &object, old.as_ref()) {
+    match VALIDATOR.with(|rules| rules.validate_compiled(&kind.rules, &object, old.as_ref())) {
         Ok(()) => Vec::new(),
         Err(errors) => errors
             .iter()
