@@ -15,7 +15,7 @@ use kube::CustomResourceExt as _;
 use serde_json::Value;
 
 /// A value that every rendering needs: where the image lies.
-const REPOSITORY: &str = "image.repository=registry.example/harmonybatch";
+const REPOSITORY: &str = "image.repository=\"registry.example/harmonybatch\"";
 
 fn repository_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -47,7 +47,7 @@ fn render(values: &[&str]) -> Output {
         "charts/harmonybatch",
         "--namespace",
         "harmonybatch-system",
-        "--set",
+        "--set-json",
         REPOSITORY,
     ];
     helm(&arguments, values)
@@ -185,7 +185,8 @@ fn each_role_may_write_only_what_it_must() {
         }
         may.sort();
     }
-    insta::assert_yaml_snapshot!(writes);
+    let lines = writes.iter().map(|(role, may)| format!("{role}\n{}", may.iter().map(|one| format!("  {one}\n")).collect::<String>()));
+    insta::assert_snapshot!(lines.collect::<String>());
 }
 
 #[test]
@@ -357,7 +358,7 @@ fn bad_values_are_refused_with_the_name_of_the_field() {
         ("gateway.lameDuckSeconds=0.5", "/gateway/lameDuckSeconds"),
         ("gateway.podAnnotations={\"a\":true}", "/gateway/podAnnotations/a"),
         ("gateway=null", "gateway"),
-        ("platform={\"prices\":{}}", "vcpuSecond"),
+        ("platform.prices.vcpuSecond=null", "vcpuSecond"),
         ("platform.price={}", "price"),
         ("platform.currency=\"euro\"", "/platform/currency"),
         ("platform.billing=\"PerHour\"", "/platform/billing"),
