@@ -17,6 +17,10 @@
     unreachable_pub,
     reason = "the derive of KubeSchema repeats every struct, with its visibility, inside a function"
 )]
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "each printcolumn has a type_ of its own; the lint takes those of one kube attribute for one list"
+)]
 
 pub mod conditions;
 mod crds;
