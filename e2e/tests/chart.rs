@@ -185,7 +185,9 @@ fn each_role_may_write_only_what_it_must() {
         }
         may.sort();
     }
-    let lines = writes.iter().map(|(role, may)| format!("{role}\n{}", may.iter().map(|one| format!("  {one}\n")).collect::<String>()));
+    let lines = writes
+        .iter()
+        .map(|(role, may)| format!("{role}\n  {}\n", may.join("\n  ")));
     insta::assert_snapshot!(lines.collect::<String>());
 }
 

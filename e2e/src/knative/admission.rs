@@ -171,7 +171,7 @@ fn decide(request: &Value, features: &BTreeMap<String, String>) -> Value {
     let problems = validation::problems(&spec, features);
     let mut response = json!({ "uid": request["uid"], "allowed": problems.is_empty() });
     if problems.is_empty() {
-        let patch = patch(request, spec, creating);
+        let patch = patch(request, &spec, creating);
         response["patchType"] = json!("JSONPatch");
         response["patch"] = json!(ByteString(patch.to_string().into_bytes()));
     } else {
@@ -181,7 +181,7 @@ fn decide(request: &Value, features: &BTreeMap<String, String>) -> Value {
 }
 
 /// Defaults, and who made and last changed the Service (`pkg/apis/serving/metadata_validation.go`, `SetUserInfo`).
-fn patch(request: &Value, spec: Value, creating: bool) -> Value {
+fn patch(request: &Value, spec: &Value, creating: bool) -> Value {
     let (object, user) = (&request["object"], &request["userInfo"]["username"]);
     let mut annotations = object["metadata"]["annotations"]
         .as_object()
@@ -190,7 +190,7 @@ fn patch(request: &Value, spec: Value, creating: bool) -> Value {
     if creating {
         annotations.insert("serving.knative.dev/creator".to_owned(), user.clone());
     }
-    if creating || request["oldObject"]["spec"] != spec {
+    if creating || request["oldObject"]["spec"] != *spec {
         annotations.insert("serving.knative.dev/lastModifier".to_owned(), user.clone());
     }
     json!([

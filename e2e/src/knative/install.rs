@@ -13,7 +13,7 @@ use crate::node::Node;
 use crate::wait;
 
 /// Longest wait for the stand-in to answer.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const SERVICES: &str = "services.serving.knative.dev";
 const REVISIONS: &str = "revisions.serving.knative.dev";
 

@@ -40,9 +40,8 @@ impl Verdict {
     /// The happy condition of two: the first that is False, else the first that is Unknown.
     fn of_both<'a>(one: &'a Self, other: &'a Self) -> &'a Self {
         match (one, other) {
-            (Self::False(..), _) | (Self::Unknown(..), Self::True | Self::Unknown(..)) => one,
-            (_, Self::False(..) | Self::Unknown(..)) => other,
-            (Self::True, Self::True) => one,
+            (Self::True, other) | (Self::Unknown(..), other @ Self::False(..)) => other,
+            (one, _) => one,
         }
     }
 }
@@ -272,7 +271,7 @@ mod tests {
         let service = Service::new("g", super::super::objects::ServiceSpec::default());
         let check = |created: &Revision, ready: Option<&Revision>, expected: [&str; 3]| {
             let status = of_service(&service, created, ready, &now());
-            let states: Vec<&str> = ["Ready", "ConfigurationsReady", "RoutesReady"]
+            let found: Vec<&str> = ["Ready", "ConfigurationsReady", "RoutesReady"]
                 .iter()
                 .map(|type_| {
                     condition(&status.conditions, type_)
@@ -281,7 +280,7 @@ mod tests {
                         .as_str()
                 })
                 .collect();
-            assert_eq!(states, expected);
+            assert_eq!(found, expected);
             status
         };
         let (ready, waiting) = (revision(true), revision(false));

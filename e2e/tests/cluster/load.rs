@@ -26,7 +26,7 @@ async fn three_applications_share_batches_and_keep_their_slos() {
         "one group for all three: {names:?}"
     );
 
-    let report = scenario.load(&SAMPLES, Duration::from_secs(60)).finish().await;
+    let report = scenario.load(&SAMPLES, Duration::from_mins(1)).finish().await;
     println!("{report}");
     assert!(report.holds(ATTAINMENT), "{report}");
     let requests: u64 = report.apps.iter().map(|app| app.requests).sum();

@@ -4,6 +4,10 @@
 //! namespace of its own, which is removed at its end and, should a run have been cut off, at its next start.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::print_stdout,
+    reason = "a test prints the report of its load, for whoever runs it with --nocapture"
+)]
 
 mod bad_input;
 mod gpu_share;

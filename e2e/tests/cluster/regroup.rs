@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::scenario::{Contract, PATIENCE, SAMPLES, Scenario, condition_of, holds, until};
 
 /// Long enough for every change; the load ends as soon as the test has seen them all.
-const LOAD: Duration = Duration::from_secs(300);
+const LOAD: Duration = Duration::from_mins(5);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_rate_and_a_changed_slo_regroup_without_a_failed_request() {

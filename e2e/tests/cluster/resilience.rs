@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::scenario::{PATIENCE, SAMPLES, SYSTEM, Scenario, holds, try_until, until};
 
-const LOAD: Duration = Duration::from_secs(300);
+const LOAD: Duration = Duration::from_mins(5);
 /// The outage that a gateway must not notice.
 const OUTAGE: Duration = Duration::from_secs(30);
 
