@@ -45,7 +45,13 @@ fn every_sample_is_accepted_and_readable() {
             );
         }
         assert_eq!(of_kind(&objects, "InferencePlatform").len(), 1, "{name}");
-        assert_eq!(of_kind(&objects, "InferenceModel").len(), 1, "{name}");
+        let [model] = of_kind(&objects, "InferenceModel")[..] else {
+            panic!("{name}: one model is expected")
+        };
+        assert!(
+            model["spec"]["profile"]["provenance"]["source"].is_string(),
+            "{name}: a sample says where its figures come from"
+        );
     }
 }
 
