@@ -35,7 +35,7 @@ fn flat_and_nested_data_are_the_same_tensor() {
 }
 
 #[test]
-fn what_is_not_an_inference_request_is_refused_by_the_field_that_is_wrong() {
+fn what_is_not_an_inference_request_is_refused_with_what_is_wrong() {
     let cases = [
         ("", "EOF"),
         ("[]", "invalid"),
@@ -66,7 +66,7 @@ fn what_is_not_an_inference_request_is_refused_by_the_field_that_is_wrong() {
         (&tensor("[0,3]", "[]"), "1..=4"),
         (&tensor("[-1,3]", "[1,2,3]"), "1..=4"),
         (&tensor("[5,3]", "[1,2,3,1,2,3,1,2,3,1,2,3,1,2,3]"), "1..=4"),
-        (&tensor("[1.5,3]", "[1,2,3]"), "shape"),
+        (&tensor("[1.5,3]", "[1,2,3]"), "1.5"),
         (&tensor("[1,3]", "[1,2]"), "3 numbers, found 2"),
         (&tensor("[1,3]", "[1,2,null]"), "a number"),
         (&tensor("[1,3]", "[1,2,\"3\"]"), "a number"),
