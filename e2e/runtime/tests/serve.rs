@@ -307,7 +307,7 @@ async fn termination_answers_what_is_in_flight_and_is_not_ready_meanwhile() {
         "--gpu-units-total",
         "1",
         "--linger",
-        "400",
+        "2000",
     ];
     let server = Server::start(&arguments, &[]).await;
     let answer = server.send(Method::POST, "/v2/models/mlp/infer", row("late"));
