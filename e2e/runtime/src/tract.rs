@@ -67,7 +67,7 @@ mod tests {
 
     fn rows(count: usize, columns: usize) -> Vec<f32> {
         (0..count * columns)
-            .map(|index| ((index * 37 % 101) as f32) / 50.0 - 1.0)
+            .map(|index| f32::from(u8::try_from(index * 37 % 101).unwrap()) / 50.0 - 1.0)
             .collect()
     }
 
