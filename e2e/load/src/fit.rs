@@ -62,13 +62,14 @@ impl Exponential {
 
 /// The curve of least relative squares, with `alpha > 0` and `gamma >= 0`.
 pub fn fit(points: &[Point]) -> Result<Exponential, FitError> {
-    best(points, |curve| curve)
+    best(points, 0.0, |curve| curve)
 }
 
 /// A curve that no measured point exceeds: for each beta the curve of least squares is scaled up until it bounds the points,
-/// and the beta with the smallest squares after that wins.
-pub fn fit_above(points: &[Point]) -> Result<Exponential, FitError> {
-    best(points, |curve| {
+/// and the beta with the smallest squares after that wins. With plenty of CPU it stays at `floor` seconds or more, which keeps
+/// a curve of maxima above that of the means where nothing was measured.
+pub fn fit_above(points: &[Point], floor: f64) -> Result<Exponential, FitError> {
+    best(points, floor, |curve| {
         let scale = points
             .iter()
             .map(|point| point.seconds / curve.at(point.vcpu))
@@ -81,7 +82,11 @@ pub fn fit_above(points: &[Point]) -> Result<Exponential, FitError> {
     })
 }
 
-fn best(points: &[Point], adjust: impl Fn(Exponential) -> Exponential) -> Result<Exponential, FitError> {
+fn best(
+    points: &[Point],
+    floor: f64,
+    adjust: impl Fn(Exponential) -> Exponential,
+) -> Result<Exponential, FitError> {
     let mut limits = points.iter().map(|point| point.vcpu).collect::<Vec<_>>();
     limits.sort_by(f64::total_cmp);
     limits.dedup();
@@ -98,14 +103,14 @@ fn best(points: &[Point], adjust: impl Fn(Exponential) -> Exponential) -> Result
     let (low, high, steps) = BETAS;
     (0..=steps)
         .map(|step| low * (high / low).powf(f64::from(step) / f64::from(steps)))
-        .filter_map(|beta| linear(points, beta))
+        .filter_map(|beta| linear(points, beta, floor))
         .map(&adjust)
         .min_by(|one, other| squares(one, points).total_cmp(&squares(other, points)))
         .ok_or(FitError::Rising)
 }
 
-/// Weighted linear least squares of alpha and gamma at a beta; weights are those of relative errors, `1 / latency^2`.
-fn linear(points: &[Point], beta: f64) -> Option<Exponential> {
+/// Weighted linear least squares of alpha and `gamma >= floor` at a beta; weights are those of relative errors, `1 / latency^2`.
+fn linear(points: &[Point], beta: f64, floor: f64) -> Option<Exponential> {
     let (mut weight, mut x, mut xx, mut y, mut xy) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for point in points {
         let w = point.seconds.powi(-2);
@@ -123,8 +128,8 @@ fn linear(points: &[Point], beta: f64) -> Option<Exponential> {
     }
     let alpha = (weight * xy - x * y) / determinant;
     let gamma = (xx * y - x * xy) / determinant;
-    let (alpha, gamma) = if gamma < 0.0 {
-        (xy / xx, 0.0)
+    let (alpha, gamma) = if gamma < floor {
+        ((xy - floor * x) / xx, floor)
     } else {
         (alpha, gamma)
     };
@@ -180,7 +185,7 @@ mod tests {
     #[test]
     fn the_bounding_curve_lies_above_every_point_and_near_them() {
         let measured = points(|vcpu| 0.02 / vcpu + if vcpu < 0.25 { 0.05 } else { 0.0 });
-        let curve = fit_above(&measured).unwrap();
+        let curve = fit_above(&measured, 0.008).unwrap();
         for point in &measured {
             assert!(
                 curve.at(point.vcpu) >= point.seconds * (1.0 - 1e-9),
@@ -188,6 +193,7 @@ mod tests {
                 point.vcpu
             );
         }
+        assert!(curve.gamma >= 0.008, "{curve:?}");
         assert!(curve.errors(&measured).0 < 0.5, "{curve:?}");
     }
 

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 const COLUMNS: usize = 8;
 /// Nothing here takes a second; a machine that is busy may.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running server; dropping it ends it.
 struct Server {

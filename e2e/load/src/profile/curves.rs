@@ -63,7 +63,7 @@ pub fn curves(measurements: &[Measurement]) -> Result<Vec<Curves>, CurvesError> 
             seconds: point.seconds.max(mean.at(point.vcpu)),
             ..*point
         });
-        let max = fit_above(&bounded.collect::<Vec<_>>()).map_err(failed)?;
+        let max = fit_above(&bounded.collect::<Vec<_>>(), mean.gamma).map_err(failed)?;
         let (mean_error, largest_error) = mean.errors(&means);
         Ok(Curves {
             batch,
