@@ -5,15 +5,22 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt, stream};
 use kube::api::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event, ExponentialBackoff, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+
+/// Pauses between attempts to watch anew. The library's own reach a minute, for which a change after an outage would be unseen; a dozen
+/// watches that try every few seconds are no load.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// What a watch saw.
 pub(crate) enum Change<'a, K> {
@@ -36,7 +43,11 @@ pub(crate) async fn watch<K>(
     K::DynamicType: Eq + Hash + Clone,
 {
     let kind = api.resource_url().to_owned();
-    let mut events = pin!(watcher(api, config).default_backoff());
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(SHORTEST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE);
+    let backoff = ExponentialBackoff::from(pauses.without_max_times().with_jitter());
+    let mut events = pin!(watcher(api, config).backoff(backoff));
     while let Some(event) = events.next().await {
         match event {
             Ok(mut event) => {

@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
+use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt as _};
 use harmonybatch_api::{InferenceGroup, names::GROUP_LABEL};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -13,7 +14,7 @@ use kube::{
     core::DeserializeGuard,
     runtime::{
         WatchStreamExt as _,
-        watcher::{self, Event},
+        watcher::{self, Event, ExponentialBackoff},
     },
 };
 use tokio::sync::watch;
@@ -22,6 +23,10 @@ use super::{ConfigSource, Snapshot, read};
 
 /// A watch that has shown nothing for so long is begun anew: its connection may be dead without a sign.
 const SILENCE_LIMIT: Duration = Duration::from_mins(5);
+
+/// Pauses between attempts to watch anew. The library's own reach a minute, for which a replica that came or went would be unseen.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// Watches the cluster; the snapshots end when the returned future is dropped.
 pub fn watch(client: Client) -> (ConfigSource, impl Future<Output = ()> + Send) {
@@ -67,7 +72,11 @@ where
     K::DynamicType: Default,
 {
     let attempts = futures::stream::repeat(()).flat_map(move |()| {
-        let events = Box::pin(watcher::watcher(api.clone(), config.clone()).default_backoff());
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(SHORTEST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE);
+        let backoff = ExponentialBackoff::from(pauses.without_max_times().with_jitter());
+        let events = Box::pin(watcher::watcher(api.clone(), config.clone()).backoff(backoff));
         futures::stream::unfold(events, |mut events| async move {
             let event = tokio::time::timeout(SILENCE_LIMIT, events.next()).await.ok()??;
             Some((event, events))
