@@ -36,7 +36,22 @@ fn main() -> ExitCode {
         Command::Gateway(arguments) => cli::gateway::run(arguments),
     };
     outcome.unwrap_or_else(|error| {
-        cli::print::error(&format!("error: {error:#}"));
+        cli::print::error(&format!("error: {}", told(&error)));
         ExitCode::FAILURE
     })
+}
+
+/// The error and its causes in one line; a cause that the error tells already is not told twice.
+fn told(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .reduce(|told, cause| {
+            if told.ends_with(&cause) {
+                told
+            } else {
+                format!("{told}: {cause}")
+            }
+        })
+        .unwrap_or_default()
 }

@@ -163,7 +163,7 @@ fn bad_input_is_status_1_and_names_file_field_found_and_allowed() {
     for (document, parts) in [
         (
             app("{modelRef: {name: mlp}, slo: {latency: 500}, rate: 5/s}"),
-            &["slo.latency", "string"][..],
+            &["slo.latency", "\"500\" has no unit"][..],
         ),
         (
             app("{modelRef: {name: mlp}, slo: {latency: '500'}, rate: 5/s}"),
@@ -198,7 +198,8 @@ fn bad_input_is_status_1_and_names_file_field_found_and_allowed() {
             "{document}\n{error}{}",
             text(&output.stdout)
         );
-        assert!(error.contains("-, document 2"), "no place: {error}");
+        assert!(error.contains("error: -, document "), "no place: {error}");
+        assert_eq!(error.matches(", document ").count(), 1, "told twice: {error}");
         for part in parts {
             assert!(error.contains(part), "{part} is missing for\n{document}\n{error}");
         }

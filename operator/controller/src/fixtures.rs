@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
+use std::sync::LazyLock;
 
+use harmonybatch_api::inference_group::Member;
 use harmonybatch_api::{InferenceApp, InferenceGroup, InferenceModel, InferencePlatform, yaml};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -75,32 +77,42 @@ spec: {{modelRef: {{name: mlp}}, slo: {{latency: {slo}}}, rate: {rate}}}"
     ))
 }
 
-/// A group of that model with these members, neither of which has run yet.
-pub(crate) fn group(name: &str, plan_generation: i64, members: &[&str]) -> InferenceGroup {
-    let members: Vec<String> = members
-        .iter()
-        .map(|app| {
-            format!(
-                "{{app: {app}, serviceName: {app}-infer, slo: 500ms, percentile: '99', rate: 5/s, timeout: 2s, maxWait: 0s}}"
-            )
-        })
-        .collect();
-    parse(&format!(
+/// A group without members; parsed once, because the property tests need thousands.
+static GROUP: LazyLock<InferenceGroup> = LazyLock::new(|| {
+    parse(
         "apiVersion: harmonybatch.dev/v1alpha1
 kind: InferenceGroup
-metadata: {{name: {name}, namespace: shop, uid: {name}-uid, generation: 3}}
+metadata: {name: any, namespace: shop, generation: 3}
 spec:
-  modelRef: {{name: mlp}}
-  planGeneration: {plan_generation}
+  modelRef: {name: mlp}
+  planGeneration: 1
   image: example.org/runtime:1
-  device: {{cpu: {{limit: 150m}}}}
+  device: {cpu: {limit: 150m}}
   batchSize: 8
   dispatch: Eager
   replicas: 2
   serving: Deployment
-  members: [{}]",
-        members.join(", ")
-    ))
+  members: []",
+    )
+});
+
+/// A group of that model with these members, which has not run yet.
+pub(crate) fn group(name: &str, plan_generation: i64, members: &[&str]) -> InferenceGroup {
+    let member = |app: &&str| Member {
+        app: (*app).to_owned(),
+        service_name: format!("{app}-infer"),
+        slo: "500ms".to_owned(),
+        percentile: "99".to_owned(),
+        rate: "5/s".to_owned(),
+        timeout: "2s".to_owned(),
+        max_wait: "0s".to_owned(),
+    };
+    let mut group = GROUP.clone();
+    group.metadata.name = Some(name.to_owned());
+    group.metadata.uid = Some(format!("{name}-uid"));
+    group.spec.plan_generation = plan_generation;
+    group.spec.members = members.iter().map(member).collect();
+    group
 }
 
 /// A time `seconds` after the epoch.

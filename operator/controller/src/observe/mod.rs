@@ -33,6 +33,9 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// How often one application is written at most.
 const WRITE_INTERVAL: Duration = Duration::from_mins(1);
 
+/// What a percentage loses when it becomes a fraction: 99.9 / 100 is not 999 / 1000 in binary.
+const ROUNDING: f64 = 1e-9;
+
 /// The observer.
 pub(crate) struct Observer {
     pub(crate) client: Client,
@@ -127,10 +130,10 @@ fn slo_met(percentile: &str, latency: &str, counts: &Counts) -> Observation {
         reason = "requests of an hour are far below 2^53"
     )]
     let samples = counts.samples() as f64;
-    let needed = (1.0 / (1.0 - share) - 1e-9).ceil();
+    let needed = (1.0 / (1.0 - share) - ROUNDING).ceil();
     match counts.attainment() {
         Some(attained) if samples >= needed => {
-            let kept = attained >= share;
+            let kept = attained >= share - ROUNDING;
             let message = format!(
                 "{}% of the answers of the last hour came within {latency}; {percentile}% is the target",
                 figures::attainment(attained)

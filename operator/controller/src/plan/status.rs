@@ -69,10 +69,10 @@ pub(crate) fn app(
         Place::Infeasible(why) => Observation::new(PLANNED, false, reason::INFEASIBLE, why.clone()),
         Place::Member { name, planned, .. } => {
             let count = planned.members.len();
-            let others = if count == 1 {
-                "alone".to_owned()
-            } else {
-                format!("with {} others", count - 1)
+            let others = match count {
+                1 => "alone".to_owned(),
+                2 => "with 1 other".to_owned(),
+                _ => format!("with {} others", count - 1),
             };
             Observation::new(PLANNED, true, reason::OK, format!("in group {name}, {others}"))
         }

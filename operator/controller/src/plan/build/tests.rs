@@ -25,7 +25,29 @@ fn built(apps: &[InferenceApp], existing: &[InferenceGroup]) -> ModelGroups {
 #[test]
 fn a_group_is_the_contract_between_plan_serve_and_gateway() {
     let apps = [fixtures::app("search", "500ms", "5/s")];
-    insta::assert_yaml_snapshot!(built(&apps, &[]).wanted[0]);
+    let mut group = built(&apps, &[]).wanted.remove(0);
+    // What the planner decides is the planner's to test: here only that all of it is passed on.
+    let prediction = group.spec.prediction.take().unwrap();
+    assert!(
+        prediction.max_latency.unwrap().ends_with("ms") && prediction.utilization.unwrap().ends_with('%')
+    );
+    assert!(prediction.cost_per_month.unwrap().parse::<f64>().unwrap() > 0.0);
+    let name = group.name_any();
+    assert_eq!(group.labels()[names::GROUP_LABEL], name);
+    assert!(
+        name.starts_with("mlp-") && name.len() == "mlp-".len() + 5,
+        "{name}"
+    );
+    group.metadata.name = None;
+    group.metadata.labels = None;
+    group.spec.device = Device::Cpu(CpuSize {
+        limit: "150m".to_owned(),
+    });
+    group.spec.batch_size = 8;
+    group.spec.replicas = 1;
+    group.spec.dispatch = Dispatch::Eager;
+    group.spec.members[0].max_wait = "0s".to_owned();
+    insta::assert_yaml_snapshot!(group);
 }
 
 #[test]

@@ -96,13 +96,26 @@ fn a_planned_app_says_where_what_and_why() {
         fixtures::app("cart", "800ms", "10/s"),
     ];
     let plan = plan(&apps);
-    let status = app(
+    let mut status = app(
         &apps[0],
         &place(&plan, "mlp-aaaaa", "search"),
         &[],
         URL,
         &fixtures::at(0),
     );
+    // What the planner decides is the planner's to test: here only that all of it is passed on.
+    let said = status.plan.take().unwrap();
+    let planned = plan
+        .groups
+        .iter()
+        .find(|it| it.members.iter().any(|member| member.app == "search"))
+        .unwrap();
+    assert_eq!(status.device.take().unwrap(), said.device.to_string());
+    assert_eq!(said.device, device(&planned.device));
+    assert_eq!(said.batch_size.unsigned_abs(), planned.batch_size.get());
+    assert!(said.because.unwrap().contains("alone"));
+    assert!(said.cost_per_month.parse::<f64>().unwrap() > 0.0 && said.saving_alone.unwrap().ends_with('%'));
+    assert!(said.latency.unwrap().percentile.unwrap().ends_with("ms"));
     insta::assert_yaml_snapshot!(status);
 }
 

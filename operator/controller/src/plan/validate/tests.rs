@@ -77,7 +77,11 @@ fn a_wrong_field_of_an_app_is_named_and_the_others_go_on() {
             "serviceName: a Service mine exists",
         ),
         (
-            |app| app.spec.service_name = Some("good-infer".to_owned()),
+            |app| {
+                // Younger than the other, which has no age at all.
+                app.metadata.creation_timestamp = Some(fixtures::at(1));
+                app.spec.service_name = Some("good-infer".to_owned());
+            },
             "InferenceApp good has it",
         ),
     ];
