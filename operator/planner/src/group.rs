@@ -5,6 +5,10 @@
 //! thousand; for those, single applications then move to other groups as
 //! long as that pays.
 
+mod pruned;
+
+pub(crate) use pruned::{Priced, pruned_cut};
+
 use crate::arrival::Load;
 use crate::provision::{Choice, Provisioner};
 
@@ -219,6 +223,7 @@ mod tests {
                 .map(|app| Load {
                     slo: app.slo.get(),
                     rate: app.rate.get(),
+                    miss: 0.01,
                 })
                 .collect();
             loads.retain(|&load| provisioner.choose(&Exact::open(load)).is_some());

@@ -5,12 +5,13 @@
 //! share batches, the device, size, batch size and replicas of each group, why each application is where it
 //! is, and the applications that nothing can serve, with the nearest SLO that could be.
 //!
-//! Everything here is a pure function of its input: no clock, no randomness, no I/O. The same input gives the
+//! Everything here is a pure function of its input: no clock, no I/O, and no randomness but from fixed seeds. The same input gives the
 //! same plan, byte for byte, in whatever order applications, models and pools are listed.
 //!
 //! The path of a plan through the modules: [`App`]s are screened and sorted by SLO (`model`), `latency` turns
 //! the profile into a catalogue of functions, `provision` finds the cheapest function of a run of
-//! applications, `group` cuts the sorted applications into the cheapest runs, `explain` says why.
+//! applications, `group` cuts the sorted applications into the cheapest runs, `explain` says why. Where batches queue
+//! for pods that stay up, `simulate` plays requests through the gateway's own batching rule and gives the verdict.
 
 mod app;
 mod arrival;
@@ -22,11 +23,14 @@ mod plan;
 mod platform;
 mod profile;
 mod provision;
+mod simulate;
 pub mod units;
 
 pub use app::{App, ModelSet, ModelSetError};
 pub use explain::{Alone, Explanation, RunnerUp};
-pub use plan::{Device, Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted};
+pub use plan::{
+    Device, Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted, Simulated,
+};
 pub use platform::{
     ArrivalModel, Billing, CpuGrid, GpuPool, Planner, Platform, PlatformError, Prices, Sharing,
 };

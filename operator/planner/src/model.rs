@@ -1,16 +1,23 @@
 //! The plan of one model: screen the applications, group them, provision the groups, explain.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
 use crate::app::{App, ModelSet};
 use crate::arrival::Load;
 use crate::explain::{Alone, Explanation, RunnerUp};
-use crate::group::{self, Cut};
+use crate::group::Cut;
 use crate::latency::{Catalogue, Kind};
-use crate::plan::{Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted};
+use crate::plan::{GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted, Simulated};
 use crate::platform::{ArrivalModel, Billing, Planner, Platform};
-use crate::provision::{Choice, Exact, MAX_REPLICAS, Paper, PerReplica, Provisioner};
+use crate::provision::{Choice, Exact, MAX_REPLICAS, Operation, Paper, PerReplica, Provisioner};
 use crate::units::{BatchSize, Seconds};
+
+/// Sums of the same costs differ by less than this, relatively.
+const ROUNDING: f64 = 1e-9;
+
+/// The strictest percentile that a simulation can confirm.
+const STRICTEST: f64 = 99.999;
 
 /// Plans the applications of one model.
 pub(crate) fn plan_model(platform: &Platform, set: &ModelSet) -> Plan {
@@ -28,6 +35,16 @@ struct Candidate<'a> {
     load: Load,
     alone: Choice,
     runner_up: Option<Choice>,
+}
+
+/// A group as it is served.
+struct Settled<'c, 'a> {
+    members: Vec<&'c Candidate<'a>>,
+    /// What serves each member alone, as far as it was looked at.
+    alone: Vec<Choice>,
+    choice: Choice,
+    /// None where no configuration stood up to a closer look: the group is planned, but not verified.
+    operation: Option<Operation>,
 }
 
 /// Everything that planning one model needs to hold.
@@ -64,15 +81,16 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
             .partition(|candidate| candidate.app.isolated);
 
         let loads: Vec<Load> = shared.iter().map(|candidate| candidate.load).collect();
-        let cuts = group::cheapest_groups(&loads, &self.provisioner);
-        let mut groups: Vec<GroupPlan> = cuts
-            .into_iter()
-            .map(|Cut { members, choice }| {
-                let members: Vec<&Candidate> = members.iter().map(|&index| &shared[index]).collect();
-                self.build_group(&members, &choice)
-            })
-            .chain(isolated.iter().map(|one| self.build_group(&[one], &one.alone)))
+        let alone: Vec<Choice> = shared.iter().map(|candidate| candidate.alone).collect();
+        let mut groups: Vec<GroupPlan> = isolated
+            .iter()
+            .map(|one| self.build_group(&self.settle_alone(one)))
             .collect();
+        for Cut { members, choice } in self.provisioner.groups(&loads, &alone) {
+            let members: Vec<&Candidate> = members.iter().map(|&index| &shared[index]).collect();
+            let settled = self.settle(&members, &choice);
+            groups.extend(settled.iter().map(|group| self.build_group(group)));
+        }
         groups.sort_by(|a, b| by_slo(&a.members[0], &b.members[0]));
 
         Plan {
@@ -85,18 +103,78 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
         }
     }
 
+    /// The group as it is served after a closer look; where that makes it dearer than its members alone, or nothing
+    /// stands up, one group for each.
+    fn settle<'c>(&self, members: &[&'c Candidate<'a>], choice: &Choice) -> Vec<Settled<'c, 'a>> {
+        if let [single] = members {
+            return vec![self.settle_alone(single)];
+        }
+        let loads: Vec<Load> = members.iter().map(|member| member.load).collect();
+        let alone = members.iter().map(|member| member.alone).collect::<Vec<_>>();
+        // Equal costs may be summed in another order.
+        let sum = |choices: &[Choice]| {
+            choices.iter().map(|choice| choice.cost_per_second).sum::<f64>() * (1.0 + ROUNDING)
+        };
+        let settled = self.provisioner.settle(&self.catalogue, &loads, choice);
+        let together = settled.map(|(choice, operation)| Settled {
+            members: members.to_vec(),
+            alone,
+            choice,
+            operation: Some(operation),
+        });
+        match together {
+            Some(group) if group.choice.cost_per_second <= sum(&group.alone) => vec![group],
+            together => {
+                let apart: Vec<Settled> = members.iter().map(|member| self.settle_alone(member)).collect();
+                let alone: Vec<Choice> = apart.iter().map(|group| group.choice).collect();
+                match together {
+                    Some(group) if group.choice.cost_per_second <= sum(&alone) => {
+                        vec![Settled { alone, ..group }]
+                    }
+                    _ => apart,
+                }
+            }
+        }
+    }
+
+    fn settle_alone<'c>(&self, single: &'c Candidate<'a>) -> Settled<'c, 'a> {
+        let settled = self
+            .provisioner
+            .settle(&self.catalogue, &[single.load], &single.alone);
+        let (choice, operation) = match settled {
+            Some((choice, operation)) => (choice, Some(operation)),
+            None => (single.alone, None),
+        };
+        Settled {
+            members: vec![single],
+            alone: vec![choice],
+            choice,
+            operation,
+        }
+    }
+
     /// Separates the applications that some function serves, tightest SLO first, from those that none does.
     fn screen(&self) -> (Vec<Candidate<'a>>, Vec<InfeasibleApp>) {
         let mut candidates = Vec::new();
         let mut infeasible = Vec::new();
+        // Applications with the same numbers are looked at once.
+        let mut known: HashMap<[u64; 3], (Choice, Option<Choice>)> = HashMap::new();
         for app in self.set.apps() {
             let load = Load {
                 slo: app.slo.get() - self.platform.overhead().get(),
                 rate: app.rate.get(),
+                miss: 1.0 - app.percentile.fraction(),
             };
-            match self.alone(app, load) {
-                Ok(alone) => {
-                    let runner_up = self.runner_up(load, &alone);
+            let key = [load.slo, load.rate, load.miss].map(f64::to_bits);
+            let found = match known.get(&key) {
+                Some(found) => Ok(*found),
+                None => self
+                    .alone(app, load)
+                    .map(|alone| (alone, self.runner_up(load, &alone))),
+            };
+            match found {
+                Ok((alone, runner_up)) => {
+                    known.insert(key, (alone, runner_up));
                     candidates.push(Candidate {
                         app,
                         load,
@@ -126,7 +204,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
                 nearest_slo,
             })
         };
-        if self.platform.billing() == Billing::PerReplica && app.percentile.get() >= 100.0 {
+        if self.platform.billing() == Billing::PerReplica && app.percentile.get() > STRICTEST {
             return refuse(InfeasibleReason::PercentileUnattainable, None);
         }
         let run = P::open(load);
@@ -183,32 +261,28 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
             .min_by(Choice::compare)
     }
 
-    fn build_group(&self, members: &[&Candidate<'_>], choice: &Choice) -> GroupPlan {
+    fn build_group(&self, group: &Settled<'_, '_>) -> GroupPlan {
+        let Settled {
+            members,
+            alone,
+            choice,
+            operation,
+        } = group;
         let function = &self.catalogue.functions[choice.function];
         let service = function.service[choice.batch as usize - 1];
-        let mut run = P::open(members[0].load);
-        members[1..]
-            .iter()
-            .for_each(|member| P::extend(&mut run, member.load));
-        let strictest = members
-            .iter()
-            .map(|member| member.app.percentile.fraction())
-            .fold(0.0, f64::max);
-        let operation = P::operate(&self.catalogue, &run, choice, strictest);
-
+        let overhead = self.platform.overhead().get();
         let rate: f64 = members.iter().map(|member| member.load.rate).sum();
-        let alone: f64 = members.iter().map(|member| member.alone.cost_per_second).sum();
-        let members = members
+        let alone_cost: f64 = alone.iter().map(|choice| choice.cost_per_second).sum();
+        let planned = members
             .iter()
+            .zip(alone)
             .enumerate()
-            .map(|(index, member)| {
-                let max_wait = match operation.dispatch {
-                    Dispatch::Eager => 0.0,
-                    Dispatch::Timed => member.load.slo - operation.reserve,
-                };
+            .map(|(index, (member, alone))| {
+                let operation = operation.as_ref().map(|operation| operation.members[index]);
+                let simulated = operation.and_then(|operation| operation.simulated);
                 // Where nothing costs, every split of the cost is the same.
-                let share = if alone > 0.0 {
-                    member.alone.cost_per_second / alone
+                let share = if alone_cost > 0.0 {
+                    alone.cost_per_second / alone_cost
                 } else {
                     0.0
                 };
@@ -218,13 +292,18 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
                     slo: member.app.slo,
                     percentile: member.app.percentile,
                     rate: member.app.rate,
-                    max_wait: Seconds::clamped(max_wait),
+                    max_wait: Seconds::clamped(operation.map_or(0.0, |operation| operation.max_wait)),
                     latency_bound: Seconds::clamped(
-                        max_wait + operation.latency + self.platform.overhead().get(),
+                        operation.map_or(member.load.slo, |operation| operation.bound) + overhead,
                     ),
+                    simulated: simulated.map(|seen| Simulated {
+                        mean: Seconds::clamped(seen.mean + overhead),
+                        attainment: seen.attainment,
+                        attainment_if_slowest: seen.attainment_if_slowest,
+                    }),
                     cost_per_second,
                     cost_per_request: cost_per_second / member.load.rate,
-                    explanation: self.explain(members, index, cost_per_second),
+                    explanation: self.explain(members, index, alone, cost_per_second),
                 }
             })
             .collect();
@@ -232,38 +311,50 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
         GroupPlan {
             device: function.site.device(self.platform),
             batch_size: BatchSize::new(choice.batch).unwrap_or(BatchSize::ONE),
-            dispatch: operation.dispatch,
-            replicas: operation.replicas,
-            members,
+            dispatch: operation
+                .as_ref()
+                .map_or(choice.dispatch, |operation| operation.dispatch),
+            replicas: operation
+                .as_ref()
+                .map_or(choice.replicas, |operation| operation.replicas),
+            members: planned,
             predicted: Predicted {
                 cost_per_second: choice.cost_per_second,
                 cost_per_request: choice.cost_per_second / rate,
-                mean_batch: operation.mean_batch,
-                utilization: operation.utilization,
+                mean_batch: operation.as_ref().map_or(1.0, |operation| operation.mean_batch),
+                utilization: operation.as_ref().map_or(0.0, |operation| operation.utilization),
                 mean_service: Seconds::clamped(service.mean),
                 max_service: Seconds::clamped(service.max),
             },
-            verified: false,
+            verified: operation
+                .as_ref()
+                .is_some_and(|operation| operation.members.iter().all(|member| member.simulated.is_some())),
         }
     }
 
-    fn explain(&self, members: &[&Candidate<'_>], index: usize, cost_per_second: f64) -> Explanation {
+    fn explain(
+        &self,
+        members: &[&Candidate<'_>],
+        index: usize,
+        alone: &Choice,
+        cost_per_second: f64,
+    ) -> Explanation {
         let member = members[index];
         let device = |choice: &Choice| {
             self.catalogue.functions[choice.function]
                 .site
                 .device(self.platform)
         };
-        let alone_cost = member.alone.cost_per_second;
+        let alone_cost = alone.cost_per_second;
         let others = members[..index].iter().chain(&members[index + 1..]);
         Explanation {
             shares_with: Explanation::list_names(others.map(|other| other.app.name.as_str())),
             others: members.len() - 1,
             isolated: member.app.isolated,
             alone: Alone {
-                device: device(&member.alone),
-                replicas: member.alone.replicas,
-                batch_size: BatchSize::new(member.alone.batch).unwrap_or(BatchSize::ONE),
+                device: device(alone),
+                replicas: alone.replicas,
+                batch_size: BatchSize::new(alone.batch).unwrap_or(BatchSize::ONE),
                 cost_per_second: alone_cost,
                 cost_per_request: alone_cost / member.load.rate,
             },
@@ -273,7 +364,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
                 .map(|choice| RunnerUp {
                     device: device(&choice),
                     replicas: choice.replicas,
-                    factor: choice.cost_per_second / alone_cost,
+                    factor: (choice.cost_per_second / alone_cost).max(1.0),
                 }),
             saving: if alone_cost > 0.0 {
                 (1.0 - cost_per_second / alone_cost).max(0.0)

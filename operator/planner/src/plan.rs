@@ -43,6 +43,18 @@ pub enum Dispatch {
     Timed,
 }
 
+/// What a simulation of the plan showed of one application.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Simulated {
+    /// Mean latency, the overhead included.
+    pub mean: Seconds,
+    /// Share of the requests within the SLO, as a fraction; the percentile is confirmed to be below it.
+    pub attainment: f64,
+    /// The same if every batch took the longest time of its size: how times lie below their maximum is assumed, not
+    /// measured, so this shows what rests on the assumption.
+    pub attainment_if_slowest: f64,
+}
+
 /// One application in a group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
@@ -56,8 +68,11 @@ pub struct Member {
     pub rate: Rate,
     /// How long its requests may wait for a batch to fill; zero under [`Dispatch::Eager`].
     pub max_wait: Seconds,
-    /// The latency that the plan's constraint holds below the SLO, the overhead included.
+    /// The latency that the plan's constraint holds below the SLO, the overhead included: where a simulation gave the
+    /// verdict, the latency that `percentile` of the requests kept there; else wait and longest service.
     pub latency_bound: Seconds,
+    /// What a simulation showed, where one gave the verdict.
+    pub simulated: Option<Simulated>,
     /// Its part of the group's cost per second, in proportion to what each member would cost alone, so that
     /// nobody pays more than alone and all save the same share; the members' parts sum to the group's cost.
     pub cost_per_second: f64,
@@ -139,8 +154,8 @@ pub enum InfeasibleReason {
         /// The configuration that needs fewest.
         device: Device,
     },
-    /// Batches that queue for a replica cannot keep an SLO for every single request.
-    #[error("percentile 100 cannot be promised where batches queue for a replica; 99.9 can")]
+    /// Batches that queue for a replica cannot keep an SLO for every single request, nor could it be confirmed.
+    #[error("a percentile above 99.999 cannot be promised where batches queue for a replica")]
     PercentileUnattainable,
 }
 

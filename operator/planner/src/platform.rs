@@ -236,6 +236,7 @@ pub struct Platform {
     gpu_pools: Vec<GpuPool>,
     planner: Planner,
     arrivals: ArrivalModel,
+    simulation_effort: u32,
 }
 
 impl Platform {
@@ -261,6 +262,7 @@ impl Platform {
             gpu_pools,
             planner: Planner::default(),
             arrivals: ArrivalModel::default(),
+            simulation_effort: 1,
         })
     }
 
@@ -274,6 +276,20 @@ impl Platform {
     #[must_use]
     pub fn with_arrivals(self, arrivals: ArrivalModel) -> Self {
         Self { arrivals, ..self }
+    }
+
+    /// The same platform with simulations that run `times` as long, at least once, for those who would rather wait.
+    #[must_use]
+    pub fn with_simulation_effort(self, times: u32) -> Self {
+        Self {
+            simulation_effort: times.clamp(1, 1000),
+            ..self
+        }
+    }
+
+    /// How many times longer than usual simulations run.
+    pub fn simulation_effort(&self) -> u32 {
+        self.simulation_effort
     }
 
     /// When a function costs money.

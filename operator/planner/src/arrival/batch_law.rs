@@ -150,7 +150,11 @@ mod tests {
 
     #[test]
     fn one_application_fills_a_batch_with_a_poisson_number_of_others() {
-        let law = BatchLaw::new(&[Load { slo: 1.0, rate: 3.0 }]);
+        let law = BatchLaw::new(&[Load {
+            slo: 1.0,
+            rate: 3.0,
+            miss: 0.01,
+        }]);
         // 1 + E[min(Poisson(1.5), 1)] = 2 - exp(-1.5).
         assert!((mean_batch(&law, 0.5, 2) - (2.0 - (-1.5_f64).exp())).abs() < 1e-14);
         assert!((mean_batch(&law, 0.5, 200) - 2.5).abs() < 1e-12);
@@ -159,11 +163,23 @@ mod tests {
 
     #[test]
     fn a_large_mean_fills_every_batch() {
-        let law = BatchLaw::new(&[Load { slo: 1.0, rate: 1e9 }, Load { slo: 2.0, rate: 1e9 }]);
+        let law = BatchLaw::new(&[
+            Load {
+                slo: 1.0,
+                rate: 1e9,
+                miss: 0.01,
+            },
+            Load {
+                slo: 2.0,
+                rate: 1e9,
+                miss: 0.01,
+            },
+        ]);
         assert!((mean_batch(&law, 1.0, 1024) - 1024.0).abs() < 1e-9);
         let law = BatchLaw::new(&[Load {
             slo: 1.0,
             rate: 700.0,
+            miss: 0.01,
         }]);
         assert!(
             (mean_batch(&law, 1.0, 1024) - 701.0).abs() < 1e-6,
@@ -177,9 +193,21 @@ mod tests {
     #[test]
     fn no_batch_exceeds_its_bound() {
         let loads = [
-            Load { slo: 0.5, rate: 5.0 },
-            Load { slo: 0.8, rate: 10.0 },
-            Load { slo: 1.0, rate: 20.0 },
+            Load {
+                slo: 0.5,
+                rate: 5.0,
+                miss: 0.01,
+            },
+            Load {
+                slo: 0.8,
+                rate: 10.0,
+                miss: 0.01,
+            },
+            Load {
+                slo: 1.0,
+                rate: 20.0,
+                miss: 0.01,
+            },
         ];
         let law = BatchLaw::new(&loads);
         for batch in 1..40 {

@@ -51,8 +51,16 @@ mod tests {
 
     #[test]
     fn two_equal_timeouts_stay_what_they_are() {
-        let mut run = EquivalentTimeout::of(Load { slo: 0.5, rate: 3.0 });
-        run.extend(Load { slo: 0.5, rate: 7.0 });
+        let mut run = EquivalentTimeout::of(Load {
+            slo: 0.5,
+            rate: 3.0,
+            miss: 0.01,
+        });
+        run.extend(Load {
+            slo: 0.5,
+            rate: 7.0,
+            miss: 0.01,
+        });
         assert!(run.delay.abs() < TOLERANCE && (run.rate - 10.0).abs() < TOLERANCE);
     }
 
@@ -60,19 +68,32 @@ mod tests {
     /// `10/15 * (1 - exp(-5 * 0.3)) / 5 = 0.10358264...`.
     #[test]
     fn eq_5_folds_two_applications() {
-        let mut run = EquivalentTimeout::of(Load { slo: 0.5, rate: 5.0 });
-        run.extend(Load { slo: 0.8, rate: 10.0 });
+        let mut run = EquivalentTimeout::of(Load {
+            slo: 0.5,
+            rate: 5.0,
+            miss: 0.01,
+        });
+        run.extend(Load {
+            slo: 0.8,
+            rate: 10.0,
+            miss: 0.01,
+        });
         assert!((run.delay - 0.103_582_645_313_6).abs() < 1e-10, "{}", run.delay);
     }
 
     #[test]
     fn the_equivalent_timeout_stays_between_tightest_and_loosest() {
-        let mut run = EquivalentTimeout::of(Load { slo: 0.1, rate: 1e-9 });
+        let mut run = EquivalentTimeout::of(Load {
+            slo: 0.1,
+            rate: 1e-9,
+            miss: 0.01,
+        });
         for step in 1..200_u32 {
             let slo = 0.1 + f64::from(step) * 0.01;
             run.extend(Load {
                 slo,
                 rate: if step % 2 == 0 { 1e9 } else { 1e-9 },
+                miss: 0.01,
             });
             assert!(run.delay >= 0.0 && run.slo + run.delay <= slo + TOLERANCE);
         }

@@ -1,6 +1,6 @@
 //! CPU functions: Eq. 1 and 2 of the paper, one exponential in the limit for each batch size.
 
-use super::{Function, Service, Site};
+use super::{Function, Service, Site, Spread};
 use crate::platform::Platform;
 use crate::profile::ModelProfile;
 
@@ -18,9 +18,13 @@ pub(super) fn functions(platform: &Platform, profile: &ModelProfile) -> Vec<Func
                 .iter()
                 .map(|entry| {
                     let mean = entry.mean.at(vcpu.get());
+                    let max = entry.max.at(vcpu.get()).max(mean);
+                    let (least, spread) = spread(mean, max);
                     Service {
                         mean,
-                        max: entry.max.at(vcpu.get()).max(mean),
+                        max,
+                        least,
+                        spread,
                         run_cost: mean * price,
                     }
                 })
@@ -32,6 +36,17 @@ pub(super) fn functions(platform: &Platform, profile: &ModelProfile) -> Vec<Func
             }
         })
         .collect()
+}
+
+/// Uniform around the mean, up to the maximum; where that would begin at next to nothing, half the mean or the maximum.
+fn spread(mean: f64, max: f64) -> (f64, Spread) {
+    const SHORTEST: f64 = 0.3;
+    let least = 2.0 * mean - max;
+    if least >= SHORTEST * mean {
+        (least, Spread::Uniform)
+    } else {
+        (0.5 * mean, Spread::TwoPoints)
+    }
 }
 
 #[cfg(test)]

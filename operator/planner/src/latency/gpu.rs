@@ -1,6 +1,6 @@
 //! GPU functions under `FixedShare`: Eq. 3 and 4 of the paper, time slices in proportion to the share.
 
-use super::{Function, Service, Shortage, Site};
+use super::{Function, Service, Shortage, Site, Spread};
 use crate::platform::{GpuPool, Prices};
 use crate::profile::{GpuLatency, ModelProfile};
 use crate::units::{Bytes, GpuUnits};
@@ -32,11 +32,17 @@ pub(super) fn fixed_shares(
             .map(|batch| {
                 let alone = latency.whole_device(batch).get();
                 let mean = all_units / share * alone;
-                let slices = (alone / (share * tau)).ceil();
-                let max = (slices * (all_units - share) * tau + alone).max(mean);
+                // A batch of `alone / (share tau)` slices waits for the others' after each whole one, and once more
+                // or not for the rest: in the mean for just this many.
+                let slices = alone / (share * tau);
+                let with_waits = |waits: f64| waits * (all_units - share) * tau + alone;
+                let max = with_waits(slices.ceil()).max(mean);
+                let least = with_waits(slices.floor()).min(mean);
                 Service {
                     mean,
                     max,
+                    least,
+                    spread: Spread::TwoPoints,
                     run_cost: all_units * alone * unit_price,
                 }
             })

@@ -59,8 +59,34 @@ pub(crate) struct Service {
     pub(crate) mean: f64,
     /// Longest time of a batch; at least the mean, which two separate fits do not promise.
     pub(crate) max: f64,
+    /// Shortest time of a batch, as the law assumes it.
+    pub(crate) least: f64,
+    /// How times lie between the shortest and the longest.
+    pub(crate) spread: Spread,
     /// Mean price of running one batch where a function costs only while it runs, without the request fee.
     pub(crate) run_cost: f64,
+}
+
+/// The law of the time of a batch: assumed, since a profile gives no more than mean and maximum. Its mean is the
+/// profile's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// Uniform between the shortest and the longest time.
+    Uniform,
+    /// The shortest or the longest time and nothing between.
+    TwoPoints,
+}
+
+impl Service {
+    /// The probability of the longest time under [`Spread::TwoPoints`].
+    pub(crate) fn chance_of_max(&self) -> f64 {
+        let width = self.max - self.least;
+        if width > 0.0 {
+            ((self.mean - self.least) / width).clamp(0.0, 1.0)
+        } else {
+            1.0
+        }
+    }
 }
 
 /// A device of a certain size.

@@ -4,7 +4,6 @@
 //! the size that actually occurs. Every function of every batch size first gets a lower bound of that, from a
 //! bound of the mean batch; only the few whose bound beats the best so far are computed.
 
-use super::parallel::replicas_for_parallel_batches;
 use super::{Choice, Fastest, Operation, Provisioner};
 use crate::arrival::{BatchLaw, Load};
 use crate::latency::{Catalogue, Kind};
@@ -204,6 +203,7 @@ impl Provisioner for Exact {
             function: point.function,
             batch: point.batch,
             replicas: 1,
+            dispatch: Dispatch::Timed,
             cost_per_second: cost_of(point),
         };
         let (_, promising) = candidates.iter().min_by(|a, b| a.0.total_cmp(&b.0))?;
@@ -222,22 +222,13 @@ impl Provisioner for Exact {
         Some(self.smallest_share(best, slo, cost_of))
     }
 
-    fn operate(catalogue: &Catalogue, run: &Run, choice: &Choice, percentile: f64) -> Operation {
+    fn settle(&self, catalogue: &Catalogue, loads: &[Load], choice: &Choice) -> Option<(Choice, Operation)> {
         let service = catalogue.functions[choice.function].service[choice.batch as usize - 1];
+        let slo = loads.first()?.slo;
         let mut exceedance = Vec::new();
-        BatchLaw::new(&run.loads).exceedance(run.slo() - service.max, choice.batch, &mut exceedance);
+        BatchLaw::new(loads).exceedance(slo - service.max, choice.batch, &mut exceedance);
         let mean_batch = 1.0 + exceedance.iter().sum::<f64>();
-        // Taking every batch to be as slow as a full one is on the safe side.
-        let busy = run.rate() / mean_batch * service.mean;
-        let replicas = replicas_for_parallel_batches(busy, percentile);
-        Operation {
-            dispatch: Dispatch::Timed,
-            replicas,
-            mean_batch,
-            utilization: busy / f64::from(replicas),
-            reserve: service.max,
-            latency: service.max,
-        }
+        Some((*choice, Operation::in_parallel(loads, &service, mean_batch)))
     }
 
     fn fastest(catalogue: &Catalogue) -> Option<Fastest> {

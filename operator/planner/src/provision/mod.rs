@@ -15,7 +15,8 @@ pub(crate) use per_replica::PerReplica;
 use std::cmp::Ordering;
 
 use crate::arrival::Load;
-use crate::latency::{Catalogue, Function, Kind};
+use crate::group::{self, Cut};
+use crate::latency::{Catalogue, Function, Kind, Service};
 use crate::plan::Dispatch;
 use crate::platform::Platform;
 
@@ -29,6 +30,7 @@ pub(crate) struct Choice {
     pub(crate) function: usize,
     pub(crate) batch: u32,
     pub(crate) replicas: u32,
+    pub(crate) dispatch: Dispatch,
     pub(crate) cost_per_second: f64,
 }
 
@@ -45,16 +47,55 @@ impl Choice {
 }
 
 /// What a choice means for the applications that it serves.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Operation {
     pub(crate) dispatch: Dispatch,
     pub(crate) replicas: u32,
     pub(crate) mean_batch: f64,
     pub(crate) utilization: f64,
-    /// For [`Dispatch::Timed`], how much earlier than its SLO a request's batch must leave.
-    pub(crate) reserve: f64,
-    /// Bound of the latency of requests that do not wait for a batch to fill, in seconds.
-    pub(crate) latency: f64,
+    /// In order of SLO.
+    pub(crate) members: Vec<MemberOperation>,
+}
+
+/// What a choice means for one application; durations in seconds, without the overhead.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct MemberOperation {
+    pub(crate) max_wait: f64,
+    /// The latency that the constraint holds below the SLO.
+    pub(crate) bound: f64,
+    /// What a simulation showed, where one gave the verdict.
+    pub(crate) simulated: Option<SimulatedLatency>,
+}
+
+/// What a simulation showed of one application.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct SimulatedLatency {
+    pub(crate) mean: f64,
+    pub(crate) attainment: f64,
+    pub(crate) attainment_if_slowest: f64,
+}
+
+impl Operation {
+    /// Where every batch finds a function of its own: each application waits for as long as the longest service
+    /// leaves. Taking every batch to be as slow as a full one is on the safe side.
+    fn in_parallel(loads: &[Load], full: &Service, mean_batch: f64) -> Self {
+        let rate: f64 = loads.iter().map(|load| load.rate).sum();
+        let strictest = loads.iter().map(|load| load.miss).fold(1.0, f64::min);
+        let busy = rate / mean_batch * full.mean;
+        let replicas = parallel::replicas_for_parallel_batches(busy, 1.0 - strictest);
+        let member = |load: &Load| MemberOperation {
+            max_wait: load.slo - full.max,
+            bound: load.slo,
+            simulated: None,
+        };
+        Self {
+            dispatch: Dispatch::Timed,
+            replicas,
+            mean_batch,
+            utilization: busy / f64::from(replicas),
+            members: loads.iter().map(member).collect(),
+        }
+    }
 }
 
 /// The smallest latency that an application can be promised, and where.
@@ -81,8 +122,14 @@ pub(crate) trait Provisioner: Sized {
     /// The cheapest choice for the run, if any keeps its constraint.
     fn choose(&self, run: &Self::Run) -> Option<Choice>;
 
-    /// How the run is served under the choice, with the strictest percentile of the run as a fraction.
-    fn operate(catalogue: &Catalogue, run: &Self::Run, choice: &Choice, percentile: f64) -> Operation;
+    /// The cheapest groups of loads that are sorted by SLO and feasible one by one, as `alone`.
+    fn groups(&self, loads: &[Load], _alone: &[Choice]) -> Vec<Cut> {
+        group::cheapest_groups(loads, self)
+    }
+
+    /// The choice, or a dearer one where a closer look refuses it, and how it serves the loads; none where nothing
+    /// that is tried stands up.
+    fn settle(&self, catalogue: &Catalogue, loads: &[Load], choice: &Choice) -> Option<(Choice, Operation)>;
 
     /// The smallest latency that can be promised to one row at a time.
     fn fastest(catalogue: &Catalogue) -> Option<Fastest>;

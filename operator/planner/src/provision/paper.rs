@@ -4,7 +4,6 @@
 //! `t_j + L_max <= s_j`. For each batch size only the Pareto frontier of (longest service, cost) matters; a
 //! run needs one binary search in each.
 
-use super::parallel::replicas_for_parallel_batches;
 use super::{Choice, Fastest, Operation, Provisioner};
 use crate::arrival::{EquivalentTimeout, Load};
 use crate::latency::{Catalogue, Kind};
@@ -76,6 +75,7 @@ impl Provisioner for Paper {
                 function: point.function,
                 batch,
                 replicas: 1,
+                dispatch: Dispatch::Timed,
                 cost_per_second: run.rate * point.cost / f64::from(batch),
             };
             if best.is_none_or(|best| choice.compare(&best).is_lt()) {
@@ -85,19 +85,12 @@ impl Provisioner for Paper {
         best
     }
 
-    fn operate(catalogue: &Catalogue, run: &Self::Run, choice: &Choice, percentile: f64) -> Operation {
+    fn settle(&self, catalogue: &Catalogue, loads: &[Load], choice: &Choice) -> Option<(Choice, Operation)> {
         let service = catalogue.functions[choice.function].service[choice.batch as usize - 1];
-        let batch = f64::from(choice.batch);
-        let busy = run.rate / batch * service.mean;
-        let replicas = replicas_for_parallel_batches(busy, percentile);
-        Operation {
-            dispatch: Dispatch::Timed,
-            replicas,
-            mean_batch: batch,
-            utilization: busy / f64::from(replicas),
-            reserve: service.max,
-            latency: service.max,
-        }
+        Some((
+            *choice,
+            Operation::in_parallel(loads, &service, f64::from(choice.batch)),
+        ))
     }
 
     fn fastest(catalogue: &Catalogue) -> Option<Fastest> {

@@ -5,6 +5,7 @@
 mod bad_input;
 mod batch_law;
 mod fixture;
+mod holdout;
 mod partitions;
 mod properties;
 mod random;

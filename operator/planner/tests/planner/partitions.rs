@@ -110,12 +110,6 @@ fn where_a_function_costs_while_it_runs_no_partition_is_much_cheaper() {
 }
 
 #[test]
-fn where_pods_stay_up_no_partition_is_much_cheaper() {
-    compare(Billing::PerReplica, 12, 1..=6, 0.005);
-}
-
-#[test]
 fn eight_applications_are_compared_with_all_4140_partitions() {
     compare(Billing::PerInvocation, 1, 8..=8, 0.005);
-    compare(Billing::PerReplica, 1, 8..=8, 0.005);
 }

@@ -1,0 +1,184 @@
+//! The last word on a configuration: arrivals that the search has never seen, and until the verdict is sure.
+//!
+//! A configuration is confirmed where, for every application, the share of late requests is below what its
+//! percentile allows with 99 % confidence (99.87 % where the run ends early, since it looks more often). Late
+//! requests come in clusters; the bounds are widened by how much more the counts of equal stretches of the run vary
+//! than those of independent events.
+
+use super::search::in_flight;
+use super::{Choice, MAX_REPLICAS, Operation, PerReplica};
+use crate::arrival::Load;
+use crate::provision::{MemberOperation, SimulatedLatency};
+use crate::simulate::{Confidence, Look, Outcome, Pace, Tally, Verdict, mix, simulate};
+
+/// Arrivals of a confirmation, where the verdict is not sure earlier.
+const ARRIVALS: u64 = 1_000_000;
+
+/// The most that a strict percentile or many replicas may ask for.
+const MOST_ARRIVALS: u64 = 5_000_000;
+
+/// Checks of the verdict in one run.
+const BLOCKS: u64 = 100;
+
+/// 99.87 %, one-sided.
+const EARLY: Confidence = Confidence(3.0);
+
+/// 99 %, one-sided.
+const FINAL: Confidence = Confidence(2.33);
+
+/// Arrivals from which the attainment with the slowest batches is estimated.
+const SLOWEST_ARRIVALS: u64 = 50_000;
+
+/// Dearer configurations that are tried where the chosen one fails.
+const REPAIRS: u32 = 100;
+
+/// Each failure but the first few raises the least cost of the next try by this part of the first cost, so that the
+/// tries reach far enough.
+const STRIDE: f64 = 0.01;
+
+/// The first few tries take what is next.
+const PATIENT_REPAIRS: u32 = 5;
+
+impl PerReplica {
+    /// The choice or the cheapest dearer one that a simulation confirms, and what it does; none where all that are
+    /// tried fail.
+    pub(super) fn confirmed(&self, loads: &[Load], choice: &Choice) -> Option<(Choice, Operation)> {
+        if choice.replicas == 0 {
+            return None;
+        }
+        let first = self.confirm(loads, choice);
+        first.map(|operation| (*choice, operation)).or_else(|| {
+            self.dearer(loads, choice)
+                .iter()
+                .find_map(|dearer| Some((*dearer, self.confirm(loads, dearer)?)))
+        })
+    }
+
+    fn confirm(&self, loads: &[Load], choice: &Choice) -> Option<Operation> {
+        let arrivals = (ARRIVALS
+            .max(20 * in_flight(loads, choice))
+            .max(for_strictest(loads))
+            * self.effort)
+            .min(MOST_ARRIVALS * self.effort);
+        let look = Look {
+            seed: seed(loads),
+            arrivals,
+            block: arrivals / BLOCKS,
+            early: Some(EARLY),
+            with_latencies: true,
+            pace: Pace::Drawn,
+        };
+        let setup = self.setup(loads, choice);
+        let outcome = simulate(&setup, &look);
+        let kept = match outcome.verdict {
+            Verdict::Kept => true,
+            Verdict::Broken => false,
+            Verdict::Open => outcome.tally.verdict(loads, FINAL) == Verdict::Kept,
+        };
+        if !kept {
+            return None;
+        }
+        let arrivals = SLOWEST_ARRIVALS.max(in_flight(loads, choice));
+        let slowest = Look {
+            arrivals,
+            block: arrivals,
+            early: None,
+            with_latencies: false,
+            pace: Pace::Slowest,
+            ..look
+        };
+        Some(self.operation(loads, choice, &outcome, &simulate(&setup, &slowest).tally))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+    fn operation(&self, loads: &[Load], choice: &Choice, outcome: &Outcome, slowest: &Tally) -> Operation {
+        let setup = self.setup(loads, choice);
+        let tally = &outcome.tally;
+        let attained = tally.attainments().into_iter().zip(slowest.attainments());
+        let members = loads
+            .iter()
+            .zip(tally.members.iter().zip(attained))
+            .map(|(load, (seen, (attainment, attainment_if_slowest)))| {
+                let percentile = seen
+                    .quantile(1.0 - load.miss)
+                    .map_or(load.slo, |latency| latency / outcome.ticks);
+                MemberOperation {
+                    max_wait: setup.max_wait(load),
+                    bound: percentile.min(load.slo),
+                    simulated: Some(SimulatedLatency {
+                        mean: seen.mean() / outcome.ticks,
+                        attainment,
+                        attainment_if_slowest,
+                    }),
+                }
+            })
+            .collect();
+        Operation {
+            dispatch: choice.dispatch,
+            replicas: choice.replicas,
+            mean_batch: tally.rows as f64 / tally.batches.max(1) as f64,
+            utilization: (tally.busy / outcome.span / f64::from(choice.replicas)).min(1.0),
+            members,
+        }
+    }
+
+    /// Other configurations that cost as much or more: of the same size first other batch sizes, then larger sizes
+    /// and one replica more or less, cheapest first.
+    fn dearer(&self, loads: &[Load], choice: &Choice) -> Vec<Choice> {
+        let rate: f64 = loads.iter().map(|load| load.rate).sum();
+        let slo = loads.first().map_or(0.0, |load| load.slo);
+        let replicas = choice.replicas.saturating_sub(1).max(1)..=(choice.replicas + 2).min(MAX_REPLICAS);
+        let mut places: Vec<(f64, u32, usize)> = self
+            .kinds
+            .iter()
+            .flatten()
+            .filter(|size| size.single <= slo)
+            .flat_map(|size| {
+                replicas
+                    .clone()
+                    .map(move |count| (f64::from(count) * size.price, count, size))
+            })
+            .filter(|(cost, count, size)| {
+                *cost >= choice.cost_per_second && f64::from(*count) * size.capacity >= rate
+            })
+            .map(|(cost, count, size)| (cost, count, size.function))
+            .collect();
+        places.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+        let mut tried = 0;
+        places
+            .into_iter()
+            .flat_map(|(_, count, function)| self.candidates(loads, function, count))
+            .filter(|other| {
+                let further = f64::from(u32::saturating_sub(tried, PATIENT_REPAIRS)) * STRIDE;
+                let next = other != choice
+                    && tried < REPAIRS
+                    && other.cost_per_second >= choice.cost_per_second * (1.0 + further);
+                tried += u32::from(next);
+                next
+            })
+            .collect()
+    }
+}
+
+/// Arrivals that let the strictest member's percentile be told from a stricter one, with its share of them at least
+/// that of a rare one.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates"
+)]
+fn for_strictest(loads: &[Load]) -> u64 {
+    const REQUESTS: f64 = 12.0;
+    const SHARE: f64 = 0.2;
+    let strictest = loads.iter().map(|load| load.miss).fold(1.0, f64::min);
+    (REQUESTS / (strictest * SHARE)) as u64
+}
+
+/// A seed of the group's own, so that one unlucky stream does not decide about all groups.
+fn seed(loads: &[Load]) -> u64 {
+    loads.iter().fold(0x636f_6e66_6972_6d21, |seed, load| {
+        [load.slo, load.rate, load.miss]
+            .iter()
+            .fold(seed, |seed, number| mix(seed ^ number.to_bits()))
+    })
+}

@@ -1,0 +1,152 @@
+//! Functions that cost while they are up, whose batches queue for a free replica.
+//!
+//! No formula says how often a request is late then: the verdict comes from a simulation (`crate::simulate`). `screen`
+//! bounds from below what a group can cost, `search` tries the sizes that are cheap enough on a short simulation,
+//! and `confirm` plays what was chosen on arrivals that the search has never seen, until the verdict is sure; where
+//! it fails, the next dearer configuration is tried.
+
+mod confirm;
+mod screen;
+mod search;
+
+use super::{Choice, Fastest, MAX_REPLICAS, Operation, Provisioner};
+use crate::arrival::Load;
+use crate::group::{self, Cut};
+use crate::latency::{Catalogue, Function, Kind};
+use crate::platform::Platform;
+use screen::Screen;
+
+/// The largest share of their time that replicas may be busy in the mean, were every batch full. Near one, queues
+/// form too slowly for a short simulation to see them.
+const UTILIZATION_LIMIT: f64 = 0.95;
+
+/// One size of a kind of device.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    /// Index in the catalogue.
+    function: usize,
+    /// Price of one replica for one second.
+    price: f64,
+    /// Longest time of a batch of one row.
+    single: f64,
+    /// Rows per second that one replica may be given.
+    capacity: f64,
+}
+
+/// The provisioning of [`crate::Billing::PerReplica`].
+#[derive(Debug)]
+pub(crate) struct PerReplica {
+    functions: Vec<Function>,
+    /// The sizes of each kind of device, cheapest first.
+    kinds: Vec<Vec<Size>>,
+    screen: Screen,
+    /// Arrivals of one simulation of the search, where the verdict is not clear earlier.
+    arrivals: u64,
+    /// How many times longer than usual simulations run.
+    effort: u64,
+}
+
+/// Arrivals of one simulation that a plan rests on.
+const ARRIVALS: u64 = 20_000;
+
+/// Arrivals of one simulation that only tells how another kind of device compares.
+const ARRIVALS_TO_COMPARE: u64 = 5_000;
+
+impl PerReplica {
+    fn sizes(catalogue: &Catalogue, kind: Kind) -> Vec<Size> {
+        let mut sizes: Vec<Size> = catalogue
+            .functions
+            .iter()
+            .enumerate()
+            .filter(|(_, function)| function.site.kind() == kind)
+            .map(|(index, function)| {
+                let capacity = (1_u32..)
+                    .zip(&function.service)
+                    .map(|(rows, service)| f64::from(rows) / service.mean * UTILIZATION_LIMIT)
+                    .fold(0.0, f64::max);
+                Size {
+                    function: index,
+                    price: function.price,
+                    single: function.single().max,
+                    capacity,
+                }
+            })
+            .collect();
+        sizes.sort_by(|a, b| a.price.total_cmp(&b.price).then(a.function.cmp(&b.function)));
+        sizes
+    }
+}
+
+impl Provisioner for PerReplica {
+    type Run = Vec<Load>;
+
+    fn new(catalogue: &Catalogue, platform: &Platform, only: Option<Kind>) -> Self {
+        let kinds: Vec<Vec<Size>> = catalogue
+            .kinds()
+            .into_iter()
+            .filter(|&kind| only.is_none_or(|only| only == kind))
+            .map(|kind| Self::sizes(catalogue, kind))
+            .collect();
+        let effort = u64::from(platform.simulation_effort());
+        let arrivals = if only.is_some() {
+            ARRIVALS_TO_COMPARE
+        } else {
+            ARRIVALS
+        };
+        Self {
+            functions: catalogue.functions.clone(),
+            screen: Screen::new(kinds.iter().flatten()),
+            kinds,
+            arrivals: arrivals * effort,
+            effort,
+        }
+    }
+
+    fn open(load: Load) -> Vec<Load> {
+        vec![load]
+    }
+
+    fn extend(run: &mut Vec<Load>, load: Load) {
+        run.push(load);
+    }
+
+    fn choose(&self, run: &Vec<Load>) -> Option<Choice> {
+        self.cheapest_within(run, 0.0, f64::INFINITY)
+    }
+
+    fn groups(&self, loads: &[Load], alone: &[Choice]) -> Vec<Cut> {
+        group::pruned_cut(loads, alone, self)
+    }
+
+    fn settle(&self, _: &Catalogue, loads: &[Load], choice: &Choice) -> Option<(Choice, Operation)> {
+        self.confirmed(loads, choice)
+    }
+
+    fn fastest(catalogue: &Catalogue) -> Option<Fastest> {
+        super::fastest(catalogue, |function| function.single().max)
+    }
+
+    fn fewest_replicas(&self, run: &Vec<Load>) -> Option<(usize, f64)> {
+        let rate: f64 = run.iter().map(|load| load.rate).sum();
+        let slo = run.first().map_or(0.0, |load| load.slo);
+        let sizes = self.kinds.iter().flatten().filter(|size| size.single <= slo);
+        sizes
+            .map(|size| {
+                (
+                    size.function,
+                    (rate / size.capacity).ceil().max(f64::from(MAX_REPLICAS) + 1.0),
+                )
+            })
+            .min_by(|(_, a), (_, b)| a.total_cmp(b))
+    }
+}
+
+impl group::Priced for PerReplica {
+    fn bound(&self, rate: f64, slo: f64) -> f64 {
+        self.screen.bound(rate, slo)
+    }
+
+    fn within(&self, loads: &[Load], floor: f64, budget: f64) -> Option<Choice> {
+        self.cheapest_within(loads, floor, budget)
+    }
+}

@@ -1,0 +1,338 @@
+//! Plays a group's requests through the very batching rule that the gateway runs.
+//!
+//! Requests arrive at random (`arrivals`), wait in a [`Dispatcher`] and leave in batches for the first free replica;
+//! a batch takes a time drawn from the law of its size. `tally` counts who was late and says how sure a verdict is.
+//! Time is whole ticks, a nanosecond each unless a run would last longer than 64 bits count. The same seed gives the
+//! same counts; nothing allocates per request once the queue has grown to its largest.
+//!
+//! How long a batch takes is assumed from the profile's mean and maximum ([`crate::latency::Service`]) until
+//! profiles measure more than these; [`Pace::Slowest`] shows what happens if every batch takes its maximum.
+
+mod arrivals;
+mod random;
+mod tally;
+
+pub(crate) use random::mix;
+pub(crate) use tally::{Confidence, Tally, Verdict};
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use harmonybatch_dispatch::{Dispatcher, Lane, MemberRule, Rule};
+
+use crate::arrival::Load;
+use crate::latency::{Service, Spread};
+use crate::plan::Dispatch;
+use arrivals::Poisson;
+use random::{Random, unit_of};
+
+/// A group of applications and what serves it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup<'a> {
+    /// In order of SLO.
+    pub(crate) loads: &'a [Load],
+    /// Service of 1, 2, ... rows; its length is the batch size.
+    pub(crate) service: &'a [Service],
+    pub(crate) replicas: u32,
+    pub(crate) dispatch: Dispatch,
+}
+
+impl Setup<'_> {
+    /// How long a request of the member may wait for its batch to fill, in seconds.
+    pub(crate) fn max_wait(&self, load: &Load) -> f64 {
+        match self.dispatch {
+            Dispatch::Eager => 0.0,
+            Dispatch::Timed => (load.slo - self.slowest()).max(0.0),
+        }
+    }
+
+    fn slowest(&self) -> f64 {
+        self.service.last().map_or(0.0, |service| service.max)
+    }
+}
+
+/// Which of the times that a batch may take it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// One drawn from the law.
+    Drawn,
+    /// Always the longest.
+    Slowest,
+}
+
+/// How long and how closely to look.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    pub(crate) seed: u64,
+    /// The most arrivals that are counted.
+    pub(crate) arrivals: u64,
+    /// Arrivals between two looks at the verdict.
+    pub(crate) block: u64,
+    /// How sure a verdict must be to end the run early; without it the run is played to its end.
+    pub(crate) early: Option<Confidence>,
+    pub(crate) with_latencies: bool,
+    pub(crate) pace: Pace,
+}
+
+/// Blocks that must be complete before a run may end early, in the group's favour or not.
+const BLOCKS_TO_KEEP: usize = 5;
+const BLOCKS_TO_BREAK: usize = 3;
+
+/// What a simulation found. Times in the tally are ticks.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    pub(crate) tally: Tally,
+    pub(crate) verdict: Verdict,
+    /// Ticks in a second.
+    pub(crate) ticks: f64,
+    /// Length of the run in ticks.
+    pub(crate) span: f64,
+}
+
+/// Plays the setup.
+pub(crate) fn simulate(setup: &Setup<'_>, look: &Look) -> Outcome {
+    let rate: f64 = setup.loads.iter().map(|load| load.rate).sum();
+    let warm_up = warm_up(setup, rate, look.arrivals);
+    let ticks = ticks_per_second(rate, look.arrivals + warm_up);
+    let slos: Vec<u64> = setup.loads.iter().map(|load| to_ticks(load.slo, ticks)).collect();
+    let empty = Tally::new(&slos, look.with_latencies);
+    let broken = |tally| Outcome {
+        tally,
+        verdict: Verdict::Broken,
+        ticks,
+        span: 1.0,
+    };
+    let Some(mut queue) = Queue::new(setup, &slos, ticks, look) else {
+        return broken(empty);
+    };
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let shares = arrivals::shares(setup.loads, look.arrivals as f64);
+    let mut source = Poisson::new(mix(look.seed), ticks / rate, &shares);
+
+    let mut started = 0;
+    for _ in 0..warm_up {
+        let (arrival, member) = source.next();
+        queue.arrive(arrival, member);
+        started = arrival;
+    }
+    queue.tally = empty;
+    let mut verdict = Verdict::Open;
+    let mut last = started;
+    let mut left_in_block = look.block;
+    for _ in 0..look.arrivals {
+        let (arrival, member) = source.next();
+        queue.arrive(arrival, member);
+        last = arrival;
+        left_in_block -= 1;
+        if left_in_block > 0 {
+            continue;
+        }
+        left_in_block = look.block;
+        queue.tally.end_block();
+        if let Some(confidence) = look.early {
+            verdict = queue.tally.verdict(setup.loads, confidence);
+            let enough = match verdict {
+                Verdict::Kept => queue.tally.blocks() >= BLOCKS_TO_KEEP,
+                Verdict::Broken => queue.tally.blocks() >= BLOCKS_TO_BREAK,
+                Verdict::Open => false,
+            };
+            if enough {
+                break;
+            }
+            verdict = Verdict::Open;
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a span to divide by")]
+    let span = (last - started).max(1) as f64;
+    // What still waits and is late already counts as late: a queue that only grows must not hide behind the end.
+    Outcome {
+        tally: queue.end(last),
+        verdict,
+        ticks,
+        span,
+    }
+}
+
+/// Arrivals before anything is counted: those within a few times the longest that a request normally stays, so that
+/// the queue is no longer empty because the run has just begun.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates, and is bounded below"
+)]
+fn warm_up(setup: &Setup<'_>, rate: f64, arrivals: u64) -> u64 {
+    const STAYS: f64 = 3.0;
+    let stay = setup
+        .loads
+        .first()
+        .map_or(0.0, |load| load.slo)
+        .min(10.0 * setup.slowest());
+    ((STAYS * stay * rate) as u64).min(arrivals / 2)
+}
+
+/// Ticks in a second: nanoseconds, or coarser where the run would leave 2^60 ticks.
+#[expect(clippy::cast_precision_loss, reason = "an estimate of the run's length")]
+fn ticks_per_second(rate: f64, arrivals: u64) -> f64 {
+    const LONGEST: f64 = (1_u64 << 60) as f64;
+    let expected = 2.0 * arrivals as f64 / rate + 1e6;
+    1e9_f64.min(LONGEST / expected)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates; durations are not negative"
+)]
+fn to_ticks(seconds: f64, ticks: f64) -> u64 {
+    (seconds * ticks).round() as u64
+}
+
+/// A request in the queue.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    arrival: u64,
+    member: u32,
+}
+
+/// The time of a batch of one size: `least`, plus `spread` always (`chance` above every draw), with a chance, or in part.
+#[derive(Debug, Clone, Copy)]
+struct Duration {
+    least: u64,
+    spread: f64,
+    chance: f64,
+    law: Spread,
+}
+
+/// Requests that wait and replicas that serve them.
+struct Queue {
+    dispatcher: Dispatcher<Request>,
+    lane: Lane,
+    service: Vec<Duration>,
+    pace: Pace,
+    random: Random,
+    /// Replicas known to be free; others that have finished are found in `busy` when one is needed.
+    free: u32,
+    /// When busy replicas finish.
+    busy: BinaryHeap<Reverse<u64>>,
+    now: u64,
+    batch: Vec<Request>,
+    tally: Tally,
+}
+
+impl Queue {
+    #[expect(clippy::cast_possible_truncation, reason = "batches have at most 1024 rows")]
+    fn new(setup: &Setup<'_>, slos: &[u64], ticks: f64, look: &Look) -> Option<Self> {
+        let members = setup.loads.iter().zip(slos).map(|(load, &slo)| MemberRule {
+            slo,
+            max_wait: to_ticks(setup.max_wait(load), ticks),
+        });
+        let batch_size = setup.service.len() as u32;
+        let mut dispatcher = Dispatcher::new(Rule {
+            batch_size,
+            members: members.collect(),
+        })
+        .ok()?;
+        let lane = dispatcher.open_lane();
+        let duration = |service: &Service| Duration {
+            least: to_ticks(service.least, ticks),
+            #[expect(clippy::cast_precision_loss, reason = "ticks of one batch")]
+            spread: (to_ticks(service.max, ticks).saturating_sub(to_ticks(service.least, ticks))) as f64,
+            chance: service.chance_of_max(),
+            law: service.spread,
+        };
+        Some(Self {
+            dispatcher,
+            lane,
+            service: setup.service.iter().map(duration).collect(),
+            pace: look.pace,
+            random: Random::seeded(mix(look.seed ^ 0x5e41)),
+            free: setup.replicas,
+            busy: BinaryHeap::with_capacity(setup.replicas as usize + 1),
+            now: 0,
+            batch: Vec::with_capacity(batch_size as usize),
+            tally: Tally::new(slos, false),
+        })
+    }
+
+    /// Lets everything happen that happens before the arrival, and takes it in.
+    fn arrive(&mut self, arrival: u64, member: u32) {
+        self.advance(arrival);
+        // The lane is open, the member exists and has a row; memory ends long before the dispatcher is exhausted.
+        let _ = self
+            .dispatcher
+            .arrive(arrival, self.lane, member, 1, Request { arrival, member });
+    }
+
+    fn advance(&mut self, until: u64) {
+        loop {
+            if self.free == 0 {
+                match self.busy.peek() {
+                    Some(&Reverse(finished)) if finished <= until => {
+                        self.busy.pop();
+                        self.free += 1;
+                        self.now = self.now.max(finished);
+                    }
+                    _ => return,
+                }
+            }
+            let Some(ready) = self.dispatcher.next_ready() else {
+                return;
+            };
+            let start = ready.max(self.now);
+            if start > until {
+                return;
+            }
+            self.start_batch(start);
+        }
+    }
+
+    fn start_batch(&mut self, start: u64) {
+        self.batch.clear();
+        self.now = start;
+        let Some(taken) = self.dispatcher.take(start, &mut self.batch) else {
+            return;
+        };
+        let service = self.draw(taken.rows);
+        let finished = start + service;
+        self.free -= 1;
+        self.busy.push(Reverse(finished));
+        self.tally.batches += 1;
+        self.tally.rows += u64::from(taken.rows);
+        #[expect(clippy::cast_precision_loss, reason = "a sum to divide")]
+        {
+            self.tally.busy += service as f64;
+        }
+        for request in &self.batch {
+            self.tally.count(request.member, finished - request.arrival);
+        }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "ticks of one batch, not negative"
+    )]
+    fn draw(&mut self, rows: u32) -> u64 {
+        let duration = self.service[rows as usize - 1];
+        let part = match (self.pace, duration.law) {
+            (Pace::Slowest, _) => 1.0,
+            (Pace::Drawn, Spread::Uniform) => unit_of(self.random.bits()),
+            (Pace::Drawn, Spread::TwoPoints) => f64::from(u8::from(self.random.unit() <= duration.chance)),
+        };
+        duration.least + (duration.spread * part) as u64
+    }
+
+    /// Ends the run: counts as late what waits past its SLO already.
+    fn end(mut self, now: u64) -> Tally {
+        for waiting in self.dispatcher.into_waiting() {
+            let waited = now.saturating_sub(waiting.arrival);
+            if waited > self.tally.members[waiting.member as usize].slo {
+                self.tally.count(waiting.member, waited);
+            }
+        }
+        self.tally
+    }
+}
+
+#[cfg(test)]
+mod tests;

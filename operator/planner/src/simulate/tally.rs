@@ -1,0 +1,280 @@
+//! What a simulation counts, and what may be concluded from it.
+
+use crate::arrival::Load;
+
+/// Buckets of the latency histogram of a member, from zero to its SLO.
+const BUCKETS: usize = 256;
+
+/// Counts of one member.
+#[derive(Debug, Clone)]
+pub(crate) struct MemberTally {
+    pub(crate) served: u64,
+    pub(crate) late: u64,
+    /// Sum of the latencies, in ticks.
+    latency: f64,
+    /// Counts by latency as a part of the SLO; empty where nobody asked for latencies.
+    histogram: Vec<u32>,
+    /// In ticks.
+    pub(super) slo: u64,
+}
+
+impl MemberTally {
+    fn new(slo: u64, with_latencies: bool) -> Self {
+        Self {
+            served: 0,
+            late: 0,
+            latency: 0.0,
+            histogram: if with_latencies {
+                vec![0; BUCKETS]
+            } else {
+                Vec::new()
+            },
+            slo,
+        }
+    }
+
+    /// Mean latency in ticks.
+    #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+    pub(crate) fn mean(&self) -> f64 {
+        self.latency / self.served.max(1) as f64
+    }
+
+    /// The latency in ticks that a share of the requests keeps, if that is within the SLO.
+    #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+    pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
+        let wanted = share * self.served as f64;
+        let width = self.slo as f64 / BUCKETS as f64;
+        let mut counted = 0.0;
+        let mut upper = 0.0;
+        for &count in &self.histogram {
+            let more = f64::from(count);
+            if counted + more >= wanted && more > 0.0 {
+                return Some(upper + width * (wanted - counted) / more);
+            }
+            counted += more;
+            upper += width;
+        }
+        None
+    }
+}
+
+/// Counts of a simulation.
+#[derive(Debug, Clone)]
+pub(crate) struct Tally {
+    pub(crate) members: Vec<MemberTally>,
+    pub(crate) batches: u64,
+    pub(crate) rows: u64,
+    /// Ticks that replicas were busy, summed over replicas.
+    pub(crate) busy: f64,
+    /// Late requests of all members, and those of the blocks that are complete.
+    late: u64,
+    blocks: Vec<f64>,
+}
+
+/// What a tally says about the promises of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Every member keeps its percentile.
+    Kept,
+    /// Some member does not.
+    Broken,
+    /// More arrivals are needed to tell.
+    Open,
+}
+
+/// How sure a verdict must be: standard deviations of a normal error, one-sided.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Confidence(pub(crate) f64);
+
+impl Tally {
+    pub(crate) fn new(slos: &[u64], with_latencies: bool) -> Self {
+        Self {
+            members: slos
+                .iter()
+                .map(|&slo| MemberTally::new(slo, with_latencies))
+                .collect(),
+            batches: 0,
+            rows: 0,
+            busy: 0.0,
+            late: 0,
+            blocks: Vec::new(),
+        }
+    }
+
+    /// One answered request.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "latencies are below 2^53 ticks, or need no such precision"
+    )]
+    pub(crate) fn count(&mut self, member: u32, latency: u64) {
+        let tally = &mut self.members[member as usize];
+        tally.served += 1;
+        if latency > tally.slo {
+            tally.late += 1;
+            self.late += 1;
+        } else if !tally.histogram.is_empty() {
+            let bucket = u128::from(latency) * BUCKETS as u128 / (u128::from(tally.slo) + 1);
+            tally.histogram[bucket as usize] += 1;
+        }
+        tally.latency += latency as f64;
+    }
+
+    /// Ends a block of arrivals; blocks of equal length show how late requests cluster.
+    #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+    pub(crate) fn end_block(&mut self) {
+        let before: f64 = self.blocks.iter().sum();
+        self.blocks.push(self.late as f64 - before);
+    }
+
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// How much more the number of late requests varies than that of independent events: variance of the blocks'
+    /// counts over their mean, at least 1.
+    #[expect(clippy::cast_precision_loss, reason = "few blocks")]
+    fn clustering(&self) -> f64 {
+        let count = self.blocks.len() as f64;
+        let mean = self.blocks.iter().sum::<f64>() / count.max(1.0);
+        if count < 2.0 || mean <= 0.0 {
+            return 1.0;
+        }
+        let square = |block: &f64| (block - mean) * (block - mean);
+        let variance = self.blocks.iter().map(square).sum::<f64>() / (count - 1.0);
+        (variance / mean).max(1.0)
+    }
+
+    /// Whether the members keep their percentiles, where the evidence is clear enough.
+    pub(crate) fn verdict(&self, loads: &[Load], confidence: Confidence) -> Verdict {
+        let clustering = self.clustering();
+        let mut all_kept = true;
+        self.judge(loads, |miss, own, pooled| {
+            let upper = own
+                .upper(clustering, confidence)
+                .min(pooled.upper(clustering, confidence));
+            all_kept &= upper <= miss;
+            own.lower(clustering, confidence) <= miss
+        })
+        .map_or(Verdict::Broken, |()| {
+            if all_kept { Verdict::Kept } else { Verdict::Open }
+        })
+    }
+
+    /// Whether the members keep their percentiles as far as counted, however weak the evidence.
+    pub(crate) fn as_counted(&self, loads: &[Load]) -> bool {
+        self.judge(loads, |miss, own, pooled| own.share().min(pooled.share()) <= miss)
+            .is_some()
+    }
+
+    /// The share of each member's requests within its SLO, or that of its and all tighter members' if it is larger: it
+    /// is no less in truth, and a rare member's own count says little.
+    pub(crate) fn attainments(&self) -> Vec<f64> {
+        let mut pooled = Count { served: 0, late: 0 };
+        let attainment = |tally: &MemberTally| {
+            let own = Count {
+                served: tally.served,
+                late: tally.late,
+            };
+            pooled.served += own.served;
+            pooled.late += own.late;
+            1.0 - own.share().min(pooled.share())
+        };
+        self.members.iter().map(attainment).collect()
+    }
+
+    /// Asks `keeps` about every member: the share of its requests that may be late, its own counts, and those of it
+    /// and all tighter members, whose share of late requests is an upper bound of its own (see [`super::leaders`]).
+    fn judge(&self, loads: &[Load], mut keeps: impl FnMut(f64, Count, Count) -> bool) -> Option<()> {
+        let mut pooled = Count { served: 0, late: 0 };
+        for (load, tally) in loads.iter().zip(&self.members) {
+            let own = Count {
+                served: tally.served,
+                late: tally.late,
+            };
+            pooled.served += own.served;
+            pooled.late += own.late;
+            if !keeps(load.miss, own, pooled) {
+                return None;
+            }
+        }
+        Some(())
+    }
+}
+
+/// Late requests among those served.
+#[derive(Debug, Clone, Copy)]
+struct Count {
+    served: u64,
+    late: u64,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+impl Count {
+    /// Fewer requests than this say little: as many are taken to have been in time.
+    const FEW: u64 = 200;
+
+    fn share(self) -> f64 {
+        self.late as f64 / self.served.max(Self::FEW) as f64
+    }
+
+    /// The score bounds of a Poisson mean with `late / clustering` independent events.
+    fn bound(self, clustering: f64, deviations: f64) -> f64 {
+        if self.served == 0 {
+            return if deviations > 0.0 { 1.0 } else { 0.0 };
+        }
+        let events = self.late as f64 / clustering;
+        let half = deviations * deviations / 2.0;
+        let spread = deviations * (events + half / 2.0).sqrt();
+        clustering * (events + half + spread) / self.served as f64
+    }
+
+    fn upper(self, clustering: f64, confidence: Confidence) -> f64 {
+        self.bound(clustering, confidence.0)
+    }
+
+    fn lower(self, clustering: f64, confidence: Confidence) -> f64 {
+        self.bound(clustering, -confidence.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_late_is_bounded_by_the_rule_of_the_score() {
+        // z^2 = 5.43 events cannot be excluded at z = 2.33.
+        let count = Count {
+            served: 1000,
+            late: 0,
+        };
+        assert!((count.upper(1.0, Confidence(2.33)) - 5.4289e-3).abs() < 1e-6);
+        assert!(count.lower(1.0, Confidence(2.33)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn clusters_widen_the_bounds() {
+        let count = Count {
+            served: 10_000,
+            late: 100,
+        };
+        assert!(count.upper(4.0, Confidence(2.0)) > count.upper(1.0, Confidence(2.0)));
+        assert!(count.lower(4.0, Confidence(2.0)) < count.lower(1.0, Confidence(2.0)));
+        let mut tally = Tally::new(&[10], false);
+        for block in [0, 8, 0, 8] {
+            (0..block).for_each(|_| tally.count(0, 11));
+            tally.end_block();
+        }
+        // Mean 4, variance 64/3.
+        assert!((tally.clustering() - 16.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn quantiles_lie_within_a_bucket() {
+        let mut tally = Tally::new(&[1000], true);
+        (1..=1000).for_each(|latency| tally.count(0, latency));
+        let median = tally.members[0].quantile(0.5).unwrap_or(0.0);
+        assert!((median - 500.0).abs() < 5.0, "{median}");
+        assert!((tally.members[0].mean() - 500.5).abs() < 1e-9);
+    }
+}
