@@ -15,8 +15,11 @@ pub const MODULE_VERSION: &str = "v0.51.0";
 const MODULE: &str = "knative.dev/serving";
 const GO_MOD: &str = include_str!("../../parts/knative/go.mod");
 const GO_SUM: &str = include_str!("../../parts/knative/go.sum");
-/// Where they lie in the module.
-const KINDS: &str = "config/core/300-resources";
+/// The kinds that the stand-in knows what to do with: what would pile up of the others, nobody would look at.
+const KINDS: [&str; 2] = [
+    "config/core/300-resources/service.yaml",
+    "config/core/300-resources/revision.yaml",
+];
 /// The settings that tell which fields of a Pod may be used.
 const SETTINGS: [&str; 2] = [
     "config/core/100-namespace.yaml",
@@ -30,7 +33,11 @@ const SETTINGS: [&str; 2] = [
 pub(super) fn files(cache: &Cache) -> Result<Vec<PathBuf>> {
     let folder = cache.parts().join(format!(
         "knative-{}",
-        &digest::sha256([GO_MOD, GO_SUM].concat().as_bytes())[..12]
+        &digest::sha256(
+            [GO_MOD, GO_SUM, &KINDS.concat(), &SETTINGS.concat()]
+                .concat()
+                .as_bytes()
+        )[..12]
     ));
     if !folder.is_dir() {
         fetch(&folder)?;
@@ -63,13 +70,7 @@ fn fetch(folder: &Path) -> Result<()> {
             .as_str()
             .with_context(|| format!("the Go client has no folder for {MODULE}: {said}"))?,
     );
-    let kinds = std::fs::read_dir(module.join(KINDS))
-        .with_context(|| format!("{MODULE} {MODULE_VERSION} has no {KINDS}"))?;
-    let kinds = kinds
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "yaml"));
-    for file in kinds.chain(SETTINGS.map(|file| module.join(file))) {
+    for file in KINDS.iter().chain(&SETTINGS).map(|file| module.join(file)) {
         let name = file
             .file_name()
             .with_context(|| format!("{} is no file", file.display()))?;

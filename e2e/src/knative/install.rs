@@ -121,7 +121,7 @@ fn uninstall_from(node: &Node) -> Result<()> {
         "--ignore-not-found",
     ])?;
     node.stop_component(COMPONENT)?;
-    let mut delete = vec!["delete", "--ignore-not-found", "--timeout=60s"];
+    let mut delete = vec!["delete", "--ignore-not-found", "--timeout=120s"];
     let files = arguments(&definitions::files(&Cache::locate()?)?);
     delete.extend(files.iter().map(String::as_str));
     node.kubectl(&delete)
