@@ -186,7 +186,7 @@ fn each_role_may_write_only_what_it_must() {
         may.sort();
     }
     let lines = writes.iter().flat_map(|(role, may)| {
-        std::iter::once(role.clone()).chain(may.iter().map(|one| format!("  {one}")))
+        std::iter::once((*role).to_owned()).chain(may.iter().map(|one| format!("  {one}")))
     });
     insta::assert_snapshot!(lines.map(|line| line + "\n").collect::<String>());
 }
