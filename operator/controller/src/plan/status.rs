@@ -177,7 +177,10 @@ fn app_plan(planned: &GroupPlan, member: &Member) -> AppPlan {
         dispatch,
         max_wait: (dispatch == Dispatch::Timed).then(|| build::max_wait(member.max_wait)),
         latency: Some(AppLatency {
-            mean: member.simulated.as_ref().map(|simulated| build::duration(simulated.mean)),
+            mean: member
+                .simulated
+                .as_ref()
+                .map(|simulated| build::duration(simulated.mean)),
             percentile: Some(build::duration(member.latency_bound)),
         }),
         verified: planned.verified,
