@@ -135,7 +135,11 @@ pub(crate) fn check_plan(billing: Billing, model: &Coefficients, apps: &[App], p
         for (member, app) in group.members.iter().zip(&members) {
             if let Some(simulated) = member.simulated {
                 assert!(simulated.attainment >= app.percentile.get() / 100.0, "{member:?}");
-                assert!(simulated.mean < member.slo);
+                // A median within the SLO says nothing of the mean; one late request in a hundred would have to be a hundred SLOs late.
+                assert!(
+                    simulated.mean < member.slo || app.percentile.get() < 99.0,
+                    "{member:?}"
+                );
             }
         }
         let parts: f64 = group.members.iter().map(|member| member.cost_per_second).sum();
