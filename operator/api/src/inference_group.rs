@@ -102,7 +102,8 @@ pub struct InferenceGroupSpec {
     pub replicas: i32,
     /// What runs the group.
     pub serving: ServingMode,
-    /// The applications that share the group's batches.
+    /// The applications that share the group's batches. Not required: the API server drops an empty list that is applied.
+    #[serde(default)]
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["app".into()]))]
     pub members: Vec<Member>,
@@ -231,7 +232,8 @@ pub struct Active {
     /// Number of the plan. Of two groups that list an application, the higher number has it.
     #[schemars(range(min = 1))]
     pub plan_generation: i64,
-    /// The applications routed here.
+    /// The applications routed here. Not required: the API server drops an empty list that is applied.
+    #[serde(default)]
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["app".into()]))]
     pub members: Vec<Member>,

@@ -2,7 +2,7 @@
 //!
 //! The connection travels with the call: the batcher lends it out with a batch and gets it back when the batch is done, so that nothing is shared.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -114,21 +114,37 @@ async fn exchange(
     connection: Option<HttpConnection>,
     call: Call,
 ) -> Result<Exchange, UpstreamError> {
-    let mut request = request(replica, call)?;
+    let request = request(replica, call)?;
     let kept = connection
         .filter(|connection| connection.idle_since.elapsed() < IDLE_LIMIT && !connection.sender.is_closed());
+    let mut perhaps_seen = false;
     if let Some(HttpConnection { mut sender, .. }) = kept
         && sender.ready().await.is_ok()
     {
-        match sender.try_send_request(request).await {
+        match sender.try_send_request(request.clone()).await {
             Ok(response) => return receive(sender, response).await,
-            // The peer had closed it and nothing was written: a fresh one is as good.
-            Err(mut error) => match error.take_message() {
-                Some(unsent) => request = unsent,
-                None => return Err(broken(&error.into_error())),
-            },
+            Err(mut error) => {
+                perhaps_seen = error.take_message().is_none();
+                let error = error.into_error();
+                if perhaps_seen && !is_close(&error) {
+                    return Err(broken(&error));
+                }
+            }
         }
     }
+    // Over a fresh connection, the second time too: a replica that closes an idle connection just as a call is made has most likely seen nothing of
+    // it, and what is idempotent, as inference is, may be repeated (RFC 9112, section 9.3.1).
+    match exchange_afresh(replica, request).await {
+        // Perhaps the call itself brought the replica down: it shall not do so to the next one.
+        Err(UpstreamError::Connect(reason)) if perhaps_seen => Err(UpstreamError::Broken(reason)),
+        decided => decided,
+    }
+}
+
+async fn exchange_afresh(
+    replica: &Replica,
+    request: Request<Full<Bytes>>,
+) -> Result<Exchange, UpstreamError> {
     let mut sender = connect(replica).await?;
     match sender.try_send_request(request).await {
         Ok(response) => receive(sender, response).await,
@@ -142,6 +158,19 @@ async fn exchange(
             })
         }
     }
+}
+
+/// Whether the peer closed the connection before it answered anything.
+fn is_close(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+    error.is_incomplete_message()
+        || io.is_some_and(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe
+            )
+        })
 }
 
 fn request(replica: &Replica, call: Call) -> Result<Request<Full<Bytes>>, UpstreamError> {
