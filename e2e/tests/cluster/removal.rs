@@ -3,6 +3,7 @@
 use harmonybatch_api::{InferenceApp, InferenceGroup, InferenceModel};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::events::v1::Event;
 use kube::api::DeleteParams;
 use serde_json::json;
 
@@ -50,5 +51,32 @@ async fn a_deleted_model_leaves_nothing_behind() {
         list(&scenario.api::<Service>()).await.is_empty().then_some(())
     })
     .await;
+    scenario.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_application_takes_its_group_along() {
+    let scenario = Scenario::begin("last-leaves").await;
+    scenario.model(&json!({})).await;
+    scenario.apps(&SAMPLES).await;
+    scenario.ready(&SAMPLES).await;
+    for contract in SAMPLES {
+        scenario
+            .api::<InferenceApp>()
+            .delete(contract.name, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+    until("groups and pods to be gone", PATIENCE, || async {
+        let nothing = list(&scenario.api::<InferenceGroup>()).await.is_empty()
+            && list(&scenario.api::<Pod>()).await.is_empty();
+        nothing.then_some(())
+    })
+    .await;
+    // On its way out the group routes nobody, which the API server must accept.
+    let events = list(&scenario.api::<Event>()).await;
+    let reasons: Vec<_> = events.iter().filter_map(|event| event.reason.as_deref()).collect();
+    assert!(reasons.contains(&"Retired"), "{reasons:?}");
+    assert!(!reasons.contains(&"Refused"), "{reasons:?}");
     scenario.end().await;
 }

@@ -15,6 +15,8 @@ pub struct Document {
     pub number: usize,
     /// Line of the file in which it starts, from 1.
     pub line: usize,
+    /// Its place in the document's `items`, from 0, if that is a list.
+    item: Option<usize>,
     text: String,
     value: serde_yaml::Value,
 }
@@ -73,6 +75,7 @@ pub fn read(file: &Path, text: &str) -> Result<Vec<Document>, ReadError> {
                 file: file.to_owned(),
                 number,
                 line,
+                item: None,
                 text,
                 value,
             });
@@ -87,15 +90,40 @@ impl Document {
         self.value.get(name)?.as_str()
     }
 
+    /// The objects of a list as `kubectl get -o yaml` writes it (`kind: List`), or the document itself.
+    pub fn objects(self) -> Result<Vec<Self>, ReadError> {
+        if self.field("kind") != Some("List") {
+            return Ok(vec![self]);
+        }
+        let Some(items) = self.value.get("items").and_then(serde_yaml::Value::as_sequence) else {
+            return Err(self.error("a List has its objects in items".to_owned()));
+        };
+        let items = items.iter().enumerate().map(|(item, value)| {
+            let text = serde_yaml::to_string(value).map_err(|error| self.error(error.to_string()))?;
+            Ok(Self {
+                item: Some(item),
+                text,
+                value: value.clone(),
+                ..self.clone()
+            })
+        });
+        items.collect()
+    }
+
     /// The document as a `T`.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ReadError> {
         // From the text once more, because only then an error knows its field and line. Unions are maps of one key here, as in the API, where
         // serde_yaml's own form is a tag (`!cpu`).
         let input = serde_yaml::Deserializer::from_str(&self.text);
         serde_yaml::with::singleton_map_recursive::deserialize(input).map_err(|error: serde_yaml::Error| {
+            let known = self.error(without_location(&error));
             ReadError {
-                line: Some(error.location().map_or(self.line, |at| at.line())),
-                ..self.error(without_location(&error))
+                // Of an item, only the list's line is known.
+                line: error
+                    .location()
+                    .filter(|_| self.item.is_none())
+                    .map_or(known.line, |at| Some(at.line())),
+                ..known
             }
         })
     }
@@ -111,7 +139,10 @@ impl Document {
             file: self.file.clone(),
             document: self.number,
             line: Some(self.line),
-            source: ReadProblem::Form(problem),
+            source: ReadProblem::Form(match self.item {
+                Some(item) => format!("items[{item}]: {problem}"),
+                None => problem,
+            }),
         }
     }
 }
@@ -203,6 +234,24 @@ mod tests {
         assert_eq!(
             (app.spec.slo.latency.as_str(), app.spec.slo.percentile.as_str()),
             ("1s", "99")
+        );
+    }
+
+    #[test]
+    fn a_list_is_its_objects_and_an_error_says_which() {
+        let text = format!(
+            "apiVersion: v1\nkind: List\nitems:\n- {}\n- {}\n",
+            APP.trim_end().replace('\n', "\n  "),
+            APP.trim_end().replace('\n', "\n  ").replace("latency", "latencies")
+        );
+        let documents = read(Path::new("apps.yaml"), &text).unwrap();
+        let objects = documents[0].clone().objects().unwrap();
+        assert_eq!(objects.len(), 2);
+        assert_eq!(objects[0].parse::<InferenceApp>().unwrap().spec.rate, "1/s");
+        let error = objects[1].parse::<InferenceApp>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "apps.yaml, document 1, line 1: items[1]: spec.slo: missing field `latency`"
         );
     }
 

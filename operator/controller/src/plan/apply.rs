@@ -1,4 +1,4 @@
-//! Writes the groups and Services that differ from what there is.
+//! Writes the groups that differ from what there is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,13 +6,12 @@ use std::sync::Arc;
 use harmonybatch_api::InferenceGroup;
 use harmonybatch_api::inference_group::InferenceGroupSpec;
 use harmonybatch_api::names::PLAN_MANAGER;
-use k8s_openapi::api::core::v1::Service;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use kube::runtime::events::EventType;
 use kube::{Client, ResourceExt};
 
 use super::validate::{Key, key};
-use crate::cluster::{self, call};
+use crate::cluster;
 use crate::events::Events;
 
 /// Specs of the groups as the last plan wanted them, without their numbers: what differs from them was changed by hand.
@@ -94,50 +93,4 @@ fn same(old: &InferenceGroup, new: &InferenceGroup) -> bool {
         .iter()
         .all(|(key, value)| old.labels().get(key) == Some(value));
     old.spec == new.spec && labels && old.metadata.owner_references == new.metadata.owner_references
-}
-
-/// Makes or repairs the Service for an application's callers. One that appears under the name meanwhile is not touched: a new
-/// one is made by POST, which fails if the name is taken, and an old one is changed only if it is the one that was seen.
-pub(crate) async fn caller_service(
-    client: &Client,
-    wanted: &Service,
-    existing: Option<&Service>,
-) -> Result<(), cluster::Error> {
-    let namespace = wanted.namespace().unwrap_or_default();
-    let api: Api<Service> = Api::namespaced(client.clone(), &namespace);
-    let name = wanted.name_any();
-    match existing {
-        None => {
-            let params = PostParams {
-                dry_run: false,
-                field_manager: Some(PLAN_MANAGER.to_owned()),
-            };
-            call(
-                || format!("create Service {namespace}/{name}"),
-                api.create(&params, wanted),
-            )
-            .await?;
-        }
-        Some(existing) if !routes_alike(existing, wanted) => {
-            let mut wanted = wanted.clone();
-            wanted.metadata.uid.clone_from(&existing.metadata.uid);
-            cluster::apply(&api, PLAN_MANAGER, &wanted).await?;
-        }
-        Some(_) => {}
-    }
-    Ok(())
-}
-
-fn routes_alike(existing: &Service, wanted: &Service) -> bool {
-    let route = |service: &Service| {
-        let spec = service.spec.clone().unwrap_or_default();
-        let ports: Vec<_> = spec
-            .ports
-            .into_iter()
-            .flatten()
-            .map(|port| (port.name, port.port))
-            .collect();
-        (spec.type_, spec.external_name, ports)
-    };
-    route(existing) == route(wanted)
 }

@@ -2,16 +2,20 @@
 //!
 //! The steps, in order, one file each: [`gather`] reads the local copies of the cluster; [`validate`] brings each object into the
 //! planner's types, or says what is wrong with it; [`decide`] calls the planner; [`build`] gives the planned groups their names
-//! ([`naming`]) and makes the objects; [`apply`] writes those that differ; [`retire`] says which old groups may go; [`status`] says on
-//! every app, model and platform what became of it. Only gather, apply and the writing of statuses touch the API. The command line
-//! (`harmonybatch plan`) uses the same [`validate`] and [`decide`].
+//! ([`naming`]) and makes the objects; [`apply`] writes those that differ; [`callers`] gives every application its address;
+//! [`publish`] writes what [`status`] says of every app, model and platform; [`removal`] deletes the groups that may go by the
+//! verdict of [`retire`]. The [`worker`] runs the steps. Only gather, apply, callers, publish and removal touch the API. The
+//! command line (`harmonybatch plan`) uses the same [`validate`] and [`decide`].
 
 mod apply;
 mod build;
+mod callers;
 mod decide;
 mod gather;
 pub mod money;
 mod naming;
+mod publish;
+mod removal;
 mod retire;
 mod status;
 mod validate;
@@ -20,5 +24,7 @@ mod worker;
 pub use build::{device, dispatch, duration, identity};
 pub use decide::{decide, refusal};
 pub use naming::{Identity, name};
+pub(crate) use publish::Publisher;
+pub(crate) use removal::Removal;
 pub use validate::{Contract, Inputs, Key, Kind, Problem, Validated, key, validate};
 pub(crate) use worker::Worker;

@@ -1,35 +1,28 @@
 //! The one task that plans: woken by any change, it waits until changes pause, then reconciles every platform.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use harmonybatch_api::names::{self, PLAN_MANAGER};
-use harmonybatch_api::{
-    InferenceApp, InferenceGroup, InferenceModel, InferencePlatform, InferencePlatformSpec,
-};
+use harmonybatch_api::{InferenceGroup, InferenceModel, InferencePlatform, InferencePlatformSpec};
 use harmonybatch_planner::{Plan, PlanRequest};
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, PostParams};
-use kube::runtime::events::EventType;
 use kube::{Client, ResourceExt};
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::apply;
-use super::apply::Wanted;
+use super::apply::{self, Wanted};
 use super::build::{self, ModelGroups};
-use super::decide::{decide, refusal};
+use super::callers;
+use super::decide::decide;
 use super::gather::{Gathered, gather};
-use super::retire::{self, Verdict};
-use super::status::{self, Place};
-use super::validate::{Kind, Validated, key, service_name, validate};
+use super::publish::Publisher;
+use super::removal::Removal;
+use super::validate::{Validated, key, validate};
 use crate::cluster::{self, call};
 use crate::events::Events;
-use crate::gateways::{self, Gateways};
 use crate::metrics::Metrics;
 use crate::stores::Stores;
 
@@ -45,8 +38,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// Reconciled even if nothing was seen to change, in case a watch missed something.
 const REGULARLY: Duration = Duration::from_mins(5);
-/// How long a group may wait for gateways that are not there before that is said.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// How long the local copy may take to show what was just written.
 const CATCH_UP: Duration = Duration::from_secs(3);
 
@@ -78,7 +69,6 @@ impl Error {
 pub(crate) struct Worker {
     pub(crate) client: Client,
     pub(crate) stores: Arc<Stores>,
-    pub(crate) gateways: Arc<Gateways>,
     pub(crate) events: Arc<Events>,
     pub(crate) metrics: Metrics,
     /// Whether the API of Knative Serving is served.
@@ -87,23 +77,23 @@ pub(crate) struct Worker {
     pub(crate) changed: Arc<Notify>,
     /// DNS name of the gateway's Service.
     pub(crate) gateway_host: String,
-    /// Domain of the cluster.
-    pub(crate) cluster_domain: String,
     /// Spec of the platform `default`, made if the cluster has none.
     pub(crate) platform: Option<InferencePlatformSpec>,
     /// The last request and plan of every platform: the same request has the same plan, and needs no search.
     pub(crate) decided: BTreeMap<String, (PlanRequest, Arc<Vec<Plan>>)>,
     /// The groups as the last plan wanted them.
     pub(crate) wanted: Wanted,
-    /// Since when a group waits to be deleted, and whether that was said.
-    pub(crate) leaving: BTreeMap<(String, String), (Instant, bool)>,
+    /// Writes statuses.
+    pub(crate) publisher: Publisher,
+    /// Deletes groups.
+    pub(crate) removal: Removal,
 }
 
 /// A model with its plan and its groups.
-struct Planned<'a> {
-    model: &'a InferenceModel,
-    plan: Plan,
-    groups: ModelGroups,
+pub(crate) struct Planned<'a> {
+    pub(crate) model: &'a InferenceModel,
+    pub(crate) plan: Plan,
+    pub(crate) groups: ModelGroups,
 }
 
 impl Worker {
@@ -160,9 +150,14 @@ impl Worker {
         )
         .await?;
         self.catch_up(&applied).await;
-        self.caller_services(&gathered, &validated).await?;
-        self.statuses(&gathered, &validated, &planned).await?;
-        let waits = self.retire(&gathered, &planned).await?;
+        if callers::apply(&self.client, &self.gateway_host, &gathered, &validated).await? {
+            self.changed.notify_one();
+        }
+        let groups = self.stores.groups();
+        self.publisher
+            .publish(&gathered, &validated, &planned, &groups, &cluster::now())
+            .await?;
+        let waits = self.removal.remove(&gathered, &planned).await?;
         Ok(match (waits, gathered.taken.is_empty()) {
             (true, _) => ASK_AGAIN,
             (false, false) => LOOK_AGAIN,
@@ -261,257 +256,19 @@ impl Worker {
                 .group(&group.namespace().unwrap_or_default(), &group.name_any());
             stored.is_some_and(|stored| stored.metadata.generation >= group.metadata.generation)
         };
+        if applied.iter().all(seen) {
+            return;
+        }
+        // The watch of groups says that something changed after the store has it.
         let caught_up = async {
             while !applied.iter().all(seen) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                self.changed.notified().await;
             }
         };
         if tokio::time::timeout(CATCH_UP, caught_up).await.is_err() {
             tracing::warn!("the watch of InferenceGroups lags behind what was written");
         }
+        // What was heard here may have been something else.
+        self.changed.notify_one();
     }
-
-    /// Makes the Services of the accepted applications, and deletes those whose application has another name for it now.
-    async fn caller_services(
-        &self,
-        gathered: &Gathered,
-        validated: &Validated,
-    ) -> Result<(), cluster::Error> {
-        for app in &gathered.inputs.apps {
-            let Some(contract) = validated.contracts.get(&key(app)) else {
-                continue;
-            };
-            let ours: Vec<&Service> = gathered
-                .caller_services
-                .iter()
-                .map(|service| &**service)
-                .filter(|service| {
-                    service.namespace() == app.namespace() && build::is_caller_service_of(service, app)
-                })
-                .collect();
-            let wanted = build::caller_service(app, &contract.service_name, &self.gateway_host);
-            let existing = ours
-                .iter()
-                .find(|service| service.name_any() == contract.service_name)
-                .copied();
-            match apply::caller_service(&self.client, &wanted, existing).await {
-                // The local copy lags, or somebody took the name just now: the next look tells which.
-                Err(error) if error.code() == Some(409) => self.changed.notify_one(),
-                outcome => outcome?,
-            }
-            for service in ours
-                .iter()
-                .filter(|service| service.name_any() != contract.service_name)
-            {
-                let api: Api<Service> =
-                    Api::namespaced(self.client.clone(), &app.namespace().unwrap_or_default());
-                cluster::delete(&api, *service).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn statuses(
-        &self,
-        gathered: &Gathered,
-        validated: &Validated,
-        planned: &[Planned<'_>],
-    ) -> Result<(), cluster::Error> {
-        let now = now();
-        let groups = self.stores.groups();
-        for app in &gathered.inputs.apps {
-            let (namespace, name) = key(app);
-            let of_model = planned
-                .iter()
-                .find(|it| key(it.model) == (namespace.clone(), app.spec.model_ref.name.clone()));
-            let problem = validated.problem(Kind::App, &namespace, &name);
-            let Some(place) = place(&name, problem, of_model) else {
-                continue;
-            };
-            let nearby: Vec<Arc<InferenceGroup>> = groups
-                .iter()
-                .filter(|group| group.metadata.namespace == app.metadata.namespace)
-                .cloned()
-                .collect();
-            let url = format!(
-                "http://{}.{namespace}.svc.{}",
-                service_name(app),
-                self.cluster_domain
-            );
-            let status = status::app(app, &place, &nearby, &url, &now);
-            self.write_app(app, status).await?;
-        }
-        for model in &gathered.inputs.models {
-            let (namespace, name) = key(model);
-            let plan = planned
-                .iter()
-                .find(|it| key(it.model) == (namespace.clone(), name.clone()));
-            let apps = gathered.inputs.apps.iter().filter(|app| {
-                app.metadata.namespace == model.metadata.namespace && app.spec.model_ref.name == name
-            });
-            let problem = validated.problem(Kind::Model, &namespace, &name);
-            let plan = plan.map(|it| (&it.plan, it.groups.plan_generation));
-            let status = status::model(model, problem, plan, apps.count(), &now);
-            if model.status.as_ref() != Some(&status) {
-                let api: Api<InferenceModel> = Api::namespaced(self.client.clone(), &namespace);
-                let old = model.status.clone().unwrap_or_default().conditions;
-                let new = status.conditions.clone();
-                tolerate_gone(cluster::apply_status(&api, PLAN_MANAGER, model, status).await)?;
-                self.events.publish_changes(model, &old, &new, "Plan").await;
-            }
-        }
-        for platform in &gathered.inputs.platforms {
-            let name = platform.name_any();
-            let on_it = planned
-                .iter()
-                .filter(|it| it.model.spec.platform_ref.name == name);
-            let plans: Vec<&Plan> = on_it.map(|it| &it.plan).collect();
-            let problem = validated.problem(Kind::Platform, "", &name);
-            let status = status::platform(platform, problem, &plans, &now);
-            if platform.status.as_ref() != Some(&status) {
-                let api: Api<InferencePlatform> = Api::all(self.client.clone());
-                let old = platform.status.clone().unwrap_or_default().conditions;
-                let new = status.conditions.clone();
-                tolerate_gone(cluster::apply_status(&api, PLAN_MANAGER, platform, status).await)?;
-                self.events.publish_changes(platform, &old, &new, "Plan").await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn write_app(
-        &self,
-        app: &InferenceApp,
-        status: harmonybatch_api::InferenceAppStatus,
-    ) -> Result<(), cluster::Error> {
-        if !status::app_differs(app.status.as_ref(), &status) {
-            return Ok(());
-        }
-        let api: Api<InferenceApp> =
-            Api::namespaced(self.client.clone(), &app.namespace().unwrap_or_default());
-        let old = app.status.clone().unwrap_or_default().conditions;
-        let new = status.conditions.clone();
-        tolerate_gone(cluster::apply_status(&api, PLAN_MANAGER, app, status).await)?;
-        self.events.publish_changes(app, &old, &new, "Plan").await;
-        Ok(())
-    }
-
-    /// Deletes the groups that no plan wants and nobody uses. True while some still wait.
-    async fn retire(&mut self, gathered: &Gathered, planned: &[Planned<'_>]) -> Result<bool, cluster::Error> {
-        let unwanted = unwanted(gathered, planned);
-        let names: BTreeSet<(String, String)> = unwanted.iter().map(|group| key(&***group)).collect();
-        self.leaving.retain(|name, _| names.contains(name));
-        let wanted: usize = planned.iter().map(|it| it.groups.wanted.len()).sum();
-        self.metrics.groups(wanted, unwanted.len());
-        let mut answers = None;
-        let mut waits = false;
-        for group in unwanted {
-            let (namespace, name) = key(&**group);
-            let active = group.status.as_ref().and_then(|status| status.active.as_ref());
-            let verdict = match active {
-                // No gateway has ever heard of it.
-                None => Verdict::Delete,
-                Some(active) => {
-                    if answers.is_none() {
-                        answers = Some(self.gateways.acknowledged().await);
-                    }
-                    let apps: Vec<&str> = active.members.iter().map(|member| member.app.as_str()).collect();
-                    match &answers {
-                        Some(Ok(gateways)) => retire::verdict(&namespace, &name, &apps, gateways),
-                        Some(Err(error)) => Verdict::Wait(said(error)),
-                        None => Verdict::Wait("the gateways were not asked".to_owned()),
-                    }
-                }
-            };
-            match verdict {
-                Verdict::Delete => {
-                    let api: Api<InferenceGroup> = Api::namespaced(self.client.clone(), &namespace);
-                    cluster::delete(&api, &**group).await?;
-                    self.events
-                        .publish(
-                            &**group,
-                            EventType::Normal,
-                            "Retired",
-                            "Plan",
-                            "no plan wants the group and no gateway uses it",
-                        )
-                        .await;
-                }
-                Verdict::Wait(why) => {
-                    waits = true;
-                    let (since, said) = *self
-                        .leaving
-                        .entry((namespace, name))
-                        .or_insert((Instant::now(), false));
-                    if !said && since.elapsed() >= PATIENCE {
-                        let note = format!("no plan wants the group, but it stays: {why}");
-                        self.events
-                            .publish(&**group, EventType::Warning, "WaitsToLeave", "Plan", &note)
-                            .await;
-                        self.leaving.insert(key(&**group), (since, true));
-                    }
-                }
-            }
-        }
-        Ok(waits)
-    }
-}
-
-/// The groups that exist and that no plan wants: those of planned models by name, and those of models that are gone. Groups of a
-/// model that is not accepted now stay as they are.
-fn unwanted<'a>(gathered: &'a Gathered, planned: &[Planned<'_>]) -> Vec<&'a Arc<InferenceGroup>> {
-    gathered
-        .groups
-        .iter()
-        .filter(|group| {
-            let model = (
-                group.namespace().unwrap_or_default(),
-                group.spec.model_ref.name.clone(),
-            );
-            planned
-                .iter()
-                .find(|it| key(it.model) == model)
-                .is_some_and(|it| it.groups.unwanted.contains(&group.name_any()))
-        })
-        .collect()
-}
-
-fn place<'a>(
-    name: &str,
-    problem: Option<&'a super::validate::Problem>,
-    planned: Option<&'a Planned<'_>>,
-) -> Option<Place<'a>> {
-    if let Some(problem) = problem {
-        return Some(Place::Rejected(problem));
-    }
-    let planned = planned?;
-    for (group, built) in planned.plan.groups.iter().zip(&planned.groups.wanted) {
-        if let Some(member) = group.members.iter().find(|member| member.app == name) {
-            return Some(Place::Member {
-                name: built.metadata.name.as_deref()?,
-                planned: group,
-                member,
-            });
-        }
-    }
-    let infeasible = planned.plan.infeasible.iter().find(|it| it.app == name)?;
-    Some(Place::Infeasible(refusal(&planned.plan.model, infeasible)))
-}
-
-/// An object that was deleted meanwhile needs no status.
-fn tolerate_gone<K>(outcome: Result<K, cluster::Error>) -> Result<(), cluster::Error> {
-    match outcome {
-        Err(error) if error.code() == Some(404) => Ok(()),
-        outcome => outcome.map(|_| ()),
-    }
-}
-
-fn said(error: &gateways::Error) -> String {
-    error.to_string()
-}
-
-fn now() -> Time {
-    // Seconds are all that the API keeps of a condition's time.
-    let now = Timestamp::now();
-    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }

@@ -13,8 +13,6 @@ use harmonybatch_api::conditions::{self, PLANNED, reason};
 use harmonybatch_api::inference_group::ServingMode;
 use harmonybatch_api::names::SERVE_MANAGER;
 use harmonybatch_api::{InferenceGroup, InferenceGroupStatus, InferenceModel, InferencePlatform};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
 use kube::core::ApiResource;
 use kube::runtime::controller::Action;
@@ -129,7 +127,7 @@ pub(crate) async fn reconcile(group: Arc<InferenceGroup>, context: Arc<Context>)
         Ok(Err(error)) if error.is_of_the_objects() => {
             tracing::info!(group = %id(&group), reason = error.reason(), %error, "a group cannot be run as it is");
             context.metrics.failed("serve", error.reason());
-            let status = status::failed(&group, error.reason(), error.to_string(), &now());
+            let status = status::failed(&group, error.reason(), error.to_string(), &cluster::now());
             write_status(&group, status, &context)
                 .await
                 .map(|()| Action::requeue(REGULARLY))
@@ -213,7 +211,7 @@ async fn steps(group: &InferenceGroup, context: &Context) -> Result<Action, Erro
         &routing(&model, &platform),
     );
     let switched = observed.reached.is_some() || active.is_none();
-    let status = status::status(group, &observed, trouble::trouble(pods), active, &now());
+    let status = status::status(group, &observed, trouble::trouble(pods), active, &cluster::now());
     let generation = status.active.as_ref().map(|active| active.plan_generation);
     write_status(group, status, context).await?;
     leftovers::remove(group, switched, generation, context).await
@@ -311,10 +309,4 @@ async fn write_status(
 
 fn id(group: &InferenceGroup) -> String {
     format!("{}/{}", group.namespace().unwrap_or_default(), group.name_any())
-}
-
-fn now() -> Time {
-    // Seconds are all that the API keeps of a condition's time.
-    let now = Timestamp::now();
-    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }

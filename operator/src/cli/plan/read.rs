@@ -119,7 +119,9 @@ pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Files> {
                 std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?
             };
             for document in yaml::read(&file, &text)? {
-                files.add(document)?;
+                for object in document.objects()? {
+                    files.add(object)?;
+                }
             }
         }
     }

@@ -1,0 +1,85 @@
+//! The Services for callers: one for each accepted application, which leads to the gateway.
+
+use harmonybatch_api::names::PLAN_MANAGER;
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{Api, PostParams};
+use kube::{Client, ResourceExt};
+
+use super::build;
+use super::gather::Gathered;
+use super::validate::{Validated, key};
+use crate::cluster::{self, call};
+
+/// Makes the Services of the accepted applications, and deletes those whose application has another name for it now. True if a name
+/// was taken by somebody, or made by us unseen, since it was gathered: the next look tells which.
+pub(crate) async fn apply(
+    client: &Client,
+    gateway_host: &str,
+    gathered: &Gathered,
+    validated: &Validated,
+) -> Result<bool, cluster::Error> {
+    let mut look_again = false;
+    for app in &gathered.inputs.apps {
+        let Some(contract) = validated.contracts.get(&key(app)) else {
+            continue;
+        };
+        let services = gathered.caller_services.iter().map(|service| &**service);
+        let (current, outdated): (Vec<&Service>, Vec<_>) = services
+            .filter(|service| {
+                service.namespace() == app.namespace() && build::is_caller_service_of(service, app)
+            })
+            .partition(|service| service.name_any() == contract.service_name);
+        let wanted = build::caller_service(app, &contract.service_name, gateway_host);
+        match put(client, &wanted, current.first().copied()).await {
+            Err(error) if error.code() == Some(409) => look_again = true,
+            outcome => outcome?,
+        }
+        let api: Api<Service> = Api::namespaced(client.clone(), &app.namespace().unwrap_or_default());
+        for service in outdated {
+            cluster::delete(&api, service).await?;
+        }
+    }
+    Ok(look_again)
+}
+
+/// Makes or repairs the Service for an application's callers. One that appears under the name meanwhile is not touched: a new
+/// one is made by POST, which fails if the name is taken, and an old one is changed only if it is the one that was seen.
+async fn put(client: &Client, wanted: &Service, existing: Option<&Service>) -> Result<(), cluster::Error> {
+    let namespace = wanted.namespace().unwrap_or_default();
+    let api: Api<Service> = Api::namespaced(client.clone(), &namespace);
+    let name = wanted.name_any();
+    match existing {
+        None => {
+            let params = PostParams {
+                dry_run: false,
+                field_manager: Some(PLAN_MANAGER.to_owned()),
+            };
+            call(
+                || format!("create Service {namespace}/{name}"),
+                api.create(&params, wanted),
+            )
+            .await?;
+        }
+        Some(existing) if !routes_alike(existing, wanted) => {
+            let mut wanted = wanted.clone();
+            wanted.metadata.uid.clone_from(&existing.metadata.uid);
+            cluster::apply(&api, PLAN_MANAGER, &wanted).await?;
+        }
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+fn routes_alike(existing: &Service, wanted: &Service) -> bool {
+    let route = |service: &Service| {
+        let spec = service.spec.clone().unwrap_or_default();
+        let ports: Vec<_> = spec
+            .ports
+            .into_iter()
+            .flatten()
+            .map(|port| (port.name, port.port))
+            .collect();
+        (spec.type_, spec.external_name, ports)
+    };
+    route(existing) == route(wanted)
+}
