@@ -75,7 +75,10 @@ async fn the_last_application_takes_its_group_along() {
     .await;
     // On its way out the group routes nobody, which the API server must accept.
     let events = list(&scenario.api::<Event>()).await;
-    let reasons: Vec<_> = events.iter().filter_map(|event| event.reason.as_deref()).collect();
+    let reasons: Vec<_> = events
+        .iter()
+        .filter_map(|event| event.reason.as_deref())
+        .collect();
     assert!(reasons.contains(&"Retired"), "{reasons:?}");
     assert!(!reasons.contains(&"Refused"), "{reasons:?}");
     scenario.end().await;

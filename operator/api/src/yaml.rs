@@ -242,7 +242,9 @@ mod tests {
         let text = format!(
             "apiVersion: v1\nkind: List\nitems:\n- {}\n- {}\n",
             APP.trim_end().replace('\n', "\n  "),
-            APP.trim_end().replace('\n', "\n  ").replace("latency", "latencies")
+            APP.trim_end()
+                .replace('\n', "\n  ")
+                .replace("latency", "latencies")
         );
         let documents = read(Path::new("apps.yaml"), &text).unwrap();
         let objects = documents[0].clone().objects().unwrap();
