@@ -1,6 +1,6 @@
 //! Applications and the model that they share: what a plan is asked for.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::profile::ModelProfile;
 use crate::units::{Percentile, Rate, Seconds};
@@ -79,6 +79,13 @@ impl ModelSet {
     /// How long the model takes on which device.
     pub fn profile(&self) -> &ModelProfile {
         &self.profile
+    }
+
+    /// The same model without some of its applications.
+    pub(crate) fn without(&self, names: &BTreeSet<&str>) -> Self {
+        let mut set = self.clone();
+        set.apps.retain(|app| !names.contains(app.name.as_str()));
+        set
     }
 
     /// The applications, in the order in which they were given.

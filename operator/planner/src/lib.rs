@@ -10,13 +10,15 @@
 //!
 //! The path of a plan through the modules: [`App`]s are screened and sorted by SLO (`model`), `latency` turns
 //! the profile into a catalogue of functions, `provision` finds the cheapest function of a run of
-//! applications, `group` cuts the sorted applications into the cheapest runs, `explain` says why. Where batches queue
+//! applications, `group` cuts the sorted applications into the cheapest runs, `inventory` makes all models fit on the devices that there are,
+//! `explain` says why. Where batches queue
 //! for pods that stay up, `simulate` plays requests through the gateway's own batching rule and gives the verdict.
 
 mod app;
 mod arrival;
 mod explain;
 mod group;
+mod inventory;
 mod latency;
 mod model;
 mod plan;
@@ -28,6 +30,7 @@ pub mod units;
 
 pub use app::{App, ModelSet, ModelSetError};
 pub use explain::{Alone, Explanation, RunnerUp};
+pub use inventory::{DearerApp, PlatformPlan, PoolUse, Shortage, plan_platform, saving_of_one_more_device};
 pub use plan::{
     Device, Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted, Simulated,
 };
@@ -45,15 +48,9 @@ pub struct PlanRequest {
     pub models: Vec<ModelSet>,
 }
 
-/// Plans all models of a platform at once; the plans come in order of namespace and model.
+/// Plans all models of a platform at once, within the devices of its pools; the plans come in order of namespace and model.
 pub fn plan(request: &PlanRequest) -> Vec<Plan> {
-    let mut plans: Vec<Plan> = request
-        .models
-        .iter()
-        .map(|set| model::plan_model(&request.platform, set))
-        .collect();
-    plans.sort_by(|a, b| (&a.namespace, &a.model).cmp(&(&b.namespace, &b.model)));
-    plans
+    plan_platform(request).plans
 }
 
 #[cfg(test)]

@@ -261,6 +261,12 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
             .min_by(Choice::compare)
     }
 
+    /// What a choice costs in truth, per second: a search may have priced its share higher.
+    fn bill(&self, choice: &Choice) -> f64 {
+        choice.cost_per_second
+            - f64::from(choice.replicas) * self.catalogue.functions[choice.function].scarcity
+    }
+
     fn build_group(&self, group: &Settled<'_, '_>) -> GroupPlan {
         let Settled {
             members,
@@ -286,7 +292,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
                 } else {
                     0.0
                 };
-                let cost_per_second = choice.cost_per_second * share;
+                let cost_per_second = self.bill(choice) * share;
                 Member {
                     app: member.app.name.clone(),
                     slo: member.app.slo,
@@ -319,8 +325,8 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
                 .map_or(choice.replicas, |operation| operation.replicas),
             members: planned,
             predicted: Predicted {
-                cost_per_second: choice.cost_per_second,
-                cost_per_request: choice.cost_per_second / rate,
+                cost_per_second: self.bill(choice),
+                cost_per_request: self.bill(choice) / rate,
                 mean_batch: operation.as_ref().map_or(1.0, |operation| operation.mean_batch),
                 utilization: operation.as_ref().map_or(0.0, |operation| operation.utilization),
                 mean_service: Seconds::clamped(service.mean),
@@ -345,7 +351,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
                 .site
                 .device(self.platform)
         };
-        let alone_cost = alone.cost_per_second;
+        let alone_cost = self.bill(alone);
         let others = members[..index].iter().chain(&members[index + 1..]);
         Explanation {
             shares_with: Explanation::list_names(others.map(|other| other.app.name.as_str())),
@@ -364,7 +370,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
                 .map(|choice| RunnerUp {
                     device: device(&choice),
                     replicas: choice.replicas,
-                    factor: (choice.cost_per_second / alone_cost).max(1.0),
+                    factor: (self.bill(&choice) / alone_cost).max(1.0),
                 }),
             saving: if alone_cost > 0.0 {
                 (1.0 - cost_per_second / alone_cost).max(0.0)

@@ -154,6 +154,16 @@ pub enum InfeasibleReason {
         /// The configuration that needs fewest.
         device: Device,
     },
+    /// The devices of a pool do not suffice for everybody, and no other kind of device serves it.
+    #[error(
+        "gpu pool {pool} has {devices} devices, which the other applications fill: add a device, or lower a rate"
+    )]
+    PoolExhausted {
+        /// The pool.
+        pool: String,
+        /// How many devices it has.
+        devices: u32,
+    },
     /// Batches that queue for a replica cannot keep an SLO for every single request, nor could it be confirmed.
     #[error("a percentile above 99.999 cannot be promised where batches queue for a replica")]
     PercentileUnattainable,

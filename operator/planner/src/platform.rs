@@ -88,6 +88,14 @@ pub enum PlatformError {
         /// The pool.
         pool: String,
     },
+    /// Where a function costs only while it runs, its devices are the provider's.
+    #[error(
+        "gpu pool {pool}: devices limits what is planned for pods that stay up: leave it out, or set billing to PerReplica"
+    )]
+    DevicesPerInvocation {
+        /// The pool.
+        pool: String,
+    },
     /// Two pools have the same name.
     #[error("gpu pool {0} is listed twice")]
     DuplicatePool(String),
@@ -149,6 +157,7 @@ pub struct GpuPool {
     tau: Seconds,
     sharing: Sharing,
     shares: Vec<GpuUnits>,
+    devices: Option<u32>,
 }
 
 impl GpuPool {
@@ -187,7 +196,19 @@ impl GpuPool {
             tau,
             sharing,
             shares,
+            devices: None,
         })
+    }
+
+    /// The same pool with so many devices and no more; without a number there are as many as are needed.
+    #[must_use]
+    pub fn with_devices(self, devices: Option<u32>) -> Self {
+        Self { devices, ..self }
+    }
+
+    /// How many devices there are, if that is limited.
+    pub fn devices(&self) -> Option<u32> {
+        self.devices
     }
 
     /// The pool's name, unique on the platform.
@@ -237,6 +258,8 @@ pub struct Platform {
     planner: Planner,
     arrivals: ArrivalModel,
     simulation_effort: u32,
+    /// What a unit of each pool costs in a search beyond its price, because other models want it too.
+    scarcity: Vec<f64>,
 }
 
 impl Platform {
@@ -254,7 +277,15 @@ impl Platform {
         if let Some(pair) = gpu_pools.windows(2).find(|pair| pair[0].name == pair[1].name) {
             return Err(PlatformError::DuplicatePool(pair[0].name.clone()));
         }
+        if billing == Billing::PerInvocation
+            && let Some(pool) = gpu_pools.iter().find(|pool| pool.devices.is_some())
+        {
+            return Err(PlatformError::DevicesPerInvocation {
+                pool: pool.name.clone(),
+            });
+        }
         Ok(Self {
+            scarcity: vec![0.0; gpu_pools.len()],
             billing,
             prices,
             overhead,
@@ -285,6 +316,24 @@ impl Platform {
             simulation_effort: times.clamp(1, 1000),
             ..self
         }
+    }
+
+    /// The same platform where a search takes units of the pools, in their order, for so much dearer a second.
+    pub(crate) fn with_scarcity(self, scarcity: Vec<f64>) -> Self {
+        Self { scarcity, ..self }
+    }
+
+    /// The same platform with another number of devices in one pool.
+    pub(crate) fn with_pool_devices(mut self, pool: usize, devices: u32) -> Self {
+        if let Some(pool) = self.gpu_pools.get_mut(pool) {
+            pool.devices = Some(devices);
+        }
+        self
+    }
+
+    /// What a unit of a pool costs in a search beyond its price, per second.
+    pub(crate) fn scarcity(&self, pool: usize) -> f64 {
+        self.scarcity.get(pool).copied().unwrap_or(0.0)
     }
 
     /// How many times longer than usual simulations run.

@@ -1,7 +1,7 @@
 //! GPU functions under `FixedShare`: Eq. 3 and 4 of the paper, time slices in proportion to the share.
 
 use super::{Function, Service, Shortage, Site, Spread};
-use crate::platform::{GpuPool, Prices};
+use crate::platform::{GpuPool, Platform};
 use crate::profile::{GpuLatency, ModelProfile};
 use crate::units::{Bytes, GpuUnits};
 
@@ -17,14 +17,15 @@ fn memory_of(pool: &GpuPool, units: GpuUnits) -> Bytes {
 /// whatever the share, computed in this form so that equal costs are equal numbers.
 pub(super) fn fixed_shares(
     index: usize,
-    pool: &GpuPool,
+    platform: &Platform,
     latency: &GpuLatency,
     profile: &ModelProfile,
-    prices: Prices,
 ) -> Vec<Function> {
+    let pool = &platform.gpu_pools()[index];
     let all_units = f64::from(pool.units_per_device().get());
     let tau = pool.tau().get();
-    let unit_price = prices.gpu_unit_second.get();
+    let scarcity = platform.scarcity(index);
+    let unit_price = platform.prices().gpu_unit_second.get() + scarcity;
     let with_share = |&units: &GpuUnits| {
         let share = f64::from(units.get());
         let service: Vec<Service> = (1..=profile.max_batch_size().get())
@@ -51,6 +52,7 @@ pub(super) fn fixed_shares(
         (!service.is_empty()).then_some(Function {
             site,
             price: share * unit_price,
+            scarcity: share * scarcity,
             service,
         })
     };

@@ -93,8 +93,10 @@ impl Service {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Function {
     pub(crate) site: Site,
-    /// Price of holding the function for one second.
+    /// Price of holding the function for one second, as a search sees it.
     pub(crate) price: f64,
+    /// The part of it that nobody pays: what its share is worth to others where the pool is short.
+    pub(crate) scarcity: f64,
     /// Batch sizes 1, 2, ... that fit; never empty.
     pub(crate) service: Vec<Service>,
 }
@@ -134,7 +136,7 @@ impl Catalogue {
                 continue;
             };
             let found = match pool.sharing() {
-                Sharing::FixedShare => gpu::fixed_shares(index, pool, latency, profile, platform.prices()),
+                Sharing::FixedShare => gpu::fixed_shares(index, platform, latency, profile),
             };
             if found.is_empty() {
                 let here = gpu::shortage(pool, latency);

@@ -1,12 +1,14 @@
 //! The cheapest configuration of a group, on a short simulation.
 //!
-//! One large share beats several small ones of the same total, in the mean and in the worst case, so replicas are
-//! counted upwards and the search of a kind of device ends at the first number for which some affordable size will
-//! do. For that number the smallest size is found upwards from what the screen allows, then by bisection: a larger
-//! size is never late more often.
+//! Replicas are counted upwards. One large share of a GPU beats several small ones of the same total, in the mean and in
+//! the worst case, so that the search of a pool ends at the first number for which some affordable size will do. A CPU's
+//! latency falls ever more slowly with its limit, so that more replicas of a smaller size may be cheaper: there the search
+//! goes on below the price of the best. For each number the smallest size is found upwards from what the screen
+//! allows, then by bisection: a larger size is never late more often.
 
 use super::{Choice, MAX_REPLICAS, PerReplica, Size, UTILIZATION_LIMIT};
 use crate::arrival::Load;
+use crate::latency::Kind;
 use crate::plan::Dispatch;
 use crate::simulate::{Confidence, Look, Pace, Setup, Verdict, simulate};
 
@@ -61,12 +63,14 @@ impl PerReplica {
         rate: f64,
         sizes: &[Size],
         floor: f64,
-        limit: f64,
+        mut limit: f64,
     ) -> Option<Choice> {
         let cheapest = sizes.first()?.price;
         let most_capable = sizes.iter().map(|size| size.capacity).fold(0.0, f64::max);
+        let is_cpu = self.functions[sizes.first()?.function].site.kind() == Kind::Cpu;
         let mut replicas = replicas_for(rate, most_capable);
         let mut step = 1;
+        let mut best: Option<Choice> = None;
         while replicas <= MAX_REPLICAS && f64::from(replicas) * cheapest < limit {
             let count = f64::from(replicas);
             let candidates: Vec<Size> = sizes
@@ -77,18 +81,29 @@ impl PerReplica {
                 })
                 .copied()
                 .collect();
-            if let Some(found) = self.smallest_that_keeps(loads, &candidates, replicas) {
-                return Some(if step > 1 {
-                    self.fewer_replicas(loads, found, step)
-                } else {
-                    found
-                });
+            // Below the price of something found, most numbers have no size that will do.
+            let worth_a_search = best.is_none()
+                || candidates
+                    .last()
+                    .is_some_and(|largest| self.keeps(loads, largest.function, replicas).is_some());
+            let found = worth_a_search
+                .then(|| self.smallest_that_keeps(loads, &candidates, replicas))
+                .flatten();
+            if let Some(mut found) = found {
+                if step > 1 && best.is_none() {
+                    found = self.fewer_replicas(loads, found, step);
+                }
+                if !is_cpu {
+                    return Some(found);
+                }
+                limit = found.cost_per_second;
+                best = Some(found);
             }
             // Beyond a few replicas another one changes little.
             step = 1 + replicas / 8;
             replicas += step;
         }
-        None
+        best
     }
 
     /// What lies between the last number of replicas that was tried and the one found.

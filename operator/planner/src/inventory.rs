@@ -1,0 +1,488 @@
+//! Pools with a limited number of devices, which all models of a platform share.
+//!
+//! A Lagrange multiplier a pool, its *scarcity*, is added to the price of a unit in every search: as it rises, groups leave the pool for other
+//! devices or for smaller shares. Per pool it is found by bisection between the largest that still wants too much and the smallest that fits. Whatever
+//! the multipliers are, the cost of the plan under them, less what they are worth on the pools' own units, bounds the cost of every plan that fits
+//! from below (weak duality); the distance to the best such bound is the certificate. Units that fit in sum need not fit on whole devices, so a plan
+//! counts only if its shares are packed.
+//!
+//! Where not even the highest multiplier makes the plans fit, applications are left out, those first that would take most alone.
+
+use std::collections::BTreeSet;
+
+use crate::app::ModelSet;
+use crate::plan::{Device, InfeasibleApp, InfeasibleReason, Plan};
+use crate::platform::{GpuPool, Platform};
+use crate::{PlanRequest, model};
+
+/// Steps of a bisection: the multiplier is then known to one part in a thousand of its bracket.
+const STEPS: u32 = 10;
+
+/// Times that the first guess of a multiplier, the unit's own price, is doubled before a pool counts as exhausted.
+const DOUBLINGS: u32 = 24;
+
+/// Rounds over all pools: one pool's scarcity may drive groups to another.
+const ROUNDS: u32 = 3;
+
+/// Costs closer than this, relatively, are the same.
+const SAME: f64 = 1e-9;
+
+/// The plans of all models of a platform, and what they take of its pools.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlatformPlan {
+    /// One plan a model, in order of namespace and model.
+    pub plans: Vec<Plan>,
+    /// What the plans take of each pool, in order of name.
+    pub pools: Vec<PoolUse>,
+    /// Where the devices of a pool did not suffice for the cheapest plans: what that led to.
+    pub shortage: Option<Shortage>,
+}
+
+/// What the plans take of one pool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolUse {
+    /// The pool's name.
+    pub pool: String,
+    /// Units of all shares.
+    pub units: u64,
+    /// Devices that hold the shares, packed by best fit, largest first.
+    pub devices: u64,
+    /// Devices that there are, if that is limited.
+    pub limit: Option<u32>,
+}
+
+/// What a shortage of devices led to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shortage {
+    /// What the search counted a unit of each pool at beyond its price, per second, in the order of the pools; zero where there is no shortage.
+    pub scarcity: Vec<f64>,
+    /// At most how much dearer the plans are than the cheapest that fit, as a fraction; none where the bound says nothing. It holds for plans whose
+    /// groups are runs in the order of SLO, and as far as the searches under each multiplier find the cheapest.
+    pub gap: Option<f64>,
+    /// The applications that cost more than they would with as many devices as are wanted, the greatest difference first.
+    pub dearer: Vec<DearerApp>,
+}
+
+/// An application that a shortage makes dearer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DearerApp {
+    /// Namespace of the application.
+    pub namespace: String,
+    /// Its model.
+    pub model: String,
+    /// Its name.
+    pub app: String,
+    /// Its cost per second if there were devices enough.
+    pub unlimited: f64,
+    /// Its cost per second as planned.
+    pub planned: f64,
+}
+
+/// Plans all models of a platform at once, within the devices of its pools.
+pub fn plan_platform(request: &PlanRequest) -> PlatformPlan {
+    let unlimited = Evaluation::of(&request.platform, &request.models);
+    if unlimited.fits() {
+        let pools = unlimited.pools;
+        return PlatformPlan {
+            plans: unlimited.plans,
+            pools,
+            shortage: None,
+        };
+    }
+    let (found, left_out) = fit_leaving_out(&request.platform, &request.models);
+    let mut plans = found.best.plans;
+    for (set, app, reason) in left_out {
+        if let Some(plan) = plans
+            .iter_mut()
+            .find(|plan| plan.namespace == set.namespace() && plan.model == set.model())
+        {
+            plan.infeasible.push(InfeasibleApp {
+                app,
+                reason,
+                nearest_slo: None,
+            });
+            plan.infeasible.sort_by(|a, b| a.app.cmp(&b.app));
+        }
+    }
+    let shortage = Shortage {
+        scarcity: found.scarcity,
+        gap: (found.bound > 0.0).then(|| (found.best.cost / found.bound - 1.0).max(0.0)),
+        dearer: dearer(&unlimited.plans, &plans),
+    };
+    PlatformPlan {
+        plans,
+        pools: found.best.pools,
+        shortage: Some(shortage),
+    }
+}
+
+/// What one more device of the pool would save per second; zero where the devices suffice, none where their number is not limited or the pool is unknown.
+///
+/// An application that is left out for want of devices costs nothing: where one more device serves another application, the difference may be below zero.
+pub fn saving_of_one_more_device(request: &PlanRequest, pool: &str) -> Option<f64> {
+    let pools = request.platform.gpu_pools();
+    let index = pools.iter().position(|known| known.name() == pool)?;
+    let devices = pools[index].devices()?;
+    let more = PlanRequest {
+        platform: request
+            .platform
+            .clone()
+            .with_pool_devices(index, devices.saturating_add(1)),
+        models: request.models.clone(),
+    };
+    let cost = |request: &PlanRequest| -> f64 {
+        let plans = plan_platform(request).plans;
+        plans.iter().map(|plan| plan.cost_per_second).sum()
+    };
+    Some(cost(request) - cost(&more))
+}
+
+/// The plans under certain multipliers.
+#[derive(Debug, Clone)]
+struct Evaluation {
+    plans: Vec<Plan>,
+    /// True cost per second.
+    cost: f64,
+    /// No plan that fits costs less.
+    bound: f64,
+    pools: Vec<PoolUse>,
+}
+
+impl Evaluation {
+    fn of(platform: &Platform, models: &[ModelSet]) -> Self {
+        let mut plans: Vec<Plan> = models
+            .iter()
+            .map(|set| model::plan_model(platform, set))
+            .collect();
+        plans.sort_by(|a, b| (&a.namespace, &a.model).cmp(&(&b.namespace, &b.model)));
+        let pools: Vec<PoolUse> = platform
+            .gpu_pools()
+            .iter()
+            .map(|pool| pool_use(pool, &plans))
+            .collect();
+        let cost: f64 = plans.iter().map(|plan| plan.cost_per_second).sum();
+        let mut bound = cost;
+        for (index, (pool, used)) in platform.gpu_pools().iter().zip(&pools).enumerate() {
+            if let Some(devices) = pool.devices() {
+                let available = f64::from(devices) * f64::from(pool.units_per_device().get());
+                #[expect(clippy::cast_precision_loss, reason = "units are far below 2^52")]
+                let wanted = used.units as f64;
+                bound += platform.scarcity(index) * (wanted - available);
+            }
+        }
+        Self {
+            plans,
+            cost,
+            bound,
+            pools,
+        }
+    }
+
+    fn fits(&self) -> bool {
+        (0..self.pools.len()).all(|pool| self.fits_on(pool))
+    }
+
+    fn fits_on(&self, pool: usize) -> bool {
+        self.pools[pool]
+            .limit
+            .is_none_or(|limit| self.pools[pool].devices <= u64::from(limit))
+    }
+}
+
+/// The cheapest plans that were seen to fit, and the best bound.
+struct Found {
+    best: Evaluation,
+    scarcity: Vec<f64>,
+    bound: f64,
+}
+
+/// A pool that is too small whatever its units cost.
+struct Exhausted {
+    pool: usize,
+    /// The multipliers under which that was seen.
+    scarcity: Vec<f64>,
+}
+
+/// The search for multipliers under which the plans fit.
+struct Search<'a> {
+    platform: &'a Platform,
+    models: &'a [ModelSet],
+    scarcity: Vec<f64>,
+    found: Option<(Evaluation, Vec<f64>)>,
+    bound: f64,
+}
+
+impl Search<'_> {
+    fn fit(mut self) -> Result<Found, Exhausted> {
+        let mut exhausted = 0;
+        for _ in 0..ROUNDS {
+            let now = self.evaluate();
+            let Some(pool) = (0..now.pools.len()).find(|&pool| !now.fits_on(pool)) else {
+                break;
+            };
+            exhausted = pool;
+            for pool in pool..self.scarcity.len() {
+                if self.platform.gpu_pools()[pool].devices().is_some() && !self.evaluate().fits_on(pool) {
+                    self.raise(pool)?;
+                }
+            }
+        }
+        let (bound, scarcity) = (self.bound, self.scarcity);
+        match self.found {
+            Some((best, scarcity)) => Ok(Found {
+                best,
+                scarcity,
+                bound,
+            }),
+            None => Err(Exhausted {
+                pool: exhausted,
+                scarcity,
+            }),
+        }
+    }
+
+    /// Raises the pool's multiplier until the plans fit on it, and no further than they must.
+    fn raise(&mut self, pool: usize) -> Result<(), Exhausted> {
+        let price = self.platform.prices().gpu_unit_second.get();
+        let (mut low, mut high) = (
+            self.scarcity[pool],
+            self.scarcity[pool] + price.max(f64::MIN_POSITIVE.sqrt()),
+        );
+        for doubling in 0.. {
+            self.scarcity[pool] = high;
+            if self.evaluate().fits_on(pool) {
+                break;
+            }
+            if doubling == DOUBLINGS {
+                return Err(Exhausted {
+                    pool,
+                    scarcity: self.scarcity.clone(),
+                });
+            }
+            (low, high) = (high, high * 2.0);
+        }
+        for _ in 0..STEPS {
+            self.scarcity[pool] = low.midpoint(high);
+            if self.evaluate().fits_on(pool) {
+                high = self.scarcity[pool];
+            } else {
+                low = self.scarcity[pool];
+            }
+        }
+        self.scarcity[pool] = high;
+        Ok(())
+    }
+
+    /// Plans under the present multipliers, and remembers what is worth it.
+    fn evaluate(&mut self) -> Evaluation {
+        let platform = self.platform.clone().with_scarcity(self.scarcity.clone());
+        let now = Evaluation::of(&platform, self.models);
+        self.bound = self.bound.max(now.bound);
+        let cheaper = |(known, _): &(Evaluation, _)| now.cost < known.cost * (1.0 - SAME);
+        if now.fits() && self.found.as_ref().is_none_or(cheaper) {
+            self.found = Some((now.clone(), self.scarcity.clone()));
+        }
+        now
+    }
+}
+
+fn fit(platform: &Platform, models: &[ModelSet]) -> Result<Found, Exhausted> {
+    let search = Search {
+        platform,
+        models,
+        scarcity: vec![0.0; platform.gpu_pools().len()],
+        found: None,
+        bound: f64::NEG_INFINITY,
+    };
+    search.fit()
+}
+
+/// An application that is left out, with its model.
+type LeftOut = (ModelSet, String, InfeasibleReason);
+
+/// The cheapest plans that fit, after as few applications as this finds were left out.
+fn fit_leaving_out(platform: &Platform, models: &[ModelSet]) -> (Found, Vec<LeftOut>) {
+    let mut models = models.to_vec();
+    let mut left_out = Vec::new();
+    loop {
+        let exhausted = match fit(platform, &models) {
+            Ok(found) => return (found, left_out),
+            Err(exhausted) => exhausted,
+        };
+        let dearest = platform.clone().with_scarcity(exhausted.scarcity);
+        let wanting = by_units_alone(
+            &Evaluation::of(&dearest, &models).plans,
+            platform.gpu_pools()[exhausted.pool].name(),
+        );
+        // The smallest number of the greediest without which the others fit.
+        let fits_without = |count: usize| {
+            let models = without(&models, &wanting[..count]);
+            Evaluation::of(&dearest, &models).fits_on(exhausted.pool)
+        };
+        let (mut low, mut high) = (1, wanting.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if fits_without(middle) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        let pool = &platform.gpu_pools()[exhausted.pool];
+        for (namespace, model, app) in &wanting[..high] {
+            let set = models
+                .iter()
+                .find(|set| set.namespace() == namespace && set.model() == model);
+            left_out.extend(set.map(|set| {
+                let reason = InfeasibleReason::PoolExhausted {
+                    pool: pool.name().to_owned(),
+                    devices: pool.devices().unwrap_or(u32::MAX),
+                };
+                (set.clone(), app.clone(), reason)
+            }));
+        }
+        models = without(&models, &wanting[..high]);
+    }
+}
+
+/// Namespace, model and name of an application.
+type AppKey = (String, String, String);
+
+/// The applications on a pool, first those that would take most of it alone.
+fn by_units_alone(plans: &[Plan], pool: &str) -> Vec<AppKey> {
+    let mut wanting: Vec<(u64, AppKey)> = Vec::new();
+    for plan in plans {
+        let groups = plan
+            .groups
+            .iter()
+            .filter(|group| units_on(&group.device, pool) > 0);
+        for member in groups.flat_map(|group| &group.members) {
+            let alone = &member.explanation.alone;
+            let units = units_on(&alone.device, pool) * u64::from(alone.replicas);
+            wanting.push((
+                units,
+                (plan.namespace.clone(), plan.model.clone(), member.app.clone()),
+            ));
+        }
+    }
+    wanting.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    wanting.into_iter().map(|(_, key)| key).collect()
+}
+
+fn without(models: &[ModelSet], left_out: &[AppKey]) -> Vec<ModelSet> {
+    models
+        .iter()
+        .map(|set| {
+            let names: BTreeSet<&str> = left_out
+                .iter()
+                .filter(|(namespace, model, _)| namespace == set.namespace() && model == set.model())
+                .map(|(_, _, app)| app.as_str())
+                .collect();
+            set.without(&names)
+        })
+        .collect()
+}
+
+fn dearer(unlimited: &[Plan], planned: &[Plan]) -> Vec<DearerApp> {
+    let cost_in = |plans: &[Plan], plan: &Plan, app: &str| {
+        let plan = plans
+            .iter()
+            .find(|other| (&other.namespace, &other.model) == (&plan.namespace, &plan.model))?;
+        let members = plan.groups.iter().flat_map(|group| &group.members);
+        members
+            .into_iter()
+            .find(|member| member.app == app)
+            .map(|member| member.cost_per_second)
+    };
+    let mut dearer = Vec::new();
+    for plan in planned {
+        for member in plan.groups.iter().flat_map(|group| &group.members) {
+            let before = cost_in(unlimited, plan, &member.app);
+            if let Some(unlimited) = before.filter(|before| member.cost_per_second > before * (1.0 + SAME)) {
+                dearer.push(DearerApp {
+                    namespace: plan.namespace.clone(),
+                    model: plan.model.clone(),
+                    app: member.app.clone(),
+                    unlimited,
+                    planned: member.cost_per_second,
+                });
+            }
+        }
+    }
+    let more = |app: &DearerApp| app.planned - app.unlimited;
+    dearer.sort_by(|a, b| {
+        more(b)
+            .total_cmp(&more(a))
+            .then((&a.namespace, &a.model, &a.app).cmp(&(&b.namespace, &b.model, &b.app)))
+    });
+    dearer
+}
+
+fn units_on(device: &Device, wanted: &str) -> u64 {
+    match device {
+        Device::Gpu { pool, units } if pool == wanted => u64::from(units.get()),
+        Device::Gpu { .. } | Device::Cpu { .. } => 0,
+    }
+}
+
+fn pool_use(pool: &GpuPool, plans: &[Plan]) -> PoolUse {
+    let groups = plans.iter().flat_map(|plan| &plan.groups);
+    let shares: Vec<(u64, u64)> = groups
+        .map(|group| (units_on(&group.device, pool.name()), u64::from(group.replicas)))
+        .filter(|(units, _)| *units > 0)
+        .collect();
+    PoolUse {
+        pool: pool.name().to_owned(),
+        units: shares.iter().map(|(units, replicas)| units * replicas).sum(),
+        devices: devices_for(shares, u64::from(pool.units_per_device().get())),
+        limit: pool.devices(),
+    }
+}
+
+/// Devices of `size` units that hold the shares, given as units and how often; none is larger than a device. Largest first, each where least is left.
+fn devices_for(mut shares: Vec<(u64, u64)>, size: u64) -> u64 {
+    shares.sort_unstable_by(|a, b| b.cmp(a));
+    // How many devices have so many units free, for each number.
+    let mut free = std::collections::BTreeMap::<u64, u64>::new();
+    let mut devices = 0;
+    for (units, mut count) in shares {
+        // What fits into devices that were begun.
+        while count > 0 {
+            let Some((&room, &there)) = free.range(units..).next() else {
+                break;
+            };
+            let fit = room / units;
+            // As many of these devices as can be filled up alike, or one that is filled in part.
+            let whole = (count / fit).min(there);
+            let (used, each) = if whole > 0 { (whole, fit) } else { (1, count) };
+            take(&mut free, room, used);
+            put(&mut free, room - each * units, used);
+            count -= used * each;
+        }
+        let fit = (size / units).max(1);
+        devices += count.div_ceil(fit);
+        put(&mut free, size.saturating_sub(fit * units), count / fit);
+        if count % fit > 0 {
+            put(&mut free, size - count % fit * units, 1);
+        }
+    }
+    devices
+}
+
+fn take(free: &mut std::collections::BTreeMap<u64, u64>, room: u64, count: u64) {
+    if let Some(there) = free.get_mut(&room) {
+        *there -= count;
+        if *there == 0 {
+            free.remove(&room);
+        }
+    }
+}
+
+fn put(free: &mut std::collections::BTreeMap<u64, u64>, room: u64, count: u64) {
+    if room > 0 && count > 0 {
+        *free.entry(room).or_default() += count;
+    }
+}
+
+#[cfg(test)]
+mod tests;

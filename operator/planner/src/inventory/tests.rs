@@ -1,0 +1,191 @@
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use super::*;
+use crate::app::App;
+use crate::fixture::{MODELS, a10, app, grid, prices, profile};
+use crate::platform::Billing;
+use crate::random::Random;
+use crate::units::Seconds;
+
+fn platform(cpu: bool, devices: Option<u32>) -> Platform {
+    Platform::new(
+        Billing::PerReplica,
+        prices(),
+        Seconds::ZERO,
+        cpu.then(grid),
+        vec![a10().with_devices(devices)],
+    )
+    .unwrap()
+}
+
+/// One model for each application.
+fn request(platform: Platform, apps: &[App]) -> PlanRequest {
+    let models = (0..).zip(apps).map(|(index, app)| {
+        let coefficients = &MODELS[index % 2];
+        ModelSet::new(
+            "shop",
+            format!("model-{index}"),
+            profile(coefficients),
+            vec![app.clone()],
+        )
+        .unwrap()
+    });
+    PlanRequest {
+        platform,
+        models: models.collect(),
+    }
+}
+
+fn cost(plans: &[Plan]) -> f64 {
+    plans.iter().map(|plan| plan.cost_per_second).sum()
+}
+
+/// Best fit decreasing, one share at a time, as textbooks have it.
+fn best_fit_decreasing(shares: &[(u64, u64)], size: u64) -> usize {
+    let mut one_by_one: Vec<u64> = shares
+        .iter()
+        .flat_map(|&(units, count)| (0..count).map(move |_| units))
+        .collect();
+    one_by_one.sort_unstable_by(|a, b| b.cmp(a));
+    let mut devices: Vec<u64> = Vec::new();
+    for units in one_by_one {
+        match devices.iter_mut().filter(|room| **room >= units).min() {
+            Some(room) => *room -= units,
+            None => devices.push(size - units),
+        }
+    }
+    devices.len()
+}
+
+#[test]
+fn shares_are_packed_as_best_fit_decreasing_packs_them() {
+    for (shares, devices) in [
+        (vec![], 0),
+        (vec![(13, 2)], 2),
+        (vec![(12, 2)], 1),
+        (vec![(7, 10)], 4),
+        (vec![(13, 1), (11, 1)], 1),
+        (vec![(16, 3), (8, 3)], 3),
+        (vec![(1, 10_000)], 417),
+    ] {
+        assert_eq!(devices_for(shares.clone(), 24), devices, "{shares:?}");
+    }
+    let mut random = Random::seeded(5);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "small and positive"
+    )]
+    let mut below = |limit: f64| (random.unit() * limit).ceil() as u64;
+    for _ in 0..2_000 {
+        let shares: Vec<(u64, u64)> = (0..below(6.0)).map(|_| (below(24.0), below(9.0))).collect();
+        assert_eq!(
+            usize::try_from(devices_for(shares.clone(), 24)).unwrap(),
+            best_fit_decreasing(&shares, 24),
+            "{shares:?}"
+        );
+    }
+}
+
+/// For models of one application, the choice is CPU or GPU for each: all combinations are tried.
+#[test]
+fn plans_are_as_near_to_the_best_of_all_combinations_as_they_say() {
+    let mut random = Random::seeded(11);
+    let mut binding = 0;
+    for _ in 0..3 {
+        let apps: Vec<App> = (0..4)
+            .map(|index| {
+                let (slo, rate) = (random.log_uniform(0.4, 2.0), random.log_uniform(10.0, 300.0));
+                app(&format!("app-{index}"), slo, rate)
+            })
+            .collect();
+        let on_cpu = {
+            let platform = Platform::new(Billing::PerReplica, prices(), Seconds::ZERO, Some(grid()), vec![]);
+            crate::plan(&request(platform.unwrap(), &apps))
+        };
+        let on_gpu = crate::plan(&request(platform(false, None), &apps));
+        for devices in [0, 1] {
+            let mut best = f64::INFINITY;
+            for choice in 0..1_u32 << apps.len() {
+                let chosen: Vec<&Plan> = (0..apps.len())
+                    .map(|index| {
+                        if choice >> index & 1 == 1 {
+                            &on_gpu[index]
+                        } else {
+                            &on_cpu[index]
+                        }
+                    })
+                    .collect();
+                let groups = || chosen.iter().flat_map(|plan| &plan.groups);
+                let shares: Vec<(u64, u64)> = groups()
+                    .map(|group| (units_on(&group.device, "a10"), u64::from(group.replicas)))
+                    .filter(|(units, _)| *units > 0)
+                    .collect();
+                let served = chosen.iter().all(|plan| plan.infeasible.is_empty());
+                if served && best_fit_decreasing(&shares, 24) <= devices as usize {
+                    best = best.min(groups().map(|group| group.predicted.cost_per_second).sum());
+                }
+            }
+            let planned = plan_platform(&request(platform(true, Some(devices)), &apps));
+            assert!(
+                planned.pools[0].devices <= u64::from(devices),
+                "{:?}",
+                planned.pools
+            );
+            let ours = cost(&planned.plans);
+            if best.is_finite() {
+                assert!(ours > best * (1.0 - 1e-6), "{ours} is below the best, {best}");
+                assert!(planned.plans.iter().all(|plan| plan.infeasible.is_empty()));
+                match &planned.shortage {
+                    // Nothing is short: the cheapest plans are taken as they are.
+                    None => assert!(ours <= best * (1.0 + 1e-6), "{ours} is above the best, {best}"),
+                    Some(shortage) => {
+                        binding += 1;
+                        let gap = shortage.gap.unwrap();
+                        assert!(
+                            ours <= best * (1.0 + gap) * (1.0 + 1e-6),
+                            "{ours} against {best}, gap {gap}"
+                        );
+                        assert!(!shortage.dearer.is_empty());
+                    }
+                }
+            }
+        }
+    }
+    assert!(binding >= 3, "{binding} of the cases were short of devices");
+}
+
+#[test]
+fn who_cannot_be_placed_is_named_and_the_others_are_served() {
+    let apps: Vec<App> = (0..5)
+        .map(|index| app(&format!("app-{index}"), 0.3, 300.0))
+        .collect();
+    let request = request(platform(false, Some(1)), &apps);
+    let planned = plan_platform(&request);
+    assert!(planned.pools[0].devices <= 1, "{:?}", planned.pools);
+    let left_out: Vec<&InfeasibleApp> = planned.plans.iter().flat_map(|plan| &plan.infeasible).collect();
+    let served: usize = planned.plans.iter().map(|plan| plan.groups.len()).sum();
+    assert_eq!(left_out.len() + served, apps.len());
+    assert!(served > 0 && !left_out.is_empty(), "{served} served");
+    for app in left_out {
+        assert!(matches!(&app.reason, InfeasibleReason::PoolExhausted { pool, devices: 1 } if pool == "a10"));
+    }
+}
+
+#[test]
+fn devices_that_suffice_change_nothing_and_one_more_saves_nothing() {
+    let apps = Random::seeded(3).apps(4, (0.3, 2.0), (1.0, 20.0));
+    let unlimited = plan_platform(&request(platform(true, None), &apps));
+    let ample = request(platform(true, Some(1_000)), &apps);
+    assert_eq!(plan_platform(&ample).plans, unlimited.plans);
+    assert_eq!(saving_of_one_more_device(&ample, "a10"), Some(0.0));
+    assert_eq!(saving_of_one_more_device(&ample, "h100"), None);
+    let none = request(platform(true, Some(0)), &apps);
+    let saving = saving_of_one_more_device(&none, "a10").unwrap();
+    let without = cost(&plan_platform(&none).plans);
+    let with_one = cost(&plan_platform(&request(platform(true, Some(1)), &apps)).plans);
+    assert!(
+        (saving - (without - with_one)).abs() < 1e-12 && saving > 0.0,
+        "{saving}"
+    );
+}
