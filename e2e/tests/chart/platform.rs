@@ -25,7 +25,7 @@ fn the_platform_of_the_values_is_a_spec_of_its_kind() {
 
 #[test]
 fn a_gpu_pool_may_use_every_field_of_the_kind() {
-    let pool = r#"{"name":"a10","device":"a10","unitsPerDevice":24,"memoryPerUnit":"1Gi","slice":"2ms","latencyModel":"FixedShare",
+    let pool = r#"{"name":"a10","device":"a10","unitsPerDevice":24,"devices":2,"memoryPerUnit":"1Gi","slice":"2ms","latencyModel":"FixedShare",
         "backend":{"extendedResource":{"name":"example.com/gpu-slice","quantity":"Units"}},
         "placement":{"nodeSelector":{"gpu":"a10"},"tolerations":[{"key":"gpu","operator":"Exists","effect":"NoSchedule"}],"schedulerName":"s","runtimeClassName":"r"}}"#;
     let platform = platform(&[&format!("platform.gpuPools=[{pool}]")]);

@@ -192,6 +192,10 @@ pub struct GpuPool {
     /// Units that a device is divided into.
     #[schemars(range(min = 1, max = 1024))]
     pub units_per_device: i32,
+    /// Devices that there are for all models of the platform together. Without it, as many as the plans want.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub devices: Option<i32>,
     /// GPU memory that comes with a unit, such as 1Gi.
     #[serde(deserialize_with = "crate::quantity::string_or_integer")]
     #[schemars(schema_with = "schema::memory")]

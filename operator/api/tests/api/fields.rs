@@ -16,11 +16,13 @@ const KINDS: [&str; 4] = [
 const MAY_BE_ZERO: &[&str] = &[
     "alpha",
     "base",
+    "devices",
     "fixed",
     "gpuUnitSecond",
     "maxWait",
     "overhead",
     "perRow",
+    "devices",
     "replicas",
     "request",
     "sizeLimit",

@@ -60,6 +60,7 @@ fn pool(pool: &written::GpuPool) -> Result<planner::GpuPool, Problem> {
         sharing,
         legal_shares(pool, count)?,
     )
+    .map(|made| made.with_devices(pool.devices.and_then(|devices| u32::try_from(devices).ok())))
     .map_err(|error| contradiction(&error))
 }
 

@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::fixtures;
+use harmonybatch_api::inference_platform::{
+    Billing, ExtendedResource, GpuBackend, GpuPool, LatencyModel, ShareQuantity,
+};
 
 fn inputs() -> Inputs {
     Inputs {
@@ -118,6 +121,30 @@ fn a_wrong_model_or_platform_is_named_and_its_apps_say_which() {
         Kind::Platform,
         "default",
         "cpu.min 8000m exceeds cpu.max 4000m",
+    );
+    let limited = |inputs: &mut Inputs| {
+        let spec = &mut inputs.platforms[0].spec;
+        spec.billing = Billing::PerInvocation;
+        spec.gpu_pools = vec![GpuPool {
+            name: "a10".to_owned(),
+            device: "a10".to_owned(),
+            units_per_device: 24,
+            devices: Some(2),
+            memory_per_unit: "1Gi".to_owned(),
+            slice: "2ms".to_owned(),
+            latency_model: LatencyModel::FixedShare,
+            backend: GpuBackend::ExtendedResource(ExtendedResource {
+                name: "example.com/gpu-slice".to_owned(),
+                quantity: ShareQuantity::Units,
+            }),
+            placement: None,
+        }];
+    };
+    check(
+        limited,
+        Kind::Platform,
+        "default",
+        "gpu pool a10: devices limits what is planned for pods that stay up",
     );
     let mut inputs = inputs();
     empty(&mut inputs);
