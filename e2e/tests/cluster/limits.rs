@@ -2,15 +2,13 @@
 
 use e2e::cluster::CpuQuota;
 
-use crate::scenario::{SAMPLES, Scenario};
+use crate::scenario::Scenario;
 use harmonybatch_api::Device;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cpu_limit_in_the_kernel_is_that_of_the_plan() {
-    let scenario = Scenario::begin("limits").await;
-    scenario.model(&serde_json::json!({})).await;
-    scenario.apps(&SAMPLES).await;
-    for app in scenario.ready(&SAMPLES).await {
+    let (scenario, apps) = Scenario::begin_served("limits").await;
+    for app in apps {
         let group = scenario.group_of(&app).await;
         let Device::Cpu(cpu) = &group.spec.device else {
             panic!("a CPU plan, not {:?}", group.spec.device)

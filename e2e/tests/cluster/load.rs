@@ -13,10 +13,7 @@ const ATTAINMENT: f64 = 95.0;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_applications_share_batches_and_keep_their_slos() {
-    let scenario = Scenario::begin("load").await;
-    scenario.model(&serde_json::json!({})).await;
-    scenario.apps(&SAMPLES).await;
-    let apps = scenario.ready(&SAMPLES).await;
+    let (scenario, apps) = Scenario::begin_served("load").await;
     let names: Vec<_> = apps
         .iter()
         .map(|app| app.status.as_ref().unwrap().group.clone().unwrap())

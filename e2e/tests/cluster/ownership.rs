@@ -51,10 +51,7 @@ async fn a_users_own_service_of_the_chosen_name_is_never_touched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manual_change_of_what_a_group_owns_is_put_back_and_said() {
-    let scenario = Scenario::begin("drift").await;
-    scenario.model(&json!({})).await;
-    scenario.apps(&SAMPLES).await;
-    let apps = scenario.ready(&SAMPLES).await;
+    let (scenario, apps) = Scenario::begin_served("drift").await;
     let planned = scenario.group_of(&apps[0]).await.spec.replicas;
     let deployments = scenario.api::<Deployment>();
     let name = list(&deployments).await[0].name_any();

@@ -13,10 +13,7 @@ const LOAD: Duration = Duration::from_mins(5);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_rate_and_a_changed_slo_regroup_without_a_failed_request() {
-    let scenario = Scenario::begin("regroup").await;
-    scenario.model(&json!({})).await;
-    scenario.apps(&SAMPLES).await;
-    let before = scenario.ready(&SAMPLES).await;
+    let (scenario, before) = Scenario::begin_served("regroup").await;
     let first = scenario.group_of(&before[0]).await;
     let load = scenario.load(&SAMPLES, LOAD);
 
@@ -82,10 +79,7 @@ async fn a_changed_rate_and_a_changed_slo_regroup_without_a_failed_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_application_leaves_its_group_and_disturbs_no_other() {
-    let scenario = Scenario::begin("leave").await;
-    scenario.model(&json!({})).await;
-    scenario.apps(&SAMPLES).await;
-    scenario.ready(&SAMPLES).await;
+    let (scenario, _) = Scenario::begin_served("leave").await;
     let others = [SAMPLES[0], SAMPLES[1]];
     let load = scenario.load(&others, LOAD);
     scenario
@@ -125,10 +119,7 @@ async fn a_deleted_application_leaves_its_group_and_disturbs_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_infeasible_application_is_told_and_disturbs_no_one() {
-    let scenario = Scenario::begin("infeasible").await;
-    scenario.model(&json!({})).await;
-    scenario.apps(&SAMPLES).await;
-    let before = scenario.ready(&SAMPLES).await;
+    let (scenario, before) = Scenario::begin_served("infeasible").await;
     let load = scenario.load(&SAMPLES, LOAD);
     let hasty = Contract {
         name: "hasty",

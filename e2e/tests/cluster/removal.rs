@@ -5,16 +5,12 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::DeleteParams;
-use serde_json::json;
 
 use crate::scenario::{PATIENCE, SAMPLES, Scenario, condition_of, holds, list, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_model_leaves_nothing_behind() {
-    let scenario = Scenario::begin("removal").await;
-    scenario.model(&json!({})).await;
-    scenario.apps(&SAMPLES).await;
-    scenario.ready(&SAMPLES).await;
+    let (scenario, _) = Scenario::begin_served("removal").await;
     scenario
         .api::<InferenceModel>()
         .delete("mlp", &DeleteParams::default())
@@ -56,10 +52,7 @@ async fn a_deleted_model_leaves_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_application_takes_its_group_along() {
-    let scenario = Scenario::begin("last-leaves").await;
-    scenario.model(&json!({})).await;
-    scenario.apps(&SAMPLES).await;
-    scenario.ready(&SAMPLES).await;
+    let (scenario, _) = Scenario::begin_served("last-leaves").await;
     for contract in SAMPLES {
         scenario
             .api::<InferenceApp>()

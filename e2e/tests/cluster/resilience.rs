@@ -17,10 +17,7 @@ const OUTAGE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_controller_killed_in_the_middle_converges() {
-    let scenario = Scenario::begin("killed").await;
-    scenario.model(&json!({})).await;
-    scenario.apps(&SAMPLES).await;
-    scenario.ready(&SAMPLES).await;
+    let (scenario, _) = Scenario::begin_served("killed").await;
     let load = scenario.load(&SAMPLES, LOAD);
     let pods = Api::<Pod>::namespaced(scenario.cluster.client(), SYSTEM);
     let selector = ListParams::default().labels("app.kubernetes.io/component=controller");
@@ -137,10 +134,7 @@ async fn an_outage_of_the_api_server_costs_no_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_update_of_the_gateway_fails_no_request() {
-    let scenario = Scenario::begin("rolling").await;
-    scenario.model(&json!({})).await;
-    scenario.apps(&SAMPLES).await;
-    scenario.ready(&SAMPLES).await;
+    let (scenario, _) = Scenario::begin_served("rolling").await;
     let deployments = Api::<Deployment>::namespaced(scenario.cluster.client(), SYSTEM);
     let load = scenario.load(&SAMPLES, LOAD);
     until("a first answer", PATIENCE, || async {

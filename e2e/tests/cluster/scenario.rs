@@ -145,6 +145,15 @@ impl Scenario {
             .unwrap()
     }
 
+    /// Begins with the model and the applications of the samples, all of them Ready.
+    pub(crate) async fn begin_served(name: &str) -> (Self, Vec<InferenceApp>) {
+        let scenario = Self::begin(name).await;
+        scenario.model(&json!({})).await;
+        scenario.apps(&SAMPLES).await;
+        let apps = scenario.ready(&SAMPLES).await;
+        (scenario, apps)
+    }
+
     /// The demo model of the samples, with changes merged into its spec.
     pub(crate) async fn model(&self, changes: &Value) {
         let mut model = sample("model.yaml");

@@ -5,6 +5,7 @@
 //! the gateways measured. They share the local copies of the watches and speak to each other only through the API: plan writes
 //! group specs, serve writes group statuses, plan reads those.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,8 +96,6 @@ pub async fn run(
         serve: Dirty::new(),
         stores: Arc::clone(&stores),
     });
-    let gateways = Arc::new(Gateways::new(stores.gateway_slices()));
-    let events = Arc::new(events::Events::new(client.clone()));
 
     let mut parts: JoinSet<&'static str> = JoinSet::new();
     parts.spawn(admin::serve(listener, Arc::new(registry), readiness).map(|never| match never {}));
@@ -108,51 +107,17 @@ pub async fn run(
         &triggers,
         knative_served.clone(),
     );
-    let observer = observe::Observer {
+    let shared = Shared {
         client: client.clone(),
         stores: Arc::clone(&stores),
-        gateways: Arc::clone(&gateways),
-        events: Arc::clone(&events),
-        metrics: metrics.clone(),
-        written: std::collections::BTreeMap::new(),
-    };
-    let worker = plan::Worker {
-        client: client.clone(),
-        stores: Arc::clone(&stores),
-        events: Arc::clone(&events),
-        metrics: metrics.clone(),
-        knative_served: knative_served.clone(),
-        changed: Arc::clone(&triggers.plan),
-        gateway_host: format!(
-            "{}.{}.svc.{}",
-            options.gateway_service, options.namespace, options.cluster_domain
-        ),
-        platform: options.platform.clone(),
-        decided: std::collections::BTreeMap::new(),
-        wanted: std::collections::BTreeMap::new(),
-        publisher: plan::Publisher {
-            client: client.clone(),
-            events: Arc::clone(&events),
-            cluster_domain: options.cluster_domain.clone(),
-        },
-        removal: plan::Removal {
-            client: client.clone(),
-            gateways: Arc::clone(&gateways),
-            events: Arc::clone(&events),
-            metrics: metrics.clone(),
-            waiting: std::collections::BTreeMap::new(),
-        },
-    };
-    let context = Arc::new(serve::Context {
-        client: client.clone(),
-        stores: Arc::clone(&stores),
-        gateways,
-        events,
+        gateways: Arc::new(Gateways::new(stores.gateway_slices())),
+        events: Arc::new(events::Events::new(client.clone())),
         metrics,
         knative_served,
-        sent: serve::Sent::default(),
-        failures: std::sync::Mutex::default(),
-    });
+    };
+    let observer = shared.observer();
+    let worker = shared.planner(&options, Arc::clone(&triggers.plan));
+    let context = Arc::new(shared.server());
     let main = async move {
         // A plan made before every list is there would take running groups for unwanted ones.
         if !stores.wait_until_ready().await {
@@ -181,6 +146,72 @@ pub async fn run(
             Some(Err(error)) => error.to_string(),
             None => "all".to_owned(),
         })),
+    }
+}
+
+/// What the three reconcilers have in common.
+struct Shared {
+    client: Client,
+    stores: Arc<stores::Stores>,
+    gateways: Arc<Gateways>,
+    events: Arc<events::Events>,
+    metrics: Metrics,
+    knative_served: latest::Receiver<bool>,
+}
+
+impl Shared {
+    fn observer(&self) -> observe::Observer {
+        observe::Observer {
+            client: self.client.clone(),
+            stores: Arc::clone(&self.stores),
+            gateways: Arc::clone(&self.gateways),
+            events: Arc::clone(&self.events),
+            metrics: self.metrics.clone(),
+            written: BTreeMap::new(),
+        }
+    }
+
+    fn planner(&self, options: &Options, changed: Arc<Notify>) -> plan::Worker {
+        plan::Worker {
+            client: self.client.clone(),
+            stores: Arc::clone(&self.stores),
+            events: Arc::clone(&self.events),
+            metrics: self.metrics.clone(),
+            knative_served: self.knative_served.clone(),
+            changed,
+            gateway_host: format!(
+                "{}.{}.svc.{}",
+                options.gateway_service, options.namespace, options.cluster_domain
+            ),
+            platform: options.platform.clone(),
+            decided: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            publisher: plan::Publisher {
+                client: self.client.clone(),
+                events: Arc::clone(&self.events),
+                cluster_domain: options.cluster_domain.clone(),
+            },
+            removal: plan::Removal {
+                client: self.client.clone(),
+                gateways: Arc::clone(&self.gateways),
+                events: Arc::clone(&self.events),
+                metrics: self.metrics.clone(),
+                waiting: BTreeMap::new(),
+            },
+        }
+    }
+
+    fn server(&self) -> serve::Context {
+        serve::Context {
+            client: self.client.clone(),
+            stores: Arc::clone(&self.stores),
+            gateways: Arc::clone(&self.gateways),
+            events: Arc::clone(&self.events),
+            metrics: self.metrics.clone(),
+            knative_served: self.knative_served.clone(),
+            sent: serve::Sent::default(),
+            failures: std::sync::Mutex::default(),
+        }
     }
 }
 

@@ -2,18 +2,31 @@
 
 use super::*;
 use crate::app::App;
-use crate::fixture::{MODELS, a10, app, grid, prices, profile};
-use crate::platform::Billing;
+use crate::fixture::{MODELS, TAU, app, grid, prices, profile};
+use crate::platform::{Billing, Sharing};
 use crate::random::Random;
-use crate::units::Seconds;
+use crate::units::{Bytes, GpuUnits, Seconds};
+
+/// Units of a device: few, so that a few slow applications fill it.
+const UNITS: u32 = 4;
 
 fn platform(cpu: bool, devices: Option<u32>) -> Platform {
+    let units = |count| GpuUnits::new(count).unwrap();
+    let pool = GpuPool::new(
+        "a10",
+        "a10",
+        units(UNITS),
+        Bytes(1 << 30),
+        Seconds::new(TAU).unwrap(),
+        Sharing::FixedShare,
+        (1..=UNITS).map(units).collect(),
+    );
     Platform::new(
         Billing::PerReplica,
         prices(),
         Seconds::ZERO,
         cpu.then(grid),
-        vec![a10().with_devices(devices)],
+        vec![pool.unwrap().with_devices(devices)],
     )
     .unwrap()
 }
@@ -95,24 +108,24 @@ fn plans_are_as_near_to_the_best_of_all_combinations_as_they_say() {
     for _ in 0..3 {
         let apps: Vec<App> = (0..4)
             .map(|index| {
-                let (slo, rate) = (random.log_uniform(0.4, 2.0), random.log_uniform(10.0, 300.0));
+                let (slo, rate) = (random.log_uniform(0.4, 2.0), random.log_uniform(2.0, 20.0));
                 app(&format!("app-{index}"), slo, rate)
             })
             .collect();
-        let on_cpu = {
+        let cpu_only = {
             let platform = Platform::new(Billing::PerReplica, prices(), Seconds::ZERO, Some(grid()), vec![]);
             crate::plan(&request(platform.unwrap(), &apps))
         };
-        let on_gpu = crate::plan(&request(platform(false, None), &apps));
+        let gpu_only = crate::plan(&request(platform(false, None), &apps));
         for devices in [0, 1] {
             let mut best = f64::INFINITY;
             for choice in 0..1_u32 << apps.len() {
                 let chosen: Vec<&Plan> = (0..apps.len())
                     .map(|index| {
                         if choice >> index & 1 == 1 {
-                            &on_gpu[index]
+                            &gpu_only[index]
                         } else {
-                            &on_cpu[index]
+                            &cpu_only[index]
                         }
                     })
                     .collect();
@@ -122,7 +135,7 @@ fn plans_are_as_near_to_the_best_of_all_combinations_as_they_say() {
                     .filter(|(units, _)| *units > 0)
                     .collect();
                 let served = chosen.iter().all(|plan| plan.infeasible.is_empty());
-                if served && best_fit_decreasing(&shares, 24) <= devices as usize {
+                if served && best_fit_decreasing(&shares, u64::from(UNITS)) <= devices as usize {
                     best = best.min(groups().map(|group| group.predicted.cost_per_second).sum());
                 }
             }
@@ -158,7 +171,7 @@ fn plans_are_as_near_to_the_best_of_all_combinations_as_they_say() {
 #[test]
 fn who_cannot_be_placed_is_named_and_the_others_are_served() {
     let apps: Vec<App> = (0..5)
-        .map(|index| app(&format!("app-{index}"), 0.3, 300.0))
+        .map(|index| app(&format!("app-{index}"), 0.3, 50.0))
         .collect();
     let request = request(platform(false, Some(1)), &apps);
     let planned = plan_platform(&request);
