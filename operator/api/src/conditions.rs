@@ -36,8 +36,10 @@ pub mod reason {
     pub const STARTING: &str = "Starting";
     /// The scheduler finds no place for a pod; the message is the scheduler's.
     pub const UNSCHEDULABLE: &str = "Unschedulable";
-    /// A rollout needs GPU shares that are not free.
-    pub const NO_SPARE_SHARES: &str = "NoSpareShares";
+    /// The API server does not take an object; the message is the API server's.
+    pub const REFUSED: &str = "Refused";
+    /// Fewer requests than the percentile asks for kept the SLO.
+    pub const SLO_MISSED: &str = "SLOMissed";
     /// Knative was asked for, and its API is not served.
     pub const KNATIVE_NOT_FOUND: &str = "KnativeNotFound";
     /// Not enough requests yet to tell.

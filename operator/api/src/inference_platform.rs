@@ -326,7 +326,7 @@ pub enum TaintEffect {
 /// What groups are run by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Serving {
-    /// Knative where its API is served, except for GPU groups whose pool has no spare shares for a rollout; else Deployments.
+    /// Knative where its API is served, except for groups on GPUs, whose new Revision would need room beside the old one; else Deployments.
     #[default]
     Auto,
     /// One Knative Service a group.

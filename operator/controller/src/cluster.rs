@@ -98,11 +98,26 @@ pub(crate) async fn delete<K>(api: &Api<K>, object: &K) -> Result<(), Error>
 where
     K: Resource + Clone + DeserializeOwned + Debug,
 {
+    delete_if(api, object, None).await.map(drop)
+}
+
+/// Deletes the object only if it still is as it was seen. False if it is not.
+pub(crate) async fn delete_as_seen<K>(api: &Api<K>, object: &K) -> Result<bool, Error>
+where
+    K: Resource + Clone + DeserializeOwned + Debug,
+{
+    delete_if(api, object, object.resource_version()).await
+}
+
+async fn delete_if<K>(api: &Api<K>, object: &K, resource_version: Option<String>) -> Result<bool, Error>
+where
+    K: Resource + Clone + DeserializeOwned + Debug,
+{
     let name = object.name_any();
     let params = DeleteParams {
         preconditions: Some(Preconditions {
             uid: object.uid(),
-            resource_version: None,
+            resource_version,
         }),
         ..DeleteParams::background()
     };
@@ -112,8 +127,9 @@ where
     )
     .await;
     match deleted {
-        Ok(_) => Ok(()),
-        Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Some(404) => Ok(true),
+        Err(error) if error.code() == Some(409) => Ok(false),
         Err(error) => Err(error),
     }
 }

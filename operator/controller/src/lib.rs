@@ -42,6 +42,9 @@ mod watching;
 /// How many groups are reconciled at the same time.
 const SERVED_AT_ONCE: u16 = 8;
 
+/// How long the first list of Knative Services is waited for.
+const KNATIVE_LIST_LIMIT: Duration = Duration::from_secs(30);
+
 /// How the controller is run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -124,7 +127,15 @@ pub async fn run(
             return "a watch ended";
         }
         first_discovery(&client, &served).await;
-        tracing::info!(knative = *served.borrow(), "all lists have arrived");
+        // What runs must be known before it is judged; without an answer the group's own errors say what is wrong.
+        let knative = *served.borrow();
+        if knative {
+            let listed = tokio::time::timeout(KNATIVE_LIST_LIMIT, stores.wait_until_knative_is_ready()).await;
+            if listed != Ok(true) {
+                tracing::warn!("the Knative Services were not listed within {KNATIVE_LIST_LIMIT:?}");
+            }
+        }
+        tracing::info!(knative, "all lists have arrived");
         ready.send_replace(true);
         let refreshed = Arc::clone(&triggers);
         tokio::select! {
@@ -193,6 +204,7 @@ impl Shared {
             },
             removal: plan::Removal {
                 client: self.client.clone(),
+                stores: Arc::clone(&self.stores),
                 gateways: Arc::clone(&self.gateways),
                 events: Arc::clone(&self.events),
                 metrics: self.metrics.clone(),

@@ -90,6 +90,11 @@ impl Stores {
         ready.is_ok()
     }
 
+    /// Waits for the first list of Knative Services, which comes only where they are served.
+    pub(crate) async fn wait_until_knative_is_ready(&self) -> bool {
+        self.knative_services.wait_until_ready().await.is_ok()
+    }
+
     /// All platforms that can be read.
     pub(crate) fn platforms(&self) -> Vec<InferencePlatform> {
         readable(&self.platforms)
@@ -124,6 +129,11 @@ impl Stores {
         self.apps
             .get(&ObjectRef::new(name).within(namespace))
             .and_then(|guard| guard.0.clone().ok())
+    }
+
+    /// Whether there is such an application, be it one that cannot be read.
+    pub(crate) fn has_app(&self, namespace: &str, name: &str) -> bool {
+        self.apps.get(&ObjectRef::new(name).within(namespace)).is_some()
     }
 
     /// All groups.

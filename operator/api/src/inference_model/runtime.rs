@@ -88,7 +88,10 @@ fn zero() -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("!(has(self.value) && has(self.valueFrom))")
-        .message(Message::Expression("\"variable '\" + self.name + \"' has both value and valueFrom: give one of them\"".into()))
+        .message(Message::Expression("\"variable '\" + self.name + \"' has both value and valueFrom: give one of them\"".into())),
+    validation = Rule::new("!self.name.startsWith('HARMONYBATCH_')")
+        .message(Message::Expression("\"variable '\" + self.name + \"' is set by the operator: names that begin with HARMONYBATCH_ are taken\"".into()))
+        .field_path(".name")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct EnvVar {
@@ -144,7 +147,10 @@ pub struct NameRef {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("(has(self.configMap) ? 1 : 0) + (has(self.secret) ? 1 : 0) + (has(self.persistentVolumeClaim) ? 1 : 0) + (has(self.emptyDir) ? 1 : 0) == 1")
-        .message(Message::Expression("\"volume '\" + self.name + \"' must have exactly one of configMap, secret, persistentVolumeClaim and emptyDir\"".into()))
+        .message(Message::Expression("\"volume '\" + self.name + \"' must have exactly one of configMap, secret, persistentVolumeClaim and emptyDir\"".into())),
+    validation = Rule::new("!self.name.startsWith('harmonybatch-')")
+        .message(Message::Expression("\"volume '\" + self.name + \"' is made by the operator: names that begin with harmonybatch- are taken\"".into()))
+        .field_path(".name")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Volume {

@@ -13,7 +13,6 @@ use harmonybatch_api::names::OBSERVE_MANAGER;
 use harmonybatch_api::quantity::{Decimal, Rate};
 use harmonybatch_api::{Condition, InferenceApp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 use serde::Serialize;
@@ -79,8 +78,16 @@ impl Observer {
             .retain(|_, at| now.duration_since(*at) < WRITE_INTERVAL);
         for app in apps {
             let key = (app.namespace().unwrap_or_default(), app.name_any());
-            let Some(counts) = counts.get(&key) else { continue };
-            let status = status(&app, counts, &Time(whole_second()));
+            // One that no gateway knows any more has no figures, and what stood there is no longer so.
+            let known = counts.get(&key).cloned();
+            let spoken_of = app
+                .status
+                .as_ref()
+                .is_some_and(|status| status.observed.is_some());
+            let Some(counts) = known.or_else(|| spoken_of.then(Counts::default)) else {
+                continue;
+            };
+            let status = status(&app, &counts, &cluster::now());
             if self.written.contains_key(&key) || !differs(&app, &status) {
                 continue;
             }
@@ -141,7 +148,7 @@ fn slo_met(percentile: &str, latency: &str, counts: &Counts) -> Observation {
             Observation::new(
                 SLO_MET,
                 kept,
-                if kept { reason::OK } else { "SLOMissed" },
+                if kept { reason::OK } else { reason::SLO_MISSED },
                 message,
             )
         }
@@ -154,11 +161,6 @@ fn differs(app: &InferenceApp, status: &ObservedStatus) -> bool {
     let old = app.status.clone().unwrap_or_default();
     let condition = conditions::find(&old.conditions, SLO_MET).cloned();
     old.observed.as_ref() != Some(&status.observed) || condition.as_ref() != status.conditions.first()
-}
-
-fn whole_second() -> Timestamp {
-    let now = Timestamp::now();
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 #[cfg(test)]

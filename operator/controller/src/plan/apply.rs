@@ -6,25 +6,38 @@ use std::sync::Arc;
 use harmonybatch_api::InferenceGroup;
 use harmonybatch_api::inference_group::InferenceGroupSpec;
 use harmonybatch_api::names::PLAN_MANAGER;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::Api;
 use kube::runtime::events::EventType;
 use kube::{Client, ResourceExt};
 
+use super::refusals::Refusals;
 use super::validate::{Key, key};
 use crate::cluster;
 use crate::events::Events;
 
 /// Specs of the groups as the last plan wanted them, without their numbers: what differs from them was changed by hand.
-pub(crate) type Wanted = BTreeMap<Key, InferenceGroupSpec>;
+pub(crate) type Wanted = BTreeMap<Key, Remembered>;
+
+/// A group as it was wanted, and what it was when it was applied last.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Remembered {
+    spec: InferenceGroupSpec,
+    owners: Option<Vec<OwnerReference>>,
+    /// The API server's number of that spec; a hand raises it.
+    generation: Option<i64>,
+}
 
 /// Applies the groups that are new or differ: first those that nobody has yet or that gain members, so that an application has a
-/// new home before its old one lets go. Returns what the API server holds of those that were applied.
+/// new home before its old one lets go. Returns what the API server holds of those that were applied. What is refused is noted, and
+/// the others go on.
 pub(crate) async fn groups(
     client: &Client,
     events: &Events,
     last: &mut Wanted,
     mut wanted: Vec<InferenceGroup>,
     existing: &[Arc<InferenceGroup>],
+    refusals: &mut Refusals,
 ) -> Result<Vec<InferenceGroup>, cluster::Error> {
     let find = |group: &InferenceGroup| {
         existing
@@ -39,19 +52,36 @@ pub(crate) async fn groups(
     let mut done = Vec::new();
     let mut now = Wanted::new();
     for group in wanted {
-        let unnumbered = InferenceGroupSpec {
-            plan_generation: 0,
-            ..group.spec.clone()
-        };
-        let before = last.get(&key(&group)) == Some(&unnumbered);
-        now.insert(key(&group), unnumbered);
         let old = find(&group);
+        let mut remembered = Remembered {
+            spec: InferenceGroupSpec {
+                plan_generation: 0,
+                ..group.spec.clone()
+            },
+            owners: group.metadata.owner_references.clone(),
+            generation: old.and_then(|old| old.metadata.generation),
+        };
+        // Another owner, or a copy that lags behind our own write, is nobody's hand.
+        let before = last.get(&key(&group)).is_some_and(|last| {
+            (&last.spec, &last.owners) == (&remembered.spec, &remembered.owners)
+                && old.is_none_or(|old| old.spec != group.spec && old.metadata.generation > last.generation)
+        });
         if old.is_some_and(|old| same(old, &group)) {
+            now.insert(key(&group), remembered);
             continue;
         }
         let api: Api<InferenceGroup> =
             Api::namespaced(client.clone(), &group.namespace().unwrap_or_default());
-        let applied = cluster::apply(&api, PLAN_MANAGER, &group).await?;
+        let applied = match cluster::apply(&api, PLAN_MANAGER, &group).await {
+            Ok(applied) => applied,
+            Err(error) if error.is_refusal() => {
+                refusals.group(&group, &error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        remembered.generation = applied.metadata.generation;
+        now.insert(key(&group), remembered);
         let (type_, reason, note) = match old {
             None if before => (
                 EventType::Warning,

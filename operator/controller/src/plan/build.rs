@@ -257,7 +257,7 @@ pub(crate) fn caller_service(app: &InferenceApp, name: &str, gateway_host: &str)
     }
 }
 
-/// Whether a Service was made for this application's callers.
+/// Whether a Service was made for this application's callers: its owner says so, whatever became of its labels.
 pub(crate) fn is_caller_service_of(service: &Service, app: &InferenceApp) -> bool {
     service
         .metadata
@@ -265,13 +265,6 @@ pub(crate) fn is_caller_service_of(service: &Service, app: &InferenceApp) -> boo
         .iter()
         .flatten()
         .any(|owner| Some(&owner.uid) == app.metadata.uid.as_ref())
-        && service
-            .metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(names::MANAGED_BY_LABEL))
-            .map(String::as_str)
-            == Some(names::MANAGED_BY)
 }
 
 #[cfg(test)]

@@ -7,16 +7,19 @@ use kube::{Client, ResourceExt};
 
 use super::build;
 use super::gather::Gathered;
+use super::refusals::Refusals;
 use super::validate::{Validated, key};
 use crate::cluster::{self, call};
 
 /// Makes the Services of the accepted applications, and deletes those whose application has another name for it now. True if a name
-/// was taken by somebody, or made by us unseen, since it was gathered: the next look tells which.
+/// was taken by somebody, or made by us unseen, since it was gathered: the next look tells which. What is refused is noted, and the
+/// others go on.
 pub(crate) async fn apply(
     client: &Client,
     gateway_host: &str,
     gathered: &Gathered,
     validated: &Validated,
+    refusals: &mut Refusals,
 ) -> Result<bool, cluster::Error> {
     let mut look_again = false;
     for app in &gathered.inputs.apps {
@@ -32,6 +35,7 @@ pub(crate) async fn apply(
         let wanted = build::caller_service(app, &contract.service_name, gateway_host);
         match put(client, &wanted, current.first().copied()).await {
             Err(error) if error.code() == Some(409) => look_again = true,
+            Err(error) if error.is_refusal() => refusals.caller_service(app, &error),
             outcome => outcome?,
         }
         let api: Api<Service> = Api::namespaced(client.clone(), &app.namespace().unwrap_or_default());
@@ -60,7 +64,7 @@ async fn put(client: &Client, wanted: &Service, existing: Option<&Service>) -> R
             )
             .await?;
         }
-        Some(existing) if !routes_alike(existing, wanted) => {
+        Some(existing) if !alike(existing, wanted) => {
             let mut wanted = wanted.clone();
             wanted.metadata.uid.clone_from(&existing.metadata.uid);
             cluster::apply(&api, PLAN_MANAGER, &wanted).await?;
@@ -70,8 +74,8 @@ async fn put(client: &Client, wanted: &Service, existing: Option<&Service>) -> R
     Ok(())
 }
 
-fn routes_alike(existing: &Service, wanted: &Service) -> bool {
-    let route = |service: &Service| {
+fn alike(existing: &Service, wanted: &Service) -> bool {
+    let ours = |service: &Service| {
         let spec = service.spec.clone().unwrap_or_default();
         let ports: Vec<_> = spec
             .ports
@@ -79,7 +83,12 @@ fn routes_alike(existing: &Service, wanted: &Service) -> bool {
             .flatten()
             .map(|port| (port.name, port.port))
             .collect();
-        (spec.type_, spec.external_name, ports)
+        (spec.type_, spec.external_name, ports, service.labels().clone())
     };
-    route(existing) == route(wanted)
+    let (existing, wanted) = (ours(existing), ours(wanted));
+    let labelled = wanted
+        .3
+        .iter()
+        .all(|(key, value)| existing.3.get(key) == Some(value));
+    labelled && (existing.0, existing.1, existing.2) == (wanted.0, wanted.1, wanted.2)
 }

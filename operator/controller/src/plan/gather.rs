@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use harmonybatch_api::{InferenceApp, InferenceGroup};
+use harmonybatch_api::InferenceGroup;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
@@ -41,7 +41,7 @@ pub(crate) async fn gather(client: &Client, stores: &Stores) -> Result<Gathered,
     inputs
         .apps
         .retain(|app| app.metadata.deletion_timestamp.is_none());
-    let caller_services = stores.caller_services();
+    let mut caller_services = stores.caller_services();
     let mut taken = BTreeSet::new();
     for app in &inputs.apps {
         let wanted = (app.namespace().unwrap_or_default(), service_name(app));
@@ -49,8 +49,14 @@ pub(crate) async fn gather(client: &Client, stores: &Stores) -> Result<Gathered,
             (service.namespace().unwrap_or_default(), service.name_any()) == wanted
                 && is_caller_service_of(service, app)
         });
-        if !ours && is_taken(client, &wanted, app).await? {
-            taken.insert(wanted);
+        if ours {
+            continue;
+        }
+        match find(client, &wanted).await? {
+            // Ours, without the label by which we watch.
+            Some(service) if is_caller_service_of(&service, app) => caller_services.push(Arc::new(service)),
+            Some(_) => drop(taken.insert(wanted)),
+            None => {}
         }
     }
     let mut groups = stores.groups();
@@ -64,12 +70,11 @@ pub(crate) async fn gather(client: &Client, stores: &Stores) -> Result<Gathered,
     })
 }
 
-async fn is_taken(
-    client: &Client,
-    (namespace, name): &Key,
-    app: &InferenceApp,
-) -> Result<bool, cluster::Error> {
+/// A Service that no watch shows. Where it may not be read, making one will say more.
+async fn find(client: &Client, (namespace, name): &Key) -> Result<Option<Service>, cluster::Error> {
     let api: Api<Service> = Api::namespaced(client.clone(), namespace);
-    let found = cluster::call(|| format!("get Service {namespace}/{name}"), api.get_opt(name)).await?;
-    Ok(found.is_some_and(|service| !is_caller_service_of(&service, app)))
+    match cluster::call(|| format!("get Service {namespace}/{name}"), api.get_opt(name)).await {
+        Err(error) if error.is_refusal() => Ok(None),
+        outcome => outcome,
+    }
 }

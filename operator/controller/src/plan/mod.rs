@@ -15,6 +15,7 @@ mod gather;
 pub mod money;
 mod naming;
 mod publish;
+mod refusals;
 mod removal;
 mod retire;
 mod status;

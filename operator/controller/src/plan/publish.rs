@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::decide::refusal;
 use super::gather::Gathered;
+use super::refusals::Refusals;
 use super::status::{self, Place};
 use super::validate::{Kind, Problem, Validated, key, service_name};
 use super::worker::Planned;
@@ -35,10 +36,11 @@ impl Publisher {
         validated: &Validated,
         planned: &[Planned<'_>],
         groups: &[Arc<InferenceGroup>],
-        now: &Time,
+        refusals: &Refusals,
     ) -> Result<(), cluster::Error> {
+        let now = &cluster::now();
         for app in &gathered.inputs.apps {
-            self.app(app, validated, planned, groups, now).await?;
+            self.app(app, validated, planned, groups, refusals, now).await?;
         }
         for model in &gathered.inputs.models {
             self.model(model, gathered, validated, planned, now).await?;
@@ -55,6 +57,7 @@ impl Publisher {
         validated: &Validated,
         planned: &[Planned<'_>],
         groups: &[Arc<InferenceGroup>],
+        refusals: &Refusals,
         now: &Time,
     ) -> Result<(), cluster::Error> {
         let (namespace, name) = key(app);
@@ -75,7 +78,7 @@ impl Publisher {
             service_name(app),
             self.cluster_domain
         );
-        let status = status::app(app, &place, &nearby, &url, now);
+        let status = status::app(app, &place, &nearby, refusals, &url, now);
         if !status::app_differs(app.status.as_ref(), &status) {
             return Ok(());
         }
@@ -149,7 +152,12 @@ impl Publisher {
     {
         match cluster::apply_status(api, PLAN_MANAGER, object, status).await {
             // Deleted meanwhile: it needs no status.
-            Err(error) if error.code() == Some(404) => {}
+            Err(error) if error.code() == Some(404) => return Ok(()),
+            // There is no place left to say it; the others shall have theirs.
+            Err(error) if error.is_refusal() => {
+                tracing::warn!(%error, "the API server refuses a status");
+                return Ok(());
+            }
             outcome => drop(outcome?),
         }
         self.events
@@ -172,6 +180,7 @@ fn place<'a>(
     for (group, built) in planned.plan.groups.iter().zip(&planned.groups.wanted) {
         if let Some(member) = group.members.iter().find(|member| member.app == name) {
             return Some(Place::Member {
+                namespace: &planned.plan.namespace,
                 name: built.metadata.name.as_deref()?,
                 planned: group,
                 member,

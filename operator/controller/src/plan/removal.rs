@@ -18,6 +18,7 @@ use crate::cluster;
 use crate::events::Events;
 use crate::gateways::Gateways;
 use crate::metrics::Metrics;
+use crate::stores::Stores;
 
 /// How long a group may wait for gateways that are not there before that is said.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -25,6 +26,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// The groups on their way out.
 pub(crate) struct Removal {
     pub(crate) client: Client,
+    pub(crate) stores: Arc<Stores>,
     pub(crate) gateways: Arc<Gateways>,
     pub(crate) events: Arc<Events>,
     pub(crate) metrics: Metrics,
@@ -48,6 +50,10 @@ impl Removal {
         let mut answers = None;
         for group in unwanted {
             let (namespace, name) = key(&**group);
+            // As it is now: it may have become active while the plan was made, and then gateways route by it.
+            let Some(group) = self.stores.group(&namespace, &name) else {
+                continue;
+            };
             let active = group.status.as_ref().and_then(|status| status.active.as_ref());
             let verdict = match active {
                 // No gateway has ever heard of it.
@@ -67,8 +73,8 @@ impl Removal {
                 }
             };
             match verdict {
-                Verdict::Delete => self.delete(group).await?,
-                Verdict::Wait(why) => self.wait(group, &why).await,
+                Verdict::Delete => self.delete(&group).await?,
+                Verdict::Wait(why) => self.wait(&group, &why).await,
             }
         }
         Ok(!self.waiting.is_empty())
@@ -77,7 +83,10 @@ impl Removal {
     async fn delete(&mut self, group: &InferenceGroup) -> Result<(), cluster::Error> {
         let api: Api<InferenceGroup> =
             Api::namespaced(self.client.clone(), &group.namespace().unwrap_or_default());
-        cluster::delete(&api, group).await?;
+        if !cluster::delete_as_seen(&api, group).await? {
+            self.wait(group, "it changed while it was judged").await;
+            return Ok(());
+        }
         self.waiting.remove(&key(group));
         let note = "no plan wants the group and no gateway uses it";
         self.events
@@ -101,8 +110,8 @@ impl Removal {
     }
 }
 
-/// The groups that exist and that no plan wants: those of planned models by name, and those of models that are gone. Groups of a
-/// model that is not accepted now stay as they are.
+/// The groups that exist and that no plan wants. Groups of a model that is not accepted now stay as they are; those of a model that is
+/// gone go with it, because it owns them.
 fn unwanted<'a>(gathered: &'a Gathered, planned: &[Planned<'_>]) -> Vec<&'a Arc<InferenceGroup>> {
     gathered
         .groups

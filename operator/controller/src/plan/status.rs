@@ -14,6 +14,7 @@ use kube::ResourceExt;
 
 use super::build::{self, device, dispatch};
 use super::money;
+use super::refusals::Refusals;
 use super::validate::Problem;
 
 /// An application's place in its model's plan.
@@ -22,6 +23,8 @@ pub(crate) enum Place<'a> {
     Rejected(&'a Problem),
     /// In a group.
     Member {
+        /// Its namespace.
+        namespace: &'a str,
         /// The group's name.
         name: &'a str,
         /// The group as it was planned.
@@ -38,6 +41,7 @@ pub(crate) fn app(
     app: &InferenceApp,
     place: &Place<'_>,
     groups: &[Arc<InferenceGroup>],
+    refusals: &Refusals,
     url: &str,
     now: &Time,
 ) -> InferenceAppStatus {
@@ -77,7 +81,10 @@ pub(crate) fn app(
             Observation::new(PLANNED, true, reason::OK, format!("in group {name}, {others}"))
         }
     };
-    let ready = ready(place, groups, routed, &accepted, &planned);
+    let ready = match refusals.of_callers(app) {
+        Some(why) => Observation::new(READY, false, reason::REFUSED, why.to_owned()),
+        None => ready(place, groups, refusals, routed, &accepted, &planned),
+    };
     let observations = [accepted, planned, ready];
     let in_force = !matches!(place, Place::Rejected(_));
     InferenceAppStatus {
@@ -88,7 +95,7 @@ pub(crate) fn app(
             Place::Rejected(_) => routed.map(|group| group.name_any()),
             Place::Infeasible(_) => None,
         },
-        url: in_force.then(|| url.to_owned()),
+        url: (in_force || routed.is_some()).then(|| url.to_owned()),
         device: match place {
             Place::Member { planned, .. } => Some(device(&planned.device).to_string()),
             _ => None,
@@ -105,6 +112,7 @@ pub(crate) fn app(
 fn ready(
     place: &Place<'_>,
     groups: &[Arc<InferenceGroup>],
+    refusals: &Refusals,
     routed: Option<&Arc<InferenceGroup>>,
     accepted: &Observation,
     planned: &Observation,
@@ -113,7 +121,12 @@ fn ready(
         Place::Member { name, .. } => groups.iter().find(|group| group.name_any() == *name),
         _ => routed,
     };
-    let complaint = home.and_then(|group| group_not_ready(group));
+    let refused = match place {
+        Place::Member { name, namespace, .. } => refusals.of_group(namespace, name),
+        _ => None,
+    };
+    let refused = refused.map(|why| (reason::REFUSED.to_owned(), why.to_owned()));
+    let complaint = refused.or_else(|| home.and_then(|group| group_not_ready(group)));
     if let (Some(group), false) = (routed, matches!(place, Place::Infeasible(_)))
         && serves(group)
     {
@@ -142,7 +155,8 @@ fn ready(
             reason::STARTING,
             format!("group {} starts", home.name_any()),
         ),
-        (None, _) => Observation::new(READY, false, reason::STARTING, "the group is being made"),
+        (None, Some((reason, why))) => Observation::new(READY, false, reason, why),
+        (None, None) => Observation::new(READY, false, reason::STARTING, "the group is being made"),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use harmonybatch_api::conditions::reason;
 use harmonybatch_api::names::{self, PLAN_MANAGER};
 use harmonybatch_api::{InferenceGroup, InferenceModel, InferencePlatform, InferencePlatformSpec};
 use harmonybatch_planner::{Plan, PlanRequest};
@@ -19,6 +20,7 @@ use super::callers;
 use super::decide::decide;
 use super::gather::{Gathered, gather};
 use super::publish::Publisher;
+use super::refusals::Refusals;
 use super::removal::Removal;
 use super::validate::{Validated, key, validate};
 use crate::cluster::{self, call};
@@ -28,13 +30,11 @@ use crate::stores::Stores;
 
 /// A burst of changes (`kubectl apply` of a folder) becomes one plan if they come closer together than this.
 const DEBOUNCE: Duration = Duration::from_millis(300);
-/// How long one reconcile may take.
-const LIMIT: Duration = Duration::from_mins(1);
 /// First and longest pause after a failure.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 /// How often the gateways are asked while a group waits to be deleted.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// How often a Service name that somebody else has is looked at again.
+/// How often a Service name that somebody else has, and what the API server refused, is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// Reconciled even if nothing was seen to change, in case a watch missed something.
 const REGULARLY: Duration = Duration::from_mins(5);
@@ -50,9 +50,6 @@ pub(crate) enum Error {
     /// The search itself failed.
     #[error("the planner failed: {0}")]
     Planner(#[from] tokio::task::JoinError),
-    /// The whole reconcile took too long.
-    #[error("not done within {} s", LIMIT.as_secs())]
-    Timeout,
 }
 
 impl Error {
@@ -60,7 +57,6 @@ impl Error {
         match self {
             Self::Cluster(_) => "Cluster",
             Self::Planner(_) => "Planner",
-            Self::Timeout => "Timeout",
         }
     }
 }
@@ -102,10 +98,8 @@ impl Worker {
         let mut failures = 0_u32;
         loop {
             let timer = self.metrics.time("plan");
-            let outcome = match tokio::time::timeout(LIMIT, self.reconcile()).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(Error::Timeout),
-            };
+            // Every call to the API server has its limit, and the search takes as long as it takes: ended early, it would only begin anew.
+            let outcome = self.reconcile().await;
             drop(timer);
             let pause = match outcome {
                 Ok(pause) => {
@@ -141,24 +135,37 @@ impl Worker {
         self.decide(&validated).await?;
         let planned = self.build(&gathered, &validated);
         let wanted = planned.iter().flat_map(|it| it.groups.wanted.clone()).collect();
+        let mut refusals = Refusals::default();
         let applied = apply::groups(
             &self.client,
             &self.events,
             &mut self.wanted,
             wanted,
             &gathered.groups,
+            &mut refusals,
         )
         .await?;
         self.catch_up(&applied).await;
-        if callers::apply(&self.client, &self.gateway_host, &gathered, &validated).await? {
+        let again = callers::apply(
+            &self.client,
+            &self.gateway_host,
+            &gathered,
+            &validated,
+            &mut refusals,
+        )
+        .await?;
+        if again {
             self.changed.notify_one();
         }
         let groups = self.stores.groups();
         self.publisher
-            .publish(&gathered, &validated, &planned, &groups, &cluster::now())
+            .publish(&gathered, &validated, &planned, &groups, &refusals)
             .await?;
         let waits = self.removal.remove(&gathered, &planned).await?;
-        Ok(match (waits, gathered.taken.is_empty()) {
+        if !refusals.is_empty() {
+            self.metrics.failed("plan", reason::REFUSED);
+        }
+        Ok(match (waits, gathered.taken.is_empty() && refusals.is_empty()) {
             (true, _) => ASK_AGAIN,
             (false, false) => LOOK_AGAIN,
             (false, true) => REGULARLY,

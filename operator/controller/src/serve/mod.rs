@@ -63,7 +63,8 @@ pub(crate) struct Context {
     /// Whether the API of Knative Serving is served.
     pub(crate) knative_served: watch::Receiver<bool>,
     pub(crate) sent: Sent,
-    pub(crate) failures: Mutex<HashMap<String, u32>>,
+    /// How often in a row a group could not be reconciled, by namespace and name.
+    pub(crate) failures: Mutex<HashMap<(String, String), u32>>,
 }
 
 /// Why a group was not reconciled. The variant is the event's reason and the metric's label.
@@ -99,7 +100,7 @@ impl Error {
             Self::PlatformNotFound(_) => reason::PLATFORM_NOT_FOUND,
             Self::KnativeNotFound => reason::KNATIVE_NOT_FOUND,
             Self::Invalid(error) => error.reason(),
-            Self::Cluster(error) if error.is_refusal() => "Refused",
+            Self::Cluster(error) if error.is_refusal() => reason::REFUSED,
             Self::Cluster(_) => "Cluster",
             Self::Timeout => "Timeout",
         }
@@ -136,6 +137,7 @@ pub(crate) async fn reconcile(group: Arc<InferenceGroup>, context: Arc<Context>)
         Err(_) => Err(Error::Timeout),
     };
     if outcome.is_ok() {
+        let key = (group.namespace().unwrap_or_default(), group.name_any());
         context.sent.retain(|namespace, name| {
             let group = name.strip_suffix("-serve").unwrap_or(name);
             let lives = |group| context.stores.group(namespace, group).is_some();
@@ -145,7 +147,9 @@ pub(crate) async fn reconcile(group: Arc<InferenceGroup>, context: Arc<Context>)
             .failures
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id(&group));
+            .retain(|(namespace, name), _| {
+                (namespace, name) != (&key.0, &key.1) && context.stores.group(namespace, name).is_some()
+            });
     }
     outcome
 }
@@ -159,7 +163,8 @@ pub(crate) fn failed(group: Arc<InferenceGroup>, error: &Error, context: Arc<Con
     tracing::warn!(group = %id(&group), reason = error.reason(), %error, "a group was not reconciled");
     context.metrics.failed("serve", error.reason());
     let mut failures = context.failures.lock().unwrap_or_else(PoisonError::into_inner);
-    let count = failures.entry(id(&group)).or_default();
+    let key = (group.namespace().unwrap_or_default(), group.name_any());
+    let count = failures.entry(key).or_default();
     *count = count.saturating_add(1);
     let (first, longest) = BACK_OFF;
     Action::requeue(
@@ -179,7 +184,11 @@ async fn steps(group: &InferenceGroup, context: &Context) -> Result<Action, Erro
     let workload = validate::validate(group, &model, &platform)?;
     let stored = stored(&namespace, &name, &context.stores);
     let applied = if left_behind(group, &model, &stored) {
-        Resources::applied(stored.deployment, stored.service, stored.knative_service)
+        // Of the other mode there may be objects still, which are not what the spec asks for.
+        match group.spec.serving {
+            ServingMode::Deployment => Resources::applied(stored.deployment, stored.service, None),
+            ServingMode::Knative => Resources::applied(None, None, stored.knative_service),
+        }
     } else {
         let prepared = build::build(&workload, group.spec.serving);
         let outcome = Box::pin(apply::apply(
@@ -260,14 +269,13 @@ fn routing(model: &InferenceModel, platform: &InferencePlatform) -> Routing {
     }
 }
 
-/// Where an application wants to be served. One that is not accepted keeps the place that it has, one that cannot be planned
-/// loses it.
+/// Where an application wants to be served. One that is not accepted, or that this version cannot read, keeps the place that it has;
+/// one that cannot be planned loses it.
 fn wish(namespace: &str, app: &str, model: &str, stores: &Stores) -> Wish {
-    let Some(app) = stores
-        .app(namespace, app)
-        .filter(|app| app.metadata.deletion_timestamp.is_none())
-    else {
-        return Wish::Nowhere;
+    let app = match stores.app(namespace, app) {
+        Some(app) if app.metadata.deletion_timestamp.is_none() => app,
+        None if stores.has_app(namespace, app) => return Wish::Here,
+        _ => return Wish::Nowhere,
     };
     let status = app.status.clone().unwrap_or_default();
     let refused = conditions::find(&status.conditions, PLANNED).is_some_and(|planned| {

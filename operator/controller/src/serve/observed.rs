@@ -11,6 +11,9 @@ use serde::Deserialize;
 use crate::serve::active::Reached;
 use crate::serve::resources::{Applied, Resources};
 
+/// Knative's label on every pod of a Revision.
+const REVISION_LABEL: &str = "serving.knative.dev/revision";
+
 /// The state of what runs a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Observed {
@@ -28,7 +31,7 @@ pub(crate) struct Observed {
 pub(crate) fn observe(applied: &Resources<Applied>, replicas: i32, pods: &[&Pod]) -> Observed {
     match (&applied.deployment, &applied.knative_service) {
         (Some(deployment), _) => observe_deployment(deployment, replicas),
-        (None, Some(service)) => observe_knative(service, pods),
+        (None, Some(service)) => observe_knative(service, replicas, pods),
         (None, None) => Observed {
             reached: None,
             ready_replicas: 0,
@@ -101,7 +104,7 @@ struct KnativeAddress {
     url: Option<String>,
 }
 
-fn observe_knative(service: &DynamicObject, pods: &[&Pod]) -> Observed {
+fn observe_knative(service: &DynamicObject, replicas: i32, pods: &[&Pod]) -> Observed {
     let status: KnativeStatus = service
         .data
         .get("status")
@@ -117,10 +120,17 @@ fn observe_knative(service: &DynamicObject, pods: &[&Pod]) -> Observed {
         .latest_ready_revision_name
         .filter(|revision| !revision.is_empty());
     let settled = revision.is_some() && revision == status.latest_created_revision_name;
-    let reached = revision
-        .as_ref()
-        .filter(|_| current && settled && ready.is_some_and(|it| it.status == "True"));
-    let ready_replicas = pods.iter().filter(|pod| is_ready(pod)).count();
+    // Knative goes on saying Ready when pods are lost later.
+    let of_revision = |pod: &&&Pod| pod.labels().get(REVISION_LABEL) == revision.as_ref();
+    let ready_replicas = pods
+        .iter()
+        .filter(of_revision)
+        .filter(|pod| is_ready(pod))
+        .count();
+    let ready_replicas = i32::try_from(ready_replicas).unwrap_or(i32::MAX);
+    let reached = revision.as_ref().filter(|_| {
+        current && settled && ready.is_some_and(|it| it.status == "True") && ready_replicas >= replicas
+    });
     Observed {
         reached: reached.map(|revision| Reached {
             // Its EndpointSlices list the pods themselves, at queue-proxy's port; the public Service may lead to the activator.
@@ -130,7 +140,7 @@ fn observe_knative(service: &DynamicObject, pods: &[&Pod]) -> Observed {
             },
             wake_url: status.address.and_then(|address| address.url),
         }),
-        ready_replicas: i32::try_from(ready_replicas).unwrap_or(i32::MAX),
+        ready_replicas,
         object: Some(ServingObject {
             api_version: "serving.knative.dev/v1".to_owned(),
             kind: "Service".to_owned(),

@@ -32,6 +32,7 @@ fn place<'a>(plan: &'a Plan, group: &'a str, app: &str) -> Place<'a> {
         .unwrap();
     let member = planned.members.iter().find(|member| member.app == app).unwrap();
     Place::Member {
+        namespace: "shop",
         name: group,
         planned,
         member,
@@ -74,10 +75,19 @@ fn group(
 }
 
 fn ready_of(place: &Place<'_>, groups: &[Arc<InferenceGroup>]) -> (String, String, String) {
+    ready_despite(&Refusals::default(), place, groups)
+}
+
+fn ready_despite(
+    refusals: &Refusals,
+    place: &Place<'_>,
+    groups: &[Arc<InferenceGroup>],
+) -> (String, String, String) {
     let status = app(
         &fixtures::app("search", "500ms", "5/s"),
         place,
         groups,
+        refusals,
         URL,
         &fixtures::at(0),
     );
@@ -100,6 +110,7 @@ fn a_planned_app_says_where_what_and_why() {
         &apps[0],
         &place(&plan, "mlp-aaaaa", "search"),
         &[],
+        &Refusals::default(),
         URL,
         &fixtures::at(0),
     );
@@ -160,6 +171,38 @@ fn an_app_is_ready_where_it_is_routed_and_a_replica_is() {
 }
 
 #[test]
+fn what_the_api_server_refuses_is_said_on_the_app() {
+    let apps = [fixtures::app("search", "500ms", "5/s")];
+    let plan = plan(&apps);
+    let place = place(&plan, "new", "search");
+    let error = crate::cluster::Error::Timeout {
+        what: "apply it".to_owned(),
+    };
+    let mut refusals = Refusals::default();
+    refusals.group(&fixtures::group("new", 2, &["search"]), &error);
+    let why = error.to_string();
+    assert_eq!(
+        ready_despite(&refusals, &place, &[]),
+        said("False", "Refused", &why)
+    );
+    let old = group("old", 1, &["search"], 1, None);
+    assert_eq!(
+        ready_despite(&refusals, &place, &[old.clone(), group("new", 2, &[], 0, None)]),
+        said(
+            "True",
+            "OK",
+            &format!("served by group old until new is ready: {why}")
+        )
+    );
+    // Callers have no address then, whoever would answer.
+    refusals.caller_service(&apps[0], &error);
+    assert_eq!(
+        ready_despite(&refusals, &place, &[old]),
+        said("False", "Refused", &why)
+    );
+}
+
+#[test]
 fn an_app_that_cannot_be_planned_says_what_could_be() {
     let tight = fixtures::app("search", "5ms", "5/s");
     let plan = plan(std::slice::from_ref(&tight));
@@ -173,6 +216,7 @@ fn an_app_that_cannot_be_planned_says_what_could_be() {
         &tight,
         &Place::Infeasible(why.clone()),
         &[],
+        &Refusals::default(),
         URL,
         &fixtures::at(0),
     );
@@ -200,14 +244,21 @@ fn the_observers_fields_are_not_the_plans_business() {
     let mut written = fixtures::app("search", "500ms", "5/s");
     let plan = plan(std::slice::from_ref(&written));
     let place = place(&plan, "mlp-aaaaa", "search");
-    let mut status = app(&written, &place, &[], URL, &fixtures::at(0));
+    let mut status = app(&written, &place, &[], &Refusals::default(), URL, &fixtures::at(0));
     let met = Observation::new(conditions::SLO_MET, true, reason::OK, "");
     status
         .conditions
         .extend(conditions::update(&[], &[met], None, &fixtures::at(0)));
     status.observed = Some(harmonybatch_api::inference_app::AppObserved::default());
     written.status = Some(status);
-    let again = app(&written, &place, &[], URL, &fixtures::at(100));
+    let again = app(
+        &written,
+        &place,
+        &[],
+        &Refusals::default(),
+        URL,
+        &fixtures::at(100),
+    );
     assert!(!app_differs(written.status.as_ref(), &again));
 }
 

@@ -13,8 +13,8 @@ use super::{Contract, Problem, service_name};
 
 /// Times the SLO that a deadline is unless it is written.
 const TIMEOUT_FACTOR: u64 = 4;
-/// The shortest deadline unless it is written.
-const SHORTEST_TIMEOUT: u64 = 1_000_000_000;
+/// The shortest and the longest deadline unless it is written; longer ones cannot be written either.
+const DEFAULT_TIMEOUTS: (u64, u64) = (1_000_000_000, 3_600_000_000_000);
 
 /// Reads it: what the planner takes, and the rest.
 pub(super) fn app(written: &InferenceApp) -> Result<(App, Contract), Problem> {
@@ -26,11 +26,11 @@ pub(super) fn app(written: &InferenceApp) -> Result<(App, Contract), Problem> {
         return Err(Problem::invalid("slo.latency 0s must be above 0".to_owned()));
     }
     let timeout = match &spec.timeout {
-        Some(timeout) => parse("timeout", timeout)?,
+        Some(timeout) => Duration::from_nanos(parse::<Duration>("timeout", timeout)?.as_nanos()),
         None => Duration::from_nanos(
             slo.as_nanos()
                 .saturating_mul(TIMEOUT_FACTOR)
-                .max(SHORTEST_TIMEOUT),
+                .clamp(DEFAULT_TIMEOUTS.0, DEFAULT_TIMEOUTS.1),
         ),
     };
     if timeout.as_nanos() < slo.as_nanos() {
@@ -48,7 +48,8 @@ pub(super) fn app(written: &InferenceApp) -> Result<(App, Contract), Problem> {
     let contract = Contract {
         model: spec.model_ref.name.clone(),
         service_name: service_name(written),
-        slo: slo.to_string(),
+        // To the nanosecond, which every field that it is copied to can hold.
+        slo: Duration::from_nanos(slo.as_nanos()).to_string(),
         percentile: percentile.to_string(),
         rate: rate.to_string(),
         timeout,

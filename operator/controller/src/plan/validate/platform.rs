@@ -64,7 +64,8 @@ fn pool(pool: &written::GpuPool) -> Result<planner::GpuPool, Problem> {
     .map_err(|error| contradiction(&error))
 }
 
-/// The shares that the backend can ask for: where every share asks for one resource, the only share is one unit.
+/// The shares that the backend can ask for: where every share asks for one resource, the only share is one unit; in percent only
+/// shares of whole percents, as others would be rounded up and not all of a device's units could be had.
 fn legal_shares(pool: &written::GpuPool, units_per_device: u32) -> Result<Vec<GpuUnits>, Problem> {
     let written::GpuBackend::ExtendedResource(resource) = &pool.backend;
     let largest = match resource.quantity {
@@ -73,7 +74,11 @@ fn legal_shares(pool: &written::GpuPool, units_per_device: u32) -> Result<Vec<Gp
             units_per_device
         }
     };
+    let whole = |units: &u32| {
+        resource.quantity != written::ShareQuantity::Percent || (100 * units).is_multiple_of(units_per_device)
+    };
     (1..=largest)
+        .filter(whole)
         .map(|units| checked("gpuPools", GpuUnits::new(units)))
         .collect()
 }

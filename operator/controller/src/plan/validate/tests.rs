@@ -159,6 +159,19 @@ fn a_wrong_model_or_platform_is_named_and_its_apps_say_which() {
     assert!(validated.requests.is_empty());
 }
 
+/// The longest SLO that may be written; its group must be one that the API server takes.
+#[test]
+fn the_deadline_of_a_long_slo_is_one_that_may_be_written() {
+    let mut inputs = inputs();
+    inputs.apps[0].spec.slo.latency = "3600s".to_owned();
+    inputs.apps[0].spec.timeout = None;
+    let validated = validate(&inputs, &BTreeSet::new());
+    assert_eq!(
+        validated.contracts[&key(&inputs.apps[0])].timeout.to_string(),
+        "3600s"
+    );
+}
+
 #[test]
 fn defaults_are_those_of_the_design() {
     let validated = validate(&inputs(), &BTreeSet::new());
