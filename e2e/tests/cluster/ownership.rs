@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{ResourceQuota, Service};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
@@ -75,5 +75,39 @@ async fn a_manual_change_of_what_a_group_owns_is_put_back_and_said() {
         reasons.contains_key("PutBack").then_some(())
     })
     .await;
+    scenario.end().await;
+}
+
+/// A namespace whose quota leaves no room for Services, as some cluster's policies do.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_server_refuses_is_said_and_tried_again() {
+    let scenario = Scenario::begin("refused").await;
+    scenario
+        .apply(&json!({
+            "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "no-services" },
+            "spec": { "hard": { "services": "0" } }
+        }))
+        .await;
+    let quotas = scenario.api::<ResourceQuota>();
+    until("the quota to be in force", PATIENCE, || async {
+        quotas.get("no-services").await.unwrap().status?.hard
+    })
+    .await;
+    scenario.model(&json!({})).await;
+    scenario.apps(&SAMPLES).await;
+    for contract in SAMPLES {
+        let app = scenario
+            .app(contract.name, "to say that its Service is refused", |app| {
+                condition_of(app, "Ready").is_some_and(|(_, reason, _)| reason == "Refused")
+            })
+            .await;
+        let (_, _, message) = condition_of(&app, "Ready").unwrap();
+        assert!(message.contains("exceeded quota: no-services"), "{message}");
+    }
+    quotas
+        .delete("no-services", &DeleteParams::default())
+        .await
+        .unwrap();
+    scenario.ready(&SAMPLES).await;
     scenario.end().await;
 }
