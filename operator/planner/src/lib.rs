@@ -15,6 +15,7 @@
 
 mod app;
 mod arrival;
+mod baseline;
 mod explain;
 mod group;
 mod latency;
@@ -27,6 +28,7 @@ mod simulate;
 pub mod units;
 
 pub use app::{App, ModelSet, ModelSetError};
+pub use baseline::{Baseline, BaselinePlan, baseline};
 pub use explain::{Alone, Explanation, RunnerUp};
 pub use plan::{
     Device, Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted, Simulated,

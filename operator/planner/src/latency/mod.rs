@@ -8,7 +8,7 @@ mod cpu;
 mod gpu;
 
 use crate::plan::Device;
-use crate::platform::{Platform, Sharing};
+use crate::platform::Platform;
 use crate::profile::ModelProfile;
 use crate::units::{Bytes, GpuUnits, Vcpu};
 
@@ -133,9 +133,7 @@ impl Catalogue {
             else {
                 continue;
             };
-            let found = match pool.sharing() {
-                Sharing::FixedShare => gpu::fixed_shares(index, pool, latency, profile, platform.prices()),
-            };
+            let found = gpu::shares(index, pool, latency, profile, platform.prices());
             if found.is_empty() {
                 let here = gpu::shortage(pool, latency);
                 shortage = Some(shortage.map_or(

@@ -9,5 +9,6 @@ mod holdout;
 mod partitions;
 mod properties;
 mod random;
+mod reference;
 mod validator;
 mod worked_example;

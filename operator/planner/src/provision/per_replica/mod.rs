@@ -6,6 +6,7 @@
 //! it fails, the next dearer configuration is tried.
 
 mod confirm;
+mod keep_up;
 mod screen;
 mod search;
 
@@ -78,8 +79,6 @@ impl PerReplica {
 }
 
 impl Provisioner for PerReplica {
-    type Run = Vec<Load>;
-
     fn new(catalogue: &Catalogue, platform: &Platform, only: Option<Kind>) -> Self {
         let kinds: Vec<Vec<Size>> = catalogue
             .kinds()
@@ -102,15 +101,7 @@ impl Provisioner for PerReplica {
         }
     }
 
-    fn open(load: Load) -> Vec<Load> {
-        vec![load]
-    }
-
-    fn extend(run: &mut Vec<Load>, load: Load) {
-        run.push(load);
-    }
-
-    fn choose(&self, run: &Vec<Load>) -> Option<Choice> {
+    fn choose(&self, run: &[Load]) -> Option<Choice> {
         self.cheapest_within(run, 0.0, f64::INFINITY)
     }
 
@@ -126,7 +117,7 @@ impl Provisioner for PerReplica {
         super::fastest(catalogue, |function| function.single().max)
     }
 
-    fn fewest_replicas(&self, run: &Vec<Load>) -> Option<(usize, f64)> {
+    fn fewest_replicas(&self, run: &[Load]) -> Option<(usize, f64)> {
         let rate: f64 = run.iter().map(|load| load.rate).sum();
         let slo = run.first().map_or(0.0, |load| load.slo);
         let sizes = self.kinds.iter().flatten().filter(|size| size.single <= slo);
@@ -142,8 +133,11 @@ impl Provisioner for PerReplica {
 }
 
 impl group::Priced for PerReplica {
-    fn bound(&self, rate: f64, slo: f64) -> f64 {
-        self.screen.bound(rate, slo)
+    const MONOTONE: bool = true;
+
+    fn bound(&self, run: &[Load]) -> f64 {
+        let rate = run.iter().map(|load| load.rate).sum();
+        self.screen.bound(rate, run.first().map_or(0.0, |load| load.slo))
     }
 
     fn within(&self, loads: &[Load], floor: f64, budget: f64) -> Option<Choice> {

@@ -201,7 +201,7 @@ impl PerReplica {
         }
     }
 
-    fn look(&self, loads: &[Load], choice: &Choice) -> Look {
+    pub(super) fn look(&self, loads: &[Load], choice: &Choice) -> Look {
         let arrivals = self.arrivals.max(in_flight(loads, choice));
         Look {
             seed: SEED,
@@ -220,7 +220,7 @@ impl PerReplica {
     clippy::cast_sign_loss,
     reason = "positive, saturates"
 )]
-fn replicas_for(rate: f64, capacity: f64) -> u32 {
+pub(super) fn replicas_for(rate: f64, capacity: f64) -> u32 {
     ((rate / capacity).ceil() as u32).max(1)
 }
 
