@@ -256,18 +256,13 @@ pub(crate) fn profile(model: &Coefficients) -> ModelProfile {
 }
 
 pub(crate) fn a10() -> GpuPool {
+    a10_shared(Sharing::FixedShare)
+}
+
+pub(crate) fn a10_shared(sharing: Sharing) -> GpuPool {
     let shares = (1..=UNITS).map(|units| GpuUnits::new(units).unwrap()).collect();
     let units = GpuUnits::new(UNITS).unwrap();
-    GpuPool::new(
-        "a10",
-        "a10",
-        units,
-        Bytes(1 << 30),
-        seconds(TAU),
-        Sharing::FixedShare,
-        shares,
-    )
-    .unwrap()
+    GpuPool::new("a10", "a10", units, Bytes(1 << 30), seconds(TAU), sharing, shares).unwrap()
 }
 
 pub(crate) fn prices() -> Prices {

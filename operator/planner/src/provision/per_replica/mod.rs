@@ -14,7 +14,7 @@ use super::{Choice, Fastest, MAX_REPLICAS, Operation, Provisioner};
 use crate::arrival::Load;
 use crate::group::{self, Cut};
 use crate::latency::{Catalogue, Function, Kind};
-use crate::platform::Platform;
+use crate::platform::{Platform, Sharing};
 use screen::Screen;
 
 /// The largest share of their time that replicas may be busy in the mean, were every batch full. Near one, queues
@@ -32,6 +32,8 @@ struct Size {
     single: f64,
     /// Rows per second that one replica may be given.
     capacity: f64,
+    /// Whether a larger size is no faster, or not in proportion, so that several small replicas may beat a large one.
+    by_turns: bool,
 }
 
 /// The provisioning of [`crate::Billing::PerReplica`].
@@ -54,7 +56,11 @@ const ARRIVALS: u64 = 20_000;
 const ARRIVALS_TO_COMPARE: u64 = 5_000;
 
 impl PerReplica {
-    fn sizes(catalogue: &Catalogue, kind: Kind) -> Vec<Size> {
+    fn sizes(catalogue: &Catalogue, platform: &Platform, kind: Kind) -> Vec<Size> {
+        let by_turns = match kind {
+            Kind::Cpu => false,
+            Kind::Pool(pool) => matches!(platform.gpu_pools()[pool].sharing(), Sharing::EqualShare { .. }),
+        };
         let mut sizes: Vec<Size> = catalogue
             .functions
             .iter()
@@ -70,6 +76,7 @@ impl PerReplica {
                     price: function.price,
                     single: function.single().max,
                     capacity,
+                    by_turns,
                 }
             })
             .collect();
@@ -84,7 +91,7 @@ impl Provisioner for PerReplica {
             .kinds()
             .into_iter()
             .filter(|&kind| only.is_none_or(|only| only == kind))
-            .map(|kind| Self::sizes(catalogue, kind))
+            .map(|kind| Self::sizes(catalogue, platform, kind))
             .collect();
         let effort = u64::from(platform.simulation_effort());
         let arrivals = if only.is_some() {

@@ -2,7 +2,7 @@
 //!
 //! One large share beats several small ones of the same total, in the mean and in the worst case, so replicas are
 //! counted upwards and the search of a kind of device ends at the first number for which some affordable size will
-//! do. For that number the smallest size is found upwards from what the screen allows, then by bisection: a larger
+//! do (where tenants of a device take turns, a large share is hardly faster, and the count goes on). For that number the smallest size is found upwards from what the screen allows, then by bisection: a larger
 //! size is never late more often.
 
 use super::{Choice, MAX_REPLICAS, PerReplica, Size, UTILIZATION_LIMIT};
@@ -63,7 +63,12 @@ impl PerReplica {
         floor: f64,
         limit: f64,
     ) -> Option<Choice> {
-        let cheapest = sizes.first()?.price;
+        let Size {
+            price: cheapest,
+            by_turns,
+            ..
+        } = *sizes.first()?;
+        let (mut limit, mut best) = (limit, None);
         let most_capable = sizes.iter().map(|size| size.capacity).fold(0.0, f64::max);
         let mut replicas = replicas_for(rate, most_capable);
         let mut step = 1;
@@ -78,17 +83,22 @@ impl PerReplica {
                 .copied()
                 .collect();
             if let Some(found) = self.smallest_that_keeps(loads, &candidates, replicas) {
-                return Some(if step > 1 {
+                let found = if step > 1 {
                     self.fewer_replicas(loads, found, step)
                 } else {
                     found
-                });
+                };
+                if !by_turns {
+                    return Some(found);
+                }
+                limit = found.cost_per_second;
+                best = Some(found);
             }
             // Beyond a few replicas another one changes little.
             step = 1 + replicas / 8;
             replicas += step;
         }
-        None
+        best
     }
 
     /// What lies between the last number of replicas that was tried and the one found.
