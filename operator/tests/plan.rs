@@ -116,6 +116,21 @@ fn the_papers_example_costs_what_its_batches_cost_and_is_compared_with_every_bas
 }
 
 #[test]
+fn pods_that_stay_up_are_compared_with_what_the_other_plans_take_to_keep_up() {
+    let output = planned_with("samples-gpu", &["--baseline", "all"]);
+    let baselines = output["plans"][0]["baselines"].as_array().unwrap();
+    let named = |name: &str| baselines.iter().find(|one| one["baseline"] == name).unwrap();
+    // The pool has no CPU functions beside it.
+    assert_eq!(named("batch")["unservedApps"], 3);
+    assert!(named("batch")["ratio"].is_null());
+    for name in ["alone", "mbs", "two-stage"] {
+        let found = named(name);
+        assert!(found["ratio"].as_f64().unwrap() >= 1.0, "{found}");
+        assert_eq!(found["lateGroups"], 0);
+    }
+}
+
+#[test]
 fn the_sample_for_the_local_cluster_stays_below_one_vcpu() {
     let output = planned("samples");
     let groups = output["plans"][0]["groups"].as_array().unwrap();

@@ -204,6 +204,40 @@ mod tests {
         (sum, worst, dearer)
     }
 
+    /// What rules runs out: the bound before a price is known, and the price without the first or the last application.
+    #[test]
+    fn no_run_costs_less_than_its_bounds() {
+        let mut random = Random::seeded(11);
+        for set in 0..200 {
+            let model = &MODELS[set % 4];
+            let catalogue = Catalogue::new(&platform(Billing::PerInvocation), &profile(model));
+            let exact = Exact::new(&catalogue, &platform(Billing::PerInvocation), None);
+            let mut loads: Vec<Load> = random
+                .apps(2 + set % 7, (0.3, 5.0), (0.05, 50.0))
+                .iter()
+                .map(|app| Load {
+                    slo: app.slo.get(),
+                    rate: app.rate.get(),
+                    miss: 0.01,
+                })
+                .collect();
+            loads.sort_by(|a, b| a.slo.total_cmp(&b.slo));
+            let cost_of = |loads: &[Load]| {
+                let choice = exact.within(loads, 0.0, f64::INFINITY);
+                choice.map(|choice| choice.cost_per_second)
+            };
+            let Some(cost) = cost_of(&loads) else { continue };
+            assert!(exact.bound(&loads) <= cost * (1.0 + 1e-9), "{loads:?}");
+            for part in [&loads[1..], &loads[..loads.len() - 1]] {
+                let less = cost_of(part).unwrap_or(f64::INFINITY);
+                assert!(
+                    less <= cost * (1.0 + 1e-9),
+                    "{less:e} without one of {loads:?}, {cost:e} with it"
+                );
+            }
+        }
+    }
+
     #[test]
     fn under_the_exact_law_groups_are_as_good_as_all_partitions() {
         let (mean, worst, dearer) = compare(40, 6);

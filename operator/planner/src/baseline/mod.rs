@@ -1,9 +1,10 @@
 //! Other ways to serve the same applications, for comparison: each decides as its paper does, and all are priced by the evaluator
 //! of our own plans.
 //!
-//! Where a function costs while it runs, that is the exact law of the batch size. Where pods stay up, each group is given the
-//! fewest replicas of its own function with which a simulation says that every member keeps its percentile; the verdict is that of
-//! the search, without the confirmation that our own plans stand.
+//! Where a function costs while it runs, that is the exact law of the batch size. Where pods stay up, one group for each application
+//! is what our own search finds for it; the others were made for functions that cost while they run, and each of their groups is
+//! given the fewest replicas of its own function with which a simulation says that every member keeps its percentile. The verdict is
+//! that of the search, without the confirmation that our own plans stand.
 
 mod mbs;
 mod two_stage;
@@ -48,6 +49,8 @@ pub struct BaselinePlan {
     pub cost_per_second: f64,
     /// How many groups break the SLO of a member: what they cost is no fair price.
     pub late: usize,
+    /// How many applications it serves nowhere, as BATCH does where a platform has no CPU functions.
+    pub unserved: usize,
 }
 
 /// A group as a baseline forms it.
@@ -75,6 +78,7 @@ pub fn baseline(platform: &Platform, set: &ModelSet, plan: &Plan, which: Baselin
         rate: app.rate.get(),
         miss: 1.0 - app.percentile.fraction(),
     };
+    let served = apps.len();
     let (isolated, shared): (Vec<&App>, Vec<&App>) = apps.into_iter().partition(|app| app.isolated);
     let isolated: Vec<Load> = isolated.iter().map(load).collect();
     let shared: Vec<Load> = shared.iter().map(load).collect();
@@ -129,7 +133,11 @@ pub fn baseline(platform: &Platform, set: &ModelSet, plan: &Plan, which: Baselin
     if platform.billing() == Billing::PerReplica {
         let replicas = PerReplica::new(&catalogue, platform, None);
         for group in &mut groups {
-            let (choice, kept) = replicas.kept_up(&group.loads, &group.choice);
+            let own = (which == Baseline::Alone)
+                .then(|| replicas.choose(&group.loads))
+                .flatten()
+                .map(|choice| (choice, true));
+            let (choice, kept) = own.unwrap_or_else(|| replicas.kept_up(&group.loads, &group.choice));
             group.choice = choice;
             group.late |= !kept;
         }
@@ -137,8 +145,14 @@ pub fn baseline(platform: &Platform, set: &ModelSet, plan: &Plan, which: Baselin
     BaselinePlan {
         baseline: which,
         groups: groups.len(),
-        cost_per_second: groups.iter().map(|group| group.choice.cost_per_second).sum(),
+        // The sum of nothing is minus zero.
+        cost_per_second: groups
+            .iter()
+            .map(|group| group.choice.cost_per_second)
+            .sum::<f64>()
+            + 0.0,
         late: groups.iter().filter(|group| group.late).count(),
+        unserved: if groups.is_empty() { served } else { 0 },
     }
 }
 

@@ -30,9 +30,10 @@ pub(super) fn name(baseline: Baseline) -> &'static str {
     }
 }
 
-/// The cost of a baseline, as a multiple of the plan's; nothing where the plan is free.
+/// The cost of a baseline, as a multiple of the plan's; nothing where the plan is free or the baseline serves nobody.
 pub(super) fn ratio(plan: &Plan, baseline: &BaselinePlan) -> Option<f64> {
-    (plan.cost_per_second > 0.0).then(|| baseline.cost_per_second / plan.cost_per_second)
+    (plan.cost_per_second > 0.0 && baseline.unserved == 0)
+        .then(|| baseline.cost_per_second / plan.cost_per_second)
 }
 
 /// The rows of the table, the plan first.
@@ -56,10 +57,11 @@ pub(super) fn rows(named: &Named) -> Vec<Vec<String>> {
         String::new(),
     );
     let others = named.baselines.iter().map(|baseline| {
-        let note = match baseline.late {
-            0 => String::new(),
-            1 => "1 group breaks its SLO".to_owned(),
-            late => format!("{late} groups break their SLO"),
+        let note = match (baseline.unserved, baseline.late) {
+            (0, 0) => String::new(),
+            (0, 1) => "1 group breaks its SLO".to_owned(),
+            (0, late) => format!("{late} groups break their SLO"),
+            (unserved, _) => format!("no function of its kind for {unserved} applications"),
         };
         row(
             name(baseline.baseline),

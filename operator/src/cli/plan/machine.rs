@@ -32,6 +32,7 @@ struct Compared {
     cost_per_second: f64,
     ratio: Option<f64>,
     late_groups: usize,
+    unserved_apps: usize,
 }
 
 #[derive(Serialize)]
@@ -134,6 +135,7 @@ fn model(named: &Named) -> ModelPlan<'_> {
                 cost_per_second: baseline.cost_per_second,
                 ratio: baselines::ratio(plan, baseline),
                 late_groups: baseline.late,
+                unserved_apps: baseline.unserved,
             })
             .collect(),
     }
