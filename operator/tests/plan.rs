@@ -28,10 +28,14 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn planned(folder: &str) -> serde_json::Value {
-    let output = harmonybatch(
-        &["plan", "-f", samples(folder).to_str().unwrap(), "-o", "json"],
-        "",
-    );
+    planned_with(folder, &[])
+}
+
+fn planned_with(folder: &str, more: &[&str]) -> serde_json::Value {
+    let folder = samples(folder);
+    let mut arguments = vec!["plan", "-f", folder.to_str().unwrap(), "-o", "json"];
+    arguments.extend(more);
+    let output = harmonybatch(&arguments, "");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -63,9 +67,11 @@ fn good_app() -> String {
 
 #[test]
 fn the_papers_example_is_planned_as_the_paper_does() {
-    let output = planned("samples-paper");
+    let output = planned_with("samples-paper", &["--model", "paper"]);
     let plan = &output["plans"][0];
     assert_eq!(plan["model"], "vgg19");
+    let cost = plan["total"]["costPerSecond"].as_f64().unwrap();
+    assert!((cost / 2.2583e-5 - 1.0).abs() < 5e-5, "{cost:e}");
     assert_eq!(plan["billing"], "PerInvocation");
     let groups = plan["groups"].as_array().unwrap();
     assert_eq!(groups.len(), 1, "{plan}");
@@ -79,6 +85,49 @@ fn the_papers_example_is_planned_as_the_paper_does() {
         .collect();
     assert_eq!(members, [500.0, 800.0, 1000.0]);
     assert_eq!(plan["infeasible"], serde_json::json!([]));
+}
+
+#[test]
+fn the_papers_example_costs_what_its_batches_cost_and_is_compared_with_every_baseline() {
+    let output = planned_with("samples-paper", &["--baseline", "all"]);
+    let plan = &output["plans"][0];
+    // From simulated batches, to a tenth of a percent.
+    let cost = plan["total"]["costPerSecond"].as_f64().unwrap();
+    assert!((cost / 2.2626e-5 - 1.0).abs() < 1e-3, "{cost:e}");
+    let baselines = plan["baselines"].as_array().unwrap();
+    let named = |name: &str| baselines.iter().find(|one| one["baseline"] == name).unwrap();
+    assert_eq!(baselines.len(), 4);
+    assert_eq!(named("alone")["groups"], 3);
+    for (name, least) in [("alone", 1.0), ("batch", 5.0), ("mbs", 0.99), ("two-stage", 1.0)] {
+        let ratio = named(name)["ratio"].as_f64().unwrap();
+        assert!(ratio >= least, "{name} costs {ratio} times the plan");
+    }
+
+    let folder = samples("samples-paper");
+    let arguments = ["plan", "-f", folder.to_str().unwrap(), "--baseline", "two-stage"];
+    let table = text(&harmonybatch(&arguments, "").stdout);
+    assert!(
+        table.contains("BASELINE") && table.contains("two-stage"),
+        "{table}"
+    );
+    let refused = harmonybatch(&[&arguments[..], &["--model", "paper"]].concat(), "");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("leave out --model paper"));
+}
+
+#[test]
+fn pods_that_stay_up_are_compared_with_what_the_other_plans_take_to_keep_up() {
+    let output = planned_with("samples-gpu", &["--baseline", "all"]);
+    let baselines = output["plans"][0]["baselines"].as_array().unwrap();
+    let named = |name: &str| baselines.iter().find(|one| one["baseline"] == name).unwrap();
+    // The pool has no CPU functions beside it.
+    assert_eq!(named("batch")["unservedApps"], 3);
+    assert!(named("batch")["ratio"].is_null());
+    for name in ["alone", "mbs", "two-stage"] {
+        let found = named(name);
+        assert!(found["ratio"].as_f64().unwrap() >= 1.0, "{found}");
+        assert_eq!(found["lateGroups"], 0);
+    }
 }
 
 #[test]

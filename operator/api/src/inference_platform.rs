@@ -181,6 +181,11 @@ pub struct CpuGrid {
 
 /// GPUs of one kind that are shared in one way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("!has(self.tenants) || self.latencyModel == 'EqualShare'")
+        .message("tenants is only read with latencyModel EqualShare: set that or leave tenants out")
+        .field_path(".tenants")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct GpuPool {
     /// Name of the pool.
@@ -206,6 +211,10 @@ pub struct GpuPool {
     /// How latency depends on the share.
     #[serde(default)]
     pub latency_model: LatencyModel,
+    /// Tenants that a device admits at a time, with latencyModel EqualShare; absent: as many as fit in its units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub tenants: Option<i32>,
     /// How a pod asks for a share.
     pub backend: GpuBackend,
     /// Where pods with a share are scheduled.
@@ -219,6 +228,8 @@ pub enum LatencyModel {
     /// A share of m out of M units gets its m slices and then waits for the other M - m (HarmonyBatch, Eq. 3 and 4).
     #[default]
     FixedShare,
+    /// Tenants of a device take turns, whatever their share, which only sets their memory: time-slicing of the NVIDIA device plugin.
+    EqualShare,
 }
 
 /// How a pod asks for a GPU share.
@@ -341,6 +352,8 @@ pub enum Planner {
     /// The cheapest partition into groups that are contiguous in SLO order.
     #[default]
     Optimal,
+    /// The two-stage merging of the HarmonyBatch paper (its Algorithms 1 and 2), for comparison: usually dearer.
+    TwoStage,
 }
 
 /// What became of the platform: written by the operator.

@@ -10,7 +10,7 @@ mod pruned;
 pub(crate) use pruned::{Priced, pruned_cut};
 
 use crate::arrival::Load;
-use crate::provision::{Choice, Provisioner};
+use crate::provision::Choice;
 
 /// The most applications, times groups, for which changes between groups are tried.
 const CHANGES_TRIED: usize = 400;
@@ -26,16 +26,6 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
-    /// The cheapest function for the members, if there are any and any function serves them.
-    fn of<P: Provisioner>(members: Vec<usize>, loads: &[Load], provisioner: &P) -> Option<Self> {
-        let (&first, others) = members.split_first()?;
-        let mut run = P::open(loads[first]);
-        for &index in others {
-            P::extend(&mut run, loads[index]);
-        }
-        provisioner.choose(&run).map(|choice| Self { members, choice })
-    }
-
     fn without(&self, member: usize) -> Vec<usize> {
         self.members
             .iter()
@@ -52,22 +42,22 @@ impl Cut {
 }
 
 /// The cheapest groups that dynamic programming and single changes find, for loads that are sorted by SLO and
-/// feasible one by one.
-pub(crate) fn cheapest_groups<P: Provisioner>(loads: &[Load], provisioner: &P) -> Vec<Cut> {
-    let mut cuts = cheapest_cut(loads, provisioner);
-    while loads.len() * cuts.len() <= CHANGES_TRIED && improve(&mut cuts, loads, provisioner) {}
+/// feasible one by one, as `alone`.
+pub(crate) fn cheapest_groups<P: Priced>(loads: &[Load], alone: &[Choice], prices: &P) -> Vec<Cut> {
+    let mut cuts = pruned_cut(loads, alone, prices);
+    while loads.len() * cuts.len() <= CHANGES_TRIED && improve(&mut cuts, loads, prices) {}
     cuts
 }
 
 /// Makes the first change that pays, if there is one: an application moves to another group or to one of its own.
-fn improve<P: Provisioner>(cuts: &mut Vec<Cut>, loads: &[Load], provisioner: &P) -> bool {
+fn improve<P: Priced>(cuts: &mut Vec<Cut>, loads: &[Load], prices: &P) -> bool {
     for from in 0..cuts.len() {
         for to in (0..=cuts.len()).filter(|&to| to != from) {
             for member in cuts[from].members.clone() {
                 let left = cuts[from].without(member);
                 let joined = cuts.get(to).map_or_else(|| vec![member], |cut| cut.with(member));
                 let changes_nothing = left.is_empty() && joined.len() == 1;
-                if !changes_nothing && replace(cuts, (from, left), (to, joined), loads, provisioner) {
+                if !changes_nothing && replace(cuts, (from, left), (to, joined), loads, prices) {
                     return true;
                 }
             }
@@ -78,93 +68,59 @@ fn improve<P: Provisioner>(cuts: &mut Vec<Cut>, loads: &[Load], provisioner: &P)
 
 /// Gives two groups other members if that is cheaper. A group without members goes; a place past the last group is a
 /// new one.
-fn replace<P: Provisioner>(
+fn replace<P: Priced>(
     cuts: &mut Vec<Cut>,
     (from, left): (usize, Vec<usize>),
     (to, joined): (usize, Vec<usize>),
     loads: &[Load],
-    provisioner: &P,
+    prices: &P,
 ) -> bool {
     let cost_of = |cut: Option<&Cut>| cut.map_or(0.0, |cut| cut.choice.cost_per_second);
     let before = cost_of(cuts.get(from)) + cost_of(cuts.get(to));
-    let vanishes = left.is_empty();
-    let left = Cut::of(left, loads, provisioner);
-    let Some(joined) = Cut::of(joined, loads, provisioner).filter(|_| vanishes || left.is_some()) else {
-        return false;
+    let budget = before * (1.0 - WORTH_A_CHANGE);
+    let loads_of = |members: &[usize]| members.iter().map(|&member| loads[member]).collect::<Vec<_>>();
+    let (left_loads, joined_loads) = (loads_of(&left), loads_of(&joined));
+    let least_left = if left.is_empty() {
+        0.0
+    } else {
+        prices.bound(&left_loads)
     };
-    if cost_of(left.as_ref()) + joined.choice.cost_per_second >= before * (1.0 - WORTH_A_CHANGE) {
+    let least_joined = prices.bound(&joined_loads);
+    if least_left + least_joined >= budget {
         return false;
     }
+    let Some(joined_choice) = prices.within(&joined_loads, least_joined, budget - least_left) else {
+        return false;
+    };
+    let left_choice = if left.is_empty() {
+        None
+    } else {
+        let rest = budget - joined_choice.cost_per_second;
+        match prices.within(&left_loads, least_left, rest) {
+            None => return false,
+            found => found,
+        }
+    };
+    let joined = Cut {
+        members: joined,
+        choice: joined_choice,
+    };
     match cuts.get_mut(to) {
         Some(cut) => *cut = joined,
         None => cuts.push(joined),
     }
-    match left {
-        Some(left) => cuts[from] = left,
+    match left_choice {
+        Some(choice) => {
+            cuts[from] = Cut {
+                members: left,
+                choice,
+            }
+        }
         None => {
             cuts.remove(from);
         }
     }
     true
-}
-
-/// The cheapest way to serve the first few loads.
-#[derive(Debug, Clone, Copy)]
-struct Prefix {
-    cost: f64,
-    groups: usize,
-    /// Where the last group starts, and its function; nothing for no load at all.
-    last: Option<(usize, Choice)>,
-}
-
-/// The cheapest cut into runs. Of equal costs the cut with fewer groups wins.
-fn cheapest_cut<P: Provisioner>(loads: &[Load], provisioner: &P) -> Vec<Cut> {
-    let mut best: Vec<Option<Prefix>> = vec![None; loads.len() + 1];
-    best[0] = Some(Prefix {
-        cost: 0.0,
-        groups: 0,
-        last: None,
-    });
-    for start in 0..loads.len() {
-        let Some(before) = best[start] else {
-            continue;
-        };
-        let mut run = P::open(loads[start]);
-        for end in start + 1..=loads.len() {
-            if end > start + 1 {
-                P::extend(&mut run, loads[end - 1]);
-            }
-            let Some(choice) = provisioner.choose(&run) else {
-                continue;
-            };
-            let found = Prefix {
-                cost: before.cost + choice.cost_per_second,
-                groups: before.groups + 1,
-                last: Some((start, choice)),
-            };
-            let better = best[end].is_none_or(|known| {
-                found
-                    .cost
-                    .total_cmp(&known.cost)
-                    .then(found.groups.cmp(&known.groups))
-                    .is_lt()
-            });
-            if better {
-                best[end] = Some(found);
-            }
-        }
-    }
-    let mut cuts = Vec::new();
-    let mut end = loads.len();
-    while let Some((start, choice)) = best[end].and_then(|prefix| prefix.last) {
-        cuts.push(Cut {
-            members: (start..end).collect(),
-            choice,
-        });
-        end = start;
-    }
-    cuts.reverse();
-    cuts
 }
 
 #[cfg(test)]
@@ -173,19 +129,18 @@ mod tests {
     use crate::fixture::{MODELS, platform, profile};
     use crate::latency::Catalogue;
     use crate::platform::Billing;
-    use crate::provision::Exact;
+    use crate::provision::{Exact, Provisioner};
     use crate::random::Random;
 
     /// The least cost of all partitions of the loads, and of the cut.
     fn best_and_found(loads: &[Load], provisioner: &Exact) -> (f64, f64) {
         let everything = (1_usize << loads.len()) - 1;
         let cost_of = |set: usize| {
-            let mut members = (0..loads.len())
+            let members: Vec<Load> = (0..loads.len())
                 .filter(|index| set >> index & 1 == 1)
-                .map(|index| loads[index]);
-            let mut run = Exact::open(members.next()?);
-            members.for_each(|load| Exact::extend(&mut run, load));
-            provisioner.choose(&run).map(|choice| choice.cost_per_second)
+                .map(|index| loads[index])
+                .collect();
+            provisioner.choose(&members).map(|choice| choice.cost_per_second)
         };
         let cost: Vec<f64> = (0..=everything)
             .map(|set| cost_of(set).unwrap_or(f64::INFINITY))
@@ -202,7 +157,12 @@ mod tests {
                 part = (part - 1) & set;
             }
         }
-        let found = cheapest_cut(loads, provisioner)
+        let alone: Vec<Choice> = loads
+            .iter()
+            .filter_map(|&load| provisioner.choose(&[load]))
+            .collect();
+        let found = provisioner
+            .groups(loads, &alone)
             .iter()
             .map(|cut| cut.choice.cost_per_second)
             .sum();
@@ -226,7 +186,7 @@ mod tests {
                     miss: 0.01,
                 })
                 .collect();
-            loads.retain(|&load| provisioner.choose(&Exact::open(load)).is_some());
+            loads.retain(|&load| provisioner.choose(&[load]).is_some());
             loads.sort_by(|a, b| a.slo.total_cmp(&b.slo));
             if loads.is_empty() {
                 continue;
@@ -242,6 +202,40 @@ mod tests {
             dearer += usize::from(gap > 0.005);
         }
         (sum, worst, dearer)
+    }
+
+    /// What rules runs out: the bound before a price is known, and the price without the first or the last application.
+    #[test]
+    fn no_run_costs_less_than_its_bounds() {
+        let mut random = Random::seeded(11);
+        for set in 0..200 {
+            let model = &MODELS[set % 4];
+            let catalogue = Catalogue::new(&platform(Billing::PerInvocation), &profile(model));
+            let exact = Exact::new(&catalogue, &platform(Billing::PerInvocation), None);
+            let mut loads: Vec<Load> = random
+                .apps(2 + set % 7, (0.3, 5.0), (0.05, 50.0))
+                .iter()
+                .map(|app| Load {
+                    slo: app.slo.get(),
+                    rate: app.rate.get(),
+                    miss: 0.01,
+                })
+                .collect();
+            loads.sort_by(|a, b| a.slo.total_cmp(&b.slo));
+            let cost_of = |loads: &[Load]| {
+                let choice = exact.within(loads, 0.0, f64::INFINITY);
+                choice.map(|choice| choice.cost_per_second)
+            };
+            let Some(cost) = cost_of(&loads) else { continue };
+            assert!(exact.bound(&loads) <= cost * (1.0 + 1e-9), "{loads:?}");
+            for part in [&loads[1..], &loads[..loads.len() - 1]] {
+                let less = cost_of(part).unwrap_or(f64::INFINITY);
+                assert!(
+                    less <= cost * (1.0 + 1e-9),
+                    "{less:e} without one of {loads:?}, {cost:e} with it"
+                );
+            }
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@
 
 mod app;
 mod arrival;
+mod baseline;
 mod explain;
 mod group;
 mod inventory;
@@ -29,6 +30,7 @@ mod simulate;
 pub mod units;
 
 pub use app::{App, ModelSet, ModelSetError};
+pub use baseline::{Baseline, BaselinePlan, baseline};
 pub use explain::{Alone, Explanation, RunnerUp};
 pub use inventory::{DearerApp, PlatformPlan, PoolUse, Shortage, plan_platform, saving_of_one_more_device};
 pub use plan::{

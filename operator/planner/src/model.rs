@@ -10,7 +10,9 @@ use crate::group::Cut;
 use crate::latency::{Catalogue, Kind};
 use crate::plan::{GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted, Simulated};
 use crate::platform::{ArrivalModel, Billing, Planner, Platform};
-use crate::provision::{Choice, Exact, MAX_REPLICAS, Operation, Paper, PerReplica, Provisioner};
+use crate::provision::{
+    Choice, Exact, MAX_REPLICAS, Operation, Paper, PerReplica, Provisioner, Repriced, TwoStage,
+};
 use crate::units::{BatchSize, Seconds};
 
 /// Sums of the same costs differ by less than this, relatively.
@@ -21,11 +23,22 @@ const STRICTEST: f64 = 99.999;
 
 /// Plans the applications of one model.
 pub(crate) fn plan_model(platform: &Platform, set: &ModelSet) -> Plan {
-    let Planner::Optimal = platform.planner();
-    match (platform.billing(), platform.arrivals()) {
-        (Billing::PerReplica, _) => ModelPlanner::<PerReplica>::new(platform, set).plan(),
-        (Billing::PerInvocation, ArrivalModel::Paper) => ModelPlanner::<Paper>::new(platform, set).plan(),
-        (Billing::PerInvocation, ArrivalModel::Exact) => ModelPlanner::<Exact>::new(platform, set).plan(),
+    let paper = platform.arrivals() == ArrivalModel::Paper;
+    match (platform.billing(), platform.planner()) {
+        (Billing::PerReplica, Planner::Optimal) => ModelPlanner::<PerReplica>::new(platform, set).plan(),
+        (Billing::PerReplica, Planner::TwoStage) => {
+            ModelPlanner::<TwoStage<PerReplica>>::new(platform, set).plan()
+        }
+        (Billing::PerInvocation, Planner::Optimal) if paper => {
+            ModelPlanner::<Paper>::new(platform, set).plan()
+        }
+        (Billing::PerInvocation, Planner::Optimal) => ModelPlanner::<Exact>::new(platform, set).plan(),
+        (Billing::PerInvocation, Planner::TwoStage) if paper => {
+            ModelPlanner::<TwoStage<Paper>>::new(platform, set).plan()
+        }
+        (Billing::PerInvocation, Planner::TwoStage) => {
+            ModelPlanner::<TwoStage<Repriced>>::new(platform, set).plan()
+        }
     }
 }
 
@@ -207,7 +220,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
         if self.platform.billing() == Billing::PerReplica && app.percentile.get() > STRICTEST {
             return refuse(InfeasibleReason::PercentileUnattainable, None);
         }
-        let run = P::open(load);
+        let run = [load];
         if let Some(choice) = self.provisioner.choose(&run) {
             return Ok(choice);
         }
@@ -257,7 +270,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
         let kind = self.catalogue.functions[alone.function].site.kind();
         let others = self.by_kind.iter().filter(|(other, _)| *other != kind);
         others
-            .filter_map(|(_, provisioner)| provisioner.choose(&P::open(load)))
+            .filter_map(|(_, provisioner)| provisioner.choose(&[load]))
             .min_by(Choice::compare)
     }
 

@@ -1,5 +1,7 @@
 //! What a platform offers and charges: devices, sizes, prices, and how it bills.
 
+use std::num::NonZeroU16;
+
 use crate::units::{Bytes, GpuUnits, Price, Seconds, Vcpu};
 
 /// When a function costs money.
@@ -18,16 +20,19 @@ pub enum Planner {
     /// Dynamic programming over the applications in order of SLO.
     #[default]
     Optimal,
+    /// The paper's two-stage merging (its Algorithms 1 and 2): the groups, and under [`Billing::PerInvocation`] their functions,
+    /// are those of the paper's model, whichever law prices them.
+    TwoStage,
 }
 
 /// Which law of the batch size prices a group under [`Billing::PerInvocation`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ArrivalModel {
-    /// The paper's equivalent timeout, Eq. 5: every batch is taken to be full.
-    #[default]
-    Paper,
     /// The exact law for Poisson arrivals, by renewal reward: a batch costs what a batch of its size costs.
+    #[default]
     Exact,
+    /// The paper's equivalent timeout, Eq. 5: every batch is taken to be full.
+    Paper,
 }
 
 /// Prices in the platform's currency.
@@ -145,6 +150,11 @@ pub enum Sharing {
     /// Time slices in proportion to the share, Eq. 4 of the paper (cGPU, fixed-share scheduling).
     #[default]
     FixedShare,
+    /// Tenants take turns whatever their share (time-slicing of the NVIDIA device plugin): the share only sets the memory.
+    EqualShare {
+        /// How many tenants a device admits; none means as many as fit beside a share if all others are of the smallest.
+        tenants: Option<NonZeroU16>,
+    },
 }
 
 /// GPUs of one kind, divided into units that functions hold as shares.

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use harmonybatch_controller::plan::{self, Inputs, Kind};
-use harmonybatch_planner::Plan;
+use harmonybatch_planner::{ArrivalModel, Baseline, BaselinePlan, Plan, PlanRequest};
 
 use crate::cli::print;
 
+mod baselines;
 mod machine;
 mod read;
 mod table;
@@ -35,6 +36,48 @@ pub(crate) struct Arguments {
     /// Form of the output
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     output: Form,
+    /// Law of the batch size that prices a group where billing is PerInvocation
+    #[arg(long, value_name = "LAW", default_value = "exact")]
+    model: Law,
+    /// Compare the plan with other ways to serve the same applications, at the same prices
+    #[arg(long, value_name = "WHICH")]
+    baseline: Option<Compared>,
+}
+
+/// Law of the batch size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Law {
+    /// Exact for Poisson arrivals: a batch costs what a batch of its size costs
+    Exact,
+    /// Equivalent timeout of the HarmonyBatch paper (Eq. 5): every batch is taken to be full
+    Paper,
+}
+
+/// What a plan is compared with.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Compared {
+    /// With everything below
+    All,
+    /// One group for each application, on its best device
+    Alone,
+    /// BATCH (SC 2020): one group for each application, on CPU only
+    Batch,
+    /// MBS+ (INFOCOM 2021), merged as the HarmonyBatch paper extends it
+    Mbs,
+    /// Two-stage merging of the HarmonyBatch paper
+    TwoStage,
+}
+
+impl Compared {
+    fn baselines(self) -> &'static [Baseline] {
+        match self {
+            Self::All => &Baseline::ALL,
+            Self::Alone => &[Baseline::Alone],
+            Self::Batch => &[Baseline::Batch],
+            Self::Mbs => &[Baseline::Mbs],
+            Self::TwoStage => &[Baseline::TwoStage],
+        }
+    }
 }
 
 /// Form of the output.
@@ -56,10 +99,15 @@ pub(crate) struct Named {
     pub(crate) names: Vec<String>,
     /// Currency of its prices.
     pub(crate) currency: String,
+    /// What it is compared with, if anything.
+    pub(crate) baselines: Vec<BaselinePlan>,
 }
 
 /// Reads, plans, prints.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.baseline.is_some() && arguments.model == Law::Paper {
+        anyhow::bail!("--baseline prices all plans by the exact law: leave out --model paper");
+    }
     let files = read::read(&arguments.filename)?;
     let validated = plan::validate(&files.inputs, &std::collections::BTreeSet::new());
     if !validated.problems.is_empty() {
@@ -68,7 +116,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::FAILURE);
     }
-    let plans = named(&files.inputs, &validated);
+    let plans = named(arguments, &files.inputs, &validated);
     let text = match arguments.output {
         Form::Table => table::render(&plans),
         Form::Json => machine::json(&plans)?,
@@ -83,20 +131,30 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn named(inputs: &Inputs, validated: &plan::Validated) -> Vec<Named> {
-    let mut plans: Vec<Named> = validated
-        .requests
-        .iter()
-        .flat_map(|(platform, request)| {
-            let described = inputs.platforms.iter().find(|it| plan::key(*it).1 == *platform);
-            let currency = described.map_or_else(String::new, |it| it.spec.currency.clone());
-            plan::decide(request).into_iter().map(move |plan| Named {
+fn named(arguments: &Arguments, inputs: &Inputs, validated: &plan::Validated) -> Vec<Named> {
+    let mut plans = Vec::new();
+    for (platform, request) in &validated.requests {
+        let described = inputs.platforms.iter().find(|it| plan::key(*it).1 == *platform);
+        let currency = described.map_or_else(String::new, |it| it.spec.currency.clone());
+        let law = match arguments.model {
+            Law::Exact => ArrivalModel::Exact,
+            Law::Paper => ArrivalModel::Paper,
+        };
+        let request = PlanRequest {
+            platform: request.platform.clone().with_arrivals(law),
+            models: request.models.clone(),
+        };
+        for plan in plan::decide(&request) {
+            plans.push(Named {
                 names: names(inputs, &plan),
+                baselines: arguments.baseline.map_or_else(Vec::new, |which| {
+                    baselines::compare(&request, &plan, which.baselines())
+                }),
                 plan,
                 currency: currency.clone(),
-            })
-        })
-        .collect();
+            });
+        }
+    }
     plans.sort_by(|a, b| (&a.plan.namespace, &a.plan.model).cmp(&(&b.plan.namespace, &b.plan.model)));
     plans
 }

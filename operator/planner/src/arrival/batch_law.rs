@@ -7,38 +7,37 @@
 //!
 //! `P(B > k) = R * integral of S(u) Poisson(k-1; Lambda(u)) du`.
 //!
-//! Up to `t_1` this is `P(Poisson(R t_1) >= k)`. Past it, with `v = u - t_1` and `d_j = s_j - s_1`, neither `S` nor
-//! `Lambda - R t_1` depends on the function, since `t_j = s_j - L_max`: a [`BatchLaw`] integrates once for a run of
-//! applications and is then asked for any first wait.
+//! `Lambda(u) + sum of r_j max(u - t_j, 0) = R u`, so between two waits, where `Lambda` grows with the rate `p` of those
+//! that may still wait, the integrand is `p G_(k-1)(u)` with `G_k(u) = exp(-R u) Lambda(u)^k / k!`. By parts, its integral
+//! from `u` to `w` follows a recursion without any quadrature: `X_k = p/R (G_k(u) - G_k(w) + X_(k-1))`.
+//!
+//! Neither the lengths of the pieces nor their rates depend on the function, since `t_j = s_j - L_max`: a [`BatchLaw`]
+//! is made once for a run of applications and is then asked for any first wait.
 
 use statrs::function::gamma::ln_gamma;
 
 use super::Load;
 
-/// Nodes and weights of Gauss-Legendre quadrature of order 8 on [-1, 1], half of each (they are symmetric).
-const NODES: [(f64, f64); 4] = [
-    (0.183_434_642_495_649_8, 0.362_683_783_378_362),
-    (0.525_532_409_916_329, 0.313_706_645_877_887_3),
-    (0.796_666_477_413_626_7, 0.222_381_034_453_374_48),
-    (0.960_289_856_497_536_3, 0.101_228_536_290_376_26),
-];
-
-/// The longest piece, in expected arrivals, that one set of nodes integrates to about ten digits.
-const ARRIVALS_PER_PIECE: f64 = 4.0;
-
-/// Batches open with a smaller probability are left out of the integral.
+/// Batches open with a smaller probability are left out.
 const NEGLIGIBLE: f64 = 1e-13;
 
-/// Above this mean `exp(-mean)` is too close to underflow to start a recursion from.
-const LARGE_MEAN: f64 = 600.0;
+/// Above this exponent `exp(-x)` is too close to underflow to start a recursion from.
+const LARGE: f64 = 600.0;
 
-/// One node of the integral past the first wait.
+/// Batches of up to this many requests are full with certainty, to all digits, where `LARGE` of them are expected.
+const SURELY_FULL: u32 = 128;
+
+/// One of the waits, as a time after the first.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Node {
-    /// `R S(v) dv`: how many requests join at about this age.
-    joining: f64,
-    /// `Lambda(t_1 + v) - R t_1`.
+struct Wait {
+    /// `t_j - t_1`.
+    after_first: f64,
+    /// `Lambda(t_j) - R t_1`.
     arrived: f64,
+    /// Part of the rate that may wait for longer, p/R.
+    patient: f64,
+    /// `exp(-R (t_j - t_1))`.
+    decay: f64,
 }
 
 /// The law of the batch size of a run of applications, for any function.
@@ -46,57 +45,81 @@ struct Node {
 pub(crate) struct BatchLaw {
     /// Total rate, R.
     rate: f64,
+    /// The tightest SLO.
+    slo: f64,
     /// Requests that join a batch on average after the first wait, were there no limit to its size.
     late: f64,
-    nodes: Vec<Node>,
+    /// The distinct waits, shortest first.
+    waits: Vec<Wait>,
+}
+
+/// What an evaluation needs room for, kept from one to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Workspace {
+    /// `P(B > 1)`, `P(B > 2)`, ... of the last evaluation.
+    pub(crate) exceedance: Vec<f64>,
+    /// `Lambda` and `G_k` at each wait, and `X_k` of the piece that follows it.
+    arrived: Vec<f64>,
+    at_wait: Vec<f64>,
+    joined: Vec<f64>,
 }
 
 impl BatchLaw {
-    /// Integrates for loads in order of SLO.
+    /// For loads in order of SLO.
     pub(crate) fn new(loads: &[Load]) -> Self {
         let rate: f64 = loads.iter().map(|load| load.rate).sum();
+        let slo = loads.first().map_or(0.0, |load| load.slo);
         let mut law = Self {
             rate,
+            slo,
             late: 0.0,
-            nodes: Vec::new(),
+            waits: Vec::with_capacity(loads.len().min(64)),
         };
-        // Between two distinct SLOs the applications before `index` may close the batch, those from it on not yet.
-        let mut closing_rate = 0.0;
-        let mut closing = 0.0;
-        let mut arrived = 0.0;
-        for (index, pair) in loads.windows(2).enumerate() {
-            closing_rate += pair[0].rate;
-            let length = pair[1].slo - pair[0].slo;
-            if length <= 0.0 {
-                continue;
+        // Applications whose wait is over may close the batch; `closing` is the exponent of it being open.
+        let (mut closing_rate, mut closing, mut arrived, mut age) = (0.0, 0.0_f64, 0.0, 0.0);
+        let mut rest = loads;
+        while let Some(first) = rest.first() {
+            let next_age = first.slo - slo;
+            let length = next_age - age;
+            if length > 0.0 {
+                let patient = (rate - closing_rate).max(0.0);
+                let open = f64::exp(-closing);
+                // The integral of exp(-closing_rate v) over the piece.
+                law.late += patient * open * -(-closing_rate * length).exp_m1() / closing_rate;
+                arrived += patient * length;
+                closing += closing_rate * length;
+                age = next_age;
             }
-            let patient_rate: f64 = loads[index + 1..].iter().map(|load| load.rate).sum();
-            let share = patient_rate / rate;
-            let pieces = (rate * length / ARRIVALS_PER_PIECE).ceil().max(1.0);
-            let piece = length / pieces;
-            let mut start = 0.0;
-            while start < length - piece / 2.0 {
-                if share * f64::exp(-(closing + closing_rate * start)) < NEGLIGIBLE {
-                    return law;
-                }
-                for (position, weight) in NODES {
-                    for position in [-position, position] {
-                        let age = start + piece / 2.0 * (1.0 + position);
-                        let open = share * f64::exp(-(closing + closing_rate * age));
-                        let joining = rate * open * weight * piece / 2.0;
-                        law.late += joining;
-                        law.nodes.push(Node {
-                            joining,
-                            arrived: arrived + patient_rate * age,
-                        });
-                    }
-                }
-                start += piece;
+            while let Some(next) = rest.first().filter(|next| next.slo - slo <= age) {
+                closing_rate += next.rate;
+                rest = &rest[1..];
             }
-            closing += closing_rate * length;
-            arrived += patient_rate * length;
+            let patient = if rest.is_empty() {
+                0.0
+            } else {
+                ((rate - closing_rate) / rate).max(0.0)
+            };
+            law.waits.push(Wait {
+                after_first: age,
+                arrived,
+                patient,
+                decay: f64::exp(-rate * age),
+            });
+            if patient * f64::exp(-closing) < NEGLIGIBLE {
+                break;
+            }
         }
         law
+    }
+
+    /// Total rate.
+    pub(crate) fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    /// The tightest SLO.
+    pub(crate) fn slo(&self) -> f64 {
+        self.slo
     }
 
     /// A bound that no batch size exceeds on average: requests that join within the first wait or after it, were
@@ -105,36 +128,66 @@ impl BatchLaw {
         (1.0 + self.rate * first_wait + self.late).min(f64::from(batch))
     }
 
-    /// `P(B > 1)`, `P(B > 2)`, ... `P(B > batch - 1)` where the tightest application may wait for `first_wait`.
-    pub(crate) fn exceedance(&self, first_wait: f64, batch: u32, into: &mut Vec<f64>) {
-        into.clear();
-        into.resize(batch as usize - 1, 0.0);
+    /// `P(B > 1)`, `P(B > 2)`, ... `P(B > batch - 1)` where the tightest application may wait for `first_wait`; how many
+    /// requests it takes to fill a batch changes none of them.
+    pub(crate) fn exceedance(&self, first_wait: f64, batch: u32, into: &mut Workspace) {
+        let Workspace {
+            exceedance,
+            arrived,
+            at_wait,
+            joined,
+        } = into;
+        exceedance.clear();
+        arrived.clear();
+        at_wait.clear();
+        joined.clear();
+        if batch <= 1 {
+            return;
+        }
         let before = self.rate * first_wait;
-        // P(Poisson(R t_1) >= k) = 1 - P(< k).
+        let decay = f64::exp(-before);
+        for wait in &self.waits {
+            arrived.push(before + wait.arrived);
+            at_wait.push(decay * wait.decay);
+        }
+        joined.resize(self.waits.len(), 0.0);
+        let pieces = self.waits.len() - 1;
+        let by_logarithm = batch > SURELY_FULL
+            && self
+                .waits
+                .last()
+                .is_some_and(|last| self.rate * (first_wait + last.after_first) > LARGE);
+        // The piece up to the first wait starts with no arrival and the whole rate.
         let mut fewer = 0.0;
-        for_each_probability(before, into.len(), |count, probability| {
-            fewer += probability;
-            into[count] = (1.0 - fewer).max(0.0);
-        });
-        for node in &self.nodes {
-            for_each_probability(before + node.arrived, into.len(), |count, probability| {
-                into[count] += node.joining * probability;
-            });
+        let mut rank = 0.0;
+        for _ in 1..batch {
+            fewer += at_wait[0];
+            let mut more = (1.0 - fewer).max(0.0);
+            for piece in 0..pieces {
+                let ends = at_wait[piece] - at_wait[piece + 1];
+                joined[piece] = self.waits[piece].patient * (ends + joined[piece]);
+                more += joined[piece];
+            }
+            exceedance.push(more.clamp(0.0, 1.0));
+            rank += 1.0;
+            for (at_wait, arrived) in at_wait.iter_mut().zip(arrived.iter()) {
+                *at_wait *= arrived / rank;
+            }
+            if by_logarithm {
+                self.restart(first_wait, rank, arrived, at_wait);
+            }
         }
     }
-}
 
-/// Calls `visit(k, P(N = k))` for `k` from 0 to `count - 1`, N being Poisson with the mean.
-fn for_each_probability(mean: f64, count: usize, mut visit: impl FnMut(usize, f64)) {
-    let mut rank = 0.0;
-    let mut probability = (-mean).exp();
-    for k in 0..count {
-        if mean > LARGE_MEAN {
-            probability = (rank * mean.ln() - mean - ln_gamma(rank + 1.0)).exp();
+    /// `G_k` where the recursion started from an underflow.
+    fn restart(&self, first_wait: f64, rank: f64, arrived: &[f64], at_wait: &mut [f64]) {
+        let waits = self.waits.iter().zip(arrived).zip(at_wait);
+        for ((wait, arrived), at_wait) in waits {
+            let exponent = self.rate * (first_wait + wait.after_first);
+            if exponent > LARGE {
+                *at_wait = (rank * arrived.ln() - exponent - ln_gamma(rank + 1.0)).exp();
+            }
         }
-        visit(k, probability);
-        rank += 1.0;
-        probability *= mean / rank;
     }
 }
 
@@ -143,9 +196,9 @@ mod tests {
     use super::*;
 
     fn mean_batch(law: &BatchLaw, first_wait: f64, batch: u32) -> f64 {
-        let mut exceedance = Vec::new();
-        law.exceedance(first_wait, batch, &mut exceedance);
-        1.0 + exceedance.iter().sum::<f64>()
+        let mut workspace = Workspace::default();
+        law.exceedance(first_wait, batch, &mut workspace);
+        1.0 + workspace.exceedance.iter().sum::<f64>()
     }
 
     #[test]

@@ -27,6 +27,16 @@ impl EquivalentTimeout {
         }
     }
 
+    /// Folds loads in order of SLO, if there are any.
+    pub(crate) fn of_run(run: &[Load]) -> Option<Self> {
+        let (&first, others) = run.split_first()?;
+        let mut folded = Self::of(first);
+        for &load in others {
+            folded.extend(load);
+        }
+        Some(folded)
+    }
+
     /// Adds the next application, whose SLO is no tighter than those of the run.
     pub(crate) fn extend(&mut self, load: Load) {
         let gap = (load.slo - self.slo - self.delay).max(0.0);

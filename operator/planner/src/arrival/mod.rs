@@ -3,7 +3,7 @@
 mod batch_law;
 mod equivalent_timeout;
 
-pub(crate) use batch_law::BatchLaw;
+pub(crate) use batch_law::{BatchLaw, Workspace};
 pub(crate) use equivalent_timeout::EquivalentTimeout;
 
 /// One application as the models see it: its SLO without the overhead, in seconds, its rows per second, and the share

@@ -18,8 +18,11 @@ const SAME: f64 = 1e-9;
 
 /// Prices runs, and knows what they cost at least.
 pub(crate) trait Priced {
-    /// A lower bound of the cost of a run with this total rate and tightest SLO.
-    fn bound(&self, rate: f64, slo: f64) -> f64;
+    /// Whether a run costs at least what it costs without one of its applications.
+    const MONOTONE: bool;
+
+    /// A lower bound of the cost of a run, cheap to have.
+    fn bound(&self, run: &[Load]) -> f64;
 
     /// The cheapest choice below `budget`, if there is one, given that nothing costs less than `floor`.
     fn within(&self, loads: &[Load], floor: f64, budget: f64) -> Option<Choice>;
@@ -103,8 +106,7 @@ impl<P: Priced> Search<'_, P> {
             };
         }
         let apart: f64 = alone[from..to].iter().map(|choice| choice.cost_per_second).sum();
-        let rate: f64 = self.loads[from..to].iter().map(|load| load.rate).sum();
-        let bound = self.prices.bound(rate, self.loads[from].slo);
+        let bound = self.prices.bound(&self.loads[from..to]);
         let together = self.prices.within(&self.loads[from..to], bound, apart);
         // Neighbours that are cheaper alone are one run here all the same; no replica serves it, so that whoever
         // looks closer takes it apart.
@@ -122,13 +124,12 @@ impl<P: Priced> Search<'_, P> {
 
     /// What the run costs at least.
     fn bound(&self, start: usize, end: usize, without_first: f64, shorter: &[f64]) -> f64 {
-        let run = &self.loads[self.edges[start]..self.edges[end]];
-        let rate: f64 = run.iter().map(|load| load.rate).sum();
+        let own = self.prices.bound(&self.loads[self.edges[start]..self.edges[end]]);
+        if !P::MONOTONE {
+            return own;
+        }
         let without_last = shorter.get(start).copied().unwrap_or(0.0);
-        self.prices
-            .bound(rate, run[0].slo)
-            .max(without_first)
-            .max(without_last)
+        own.max(without_first).max(without_last)
     }
 
     /// Prices the run if it may be part of a better way than the one found; returns what it costs at least.

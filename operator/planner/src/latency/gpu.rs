@@ -1,7 +1,12 @@
-//! GPU functions under `FixedShare`: Eq. 3 and 4 of the paper, time slices in proportion to the share.
+//! GPU functions on a share of a device: `FixedShare`, Eq. 3 and 4 of the paper, and `EqualShare`, where tenants take turns.
+//!
+//! With `L0(b)` the time on the whole device, a function that gets `m` of every `M` slices of `tau` takes `(M/m) L0` in the mean
+//! and `ceil(L0/(m tau)) (M-m) tau + L0` at most. Under `FixedShare` these are the units of the share and of the device. Under
+//! `EqualShare` (time-slicing without weights) a function gets one slice of every `k`, `k` being the tenants that a device
+//! admits, whatever its share: the share only sets its memory.
 
 use super::{Function, Service, Shortage, Site, Spread};
-use crate::platform::{GpuPool, Platform};
+use crate::platform::{GpuPool, Platform, Sharing};
 use crate::profile::{GpuLatency, ModelProfile};
 use crate::units::{Bytes, GpuUnits};
 
@@ -10,33 +15,49 @@ fn memory_of(pool: &GpuPool, units: GpuUnits) -> Bytes {
     Bytes(pool.memory_per_unit().0.saturating_mul(u64::from(units.get())))
 }
 
+/// Slices that a share gets of those in a round.
+fn slices(pool: &GpuPool, units: GpuUnits) -> (f64, f64) {
+    let smallest = pool.shares().first().map_or(1, |share| share.get());
+    match pool.sharing() {
+        Sharing::FixedShare => (f64::from(units.get()), f64::from(pool.units_per_device().get())),
+        Sharing::EqualShare { tenants } => {
+            // What is left of the device beside this share, in tenants of the smallest one.
+            let others = (pool.units_per_device().get() - units.get()) / smallest;
+            (
+                1.0,
+                f64::from(tenants.map_or(others + 1, |tenants| u32::from(tenants.get()))),
+            )
+        }
+    }
+}
+
 /// Every legal share that holds at least a batch of one row, with the batch sizes that it holds.
 ///
-/// With `L0(b)` the time on the whole device, a share of `m` out of `M` units and slices of `tau` per unit:
-/// mean `(M/m) L0`, maximum `ceil(L0/(m tau)) (M-m) tau + L0`. A run costs `(M/m) L0 * m * price = M L0 price`
-/// whatever the share, computed in this form so that equal costs are equal numbers.
-pub(super) fn fixed_shares(
+/// Under `FixedShare` a run costs `(M/m) L0 * m * price = M L0 price` whatever the share, computed in this form so that equal
+/// costs are equal numbers.
+pub(super) fn shares(
     index: usize,
     platform: &Platform,
     latency: &GpuLatency,
     profile: &ModelProfile,
 ) -> Vec<Function> {
     let pool = &platform.gpu_pools()[index];
-    let all_units = f64::from(pool.units_per_device().get());
     let tau = pool.tau().get();
     let scarcity = platform.scarcity(index);
     let unit_price = platform.prices().gpu_unit_second.get() + scarcity;
     let with_share = |&units: &GpuUnits| {
         let share = f64::from(units.get());
+        let (own, round) = slices(pool, units);
+        let busy_units = round / own * share;
         let service: Vec<Service> = (1..=profile.max_batch_size().get())
             .take_while(|&batch| latency.memory().with_batch(batch) <= memory_of(pool, units))
             .map(|batch| {
                 let alone = latency.whole_device(batch).get();
-                let mean = all_units / share * alone;
-                // A batch of `alone / (share tau)` slices waits for the others' after each whole one, and once more
+                let mean = round / own * alone;
+                // A batch of `alone / (own tau)` slices waits for the others' after each whole one, and once more
                 // or not for the rest: in the mean for just this many.
-                let slices = alone / (share * tau);
-                let with_waits = |waits: f64| waits * (all_units - share) * tau + alone;
+                let slices = alone / (own * tau);
+                let with_waits = |waits: f64| waits * (round - own) * tau + alone;
                 let max = with_waits(slices.ceil()).max(mean);
                 let least = with_waits(slices.floor()).min(mean);
                 Service {
@@ -44,7 +65,7 @@ pub(super) fn fixed_shares(
                     max,
                     least,
                     spread: Spread::TwoPoints,
-                    run_cost: all_units * alone * unit_price,
+                    run_cost: busy_units * alone * unit_price,
                 }
             })
             .collect();

@@ -8,7 +8,7 @@ mod cpu;
 mod gpu;
 
 use crate::plan::Device;
-use crate::platform::{Platform, Sharing};
+use crate::platform::Platform;
 use crate::profile::ModelProfile;
 use crate::units::{Bytes, GpuUnits, Vcpu};
 
@@ -135,9 +135,7 @@ impl Catalogue {
             else {
                 continue;
             };
-            let found = match pool.sharing() {
-                Sharing::FixedShare => gpu::fixed_shares(index, platform, latency, profile),
-            };
+            let found = gpu::shares(index, platform, latency, profile);
             if found.is_empty() {
                 let here = gpu::shortage(pool, latency);
                 shortage = Some(shortage.map_or(

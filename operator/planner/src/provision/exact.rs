@@ -1,11 +1,13 @@
 //! Functions that cost while they run, with the exact law of the batch size.
 //!
 //! The cost per request is the mean cost of a batch divided by the mean batch (renewal reward), with the cost of
-//! the size that actually occurs. Every function of every batch size first gets a lower bound of that, from a
-//! bound of the mean batch; only the few whose bound beats the best so far are computed.
+//! the size that actually occurs. A function of a batch size costs at least what its mean batch, bounded from above,
+//! would cost; functions are looked at in blocks of neighbours first, and the law is only asked for the few whose
+//! bound beats the best so far.
 
 use super::{Choice, Fastest, Operation, Provisioner};
-use crate::arrival::{BatchLaw, Load};
+use crate::arrival::{BatchLaw, Load, Workspace};
+use crate::group::{self, Cut, Priced};
 use crate::latency::{Catalogue, Kind};
 use crate::plan::Dispatch;
 use crate::platform::Platform;
@@ -16,6 +18,9 @@ const WORTH_LESS_THAN_A_UNIT: f64 = 1e-3;
 
 /// How many of the points kept last a new one is compared with.
 const COMPARED: usize = 4;
+
+/// Points that are bounded together.
+const BLOCK: usize = 8;
 
 /// A function at one batch size.
 #[derive(Debug, Clone, Copy)]
@@ -37,61 +42,75 @@ impl Point {
     }
 }
 
+/// The functions worth a look at one batch size.
+#[derive(Debug)]
+struct AtSize {
+    batch: u32,
+    /// Fastest first.
+    points: Vec<Point>,
+    /// For every [`BLOCK`] points one with the fastest service and the least costs.
+    blocks: Vec<Point>,
+    /// The least `per_request` and `fixed` of the points up to each, to bound all that are fast enough.
+    least: Vec<(f64, f64)>,
+}
+
+impl AtSize {
+    fn new(batch: u32, points: Vec<Point>) -> Self {
+        let together = |points: &[Point]| {
+            let mut all = points[0];
+            for point in points {
+                all.longest_service = all.longest_service.min(point.longest_service);
+                all.fixed = all.fixed.min(point.fixed);
+                all.per_request = all.per_request.min(point.per_request);
+            }
+            all
+        };
+        let least = points
+            .iter()
+            .scan((f64::INFINITY, f64::INFINITY), |least, point| {
+                *least = (least.0.min(point.per_request), least.1.min(point.fixed));
+                Some(*least)
+            });
+        Self {
+            batch,
+            blocks: points.chunks(BLOCK).map(together).collect(),
+            least: least.collect(),
+            points,
+        }
+    }
+
+    /// Those that keep the SLO.
+    fn fast_enough(&self, slo: f64) -> usize {
+        self.points.partition_point(|point| point.longest_service <= slo)
+    }
+}
+
 /// The provisioning of [`crate::Billing::PerInvocation`] under [`crate::ArrivalModel::Exact`].
 #[derive(Debug)]
 pub(crate) struct Exact {
-    points: Vec<Point>,
+    sizes: Vec<AtSize>,
     /// Cost of a batch of 1, 2, ... requests on each function of the catalogue, request fee included.
     costs: Vec<Vec<f64>>,
-    /// For each function of the catalogue its longest service of 1, 2, ... requests, where it is a share of a GPU
-    /// (with the pool's number).
-    shares: Vec<Option<(Kind, Vec<f64>)>>,
-}
-
-/// A run of applications in order of SLO.
-#[derive(Debug)]
-pub(crate) struct Run {
-    loads: Vec<Load>,
-}
-
-impl Run {
-    fn rate(&self) -> f64 {
-        self.loads.iter().map(|load| load.rate).sum()
-    }
-
-    fn slo(&self) -> f64 {
-        self.loads.first().map_or(0.0, |load| load.slo)
-    }
+    /// Kind of each function of the catalogue.
+    kinds: Vec<Kind>,
+    /// Longest service of a batch of 1, 2, ... requests on each function of the catalogue.
+    longest: Vec<Vec<f64>>,
 }
 
 impl Exact {
     /// The smallest share of the same pool that costs hardly more with the same batch size; cost grows as the
     /// share shrinks, since less time is left to fill a batch.
-    fn smallest_share(&self, best: Choice, slo: f64, mut cost_of: impl FnMut(&Point) -> f64) -> Choice {
-        let Some((pool, _)) = &self.shares[best.function] else {
+    fn smallest_share(&self, best: Choice, law: &BatchLaw) -> Choice {
+        let pool = self.kinds[best.function];
+        if pool == Kind::Cpu {
             return best;
-        };
-        let first = self
-            .shares
-            .iter()
-            .position(|share| share.as_ref().is_some_and(|(other, _)| other == pool));
+        }
+        let first = self.kinds.iter().position(|&kind| kind == pool);
+        let mut workspace = Workspace::default();
         let (mut low, mut smallest) = (first.unwrap_or(best.function), best);
         while low < smallest.function {
             let function = low.midpoint(smallest.function);
-            let service = self.shares[function]
-                .as_ref()
-                .and_then(|(_, service)| service.get(best.batch as usize - 1));
-            let cost = service
-                .filter(|&&longest| longest <= slo)
-                .map(|&longest_service| {
-                    cost_of(&Point {
-                        longest_service,
-                        batch: best.batch,
-                        function,
-                        fixed: 0.0,
-                        per_request: 0.0,
-                    })
-                });
+            let cost = self.price_under(law, function, best.batch, &mut workspace);
             match cost.filter(|cost| *cost <= best.cost_per_second * (1.0 + WORTH_LESS_THAN_A_UNIT)) {
                 Some(cost_per_second) => {
                     smallest = Choice {
@@ -106,23 +125,114 @@ impl Exact {
         smallest
     }
 
-    /// Mean cost per request.
-    fn cost_per_request(&self, law: &BatchLaw, slo: f64, point: &Point, scratch: &mut Vec<f64>) -> f64 {
-        let costs = &self.costs[point.function];
-        law.exceedance(slo - point.longest_service, point.batch, scratch);
-        let mut batch = 1.0;
+    /// Mean cost per second of a function.
+    fn cost_per_second(
+        &self,
+        law: &BatchLaw,
+        function: usize,
+        batch: u32,
+        longest_service: f64,
+        workspace: &mut Workspace,
+    ) -> f64 {
+        let costs = &self.costs[function];
+        law.exceedance(law.slo() - longest_service, batch, workspace);
+        let mut mean_batch = 1.0;
         let mut cost = costs[0];
-        for (exceedance, pair) in scratch.iter().zip(costs.windows(2)) {
-            batch += exceedance;
+        for (exceedance, pair) in workspace.exceedance.iter().zip(costs.windows(2)) {
+            mean_batch += exceedance;
             cost += exceedance * (pair[1] - pair[0]);
         }
-        cost / batch
+        law.rate() * cost / mean_batch
+    }
+
+    /// The same, if the function holds such a batch and keeps the SLO.
+    fn price_under(
+        &self,
+        law: &BatchLaw,
+        function: usize,
+        batch: u32,
+        workspace: &mut Workspace,
+    ) -> Option<f64> {
+        let longest = *self.longest[function].get(batch as usize - 1)?;
+        (longest <= law.slo()).then(|| self.cost_per_second(law, function, batch, longest, workspace))
+    }
+
+    /// What loads in order of SLO cost on a function of the catalogue, if that keeps their SLOs.
+    pub(crate) fn price(&self, loads: &[Load], function: usize, batch: u32) -> Option<f64> {
+        self.price_under(&BatchLaw::new(loads), function, batch, &mut Workspace::default())
+    }
+
+    /// The cheapest choice below `budget`, whatever the size of a share.
+    fn cheapest(&self, law: &BatchLaw, budget: f64) -> Option<Choice> {
+        let (rate, slo) = (law.rate(), law.slo());
+        let feasible: Vec<(&AtSize, usize)> = self
+            .sizes
+            .iter()
+            .map(|size| (size, size.fast_enough(slo)))
+            .filter(|&(_, count)| count > 0)
+            .collect();
+        let mut workspace = Workspace::default();
+        // Nobody fills more requests into a batch than who has the longest first wait.
+        let largest = feasible.iter().map(|(size, _)| size.batch).max()?;
+        let fastest = feasible
+            .iter()
+            .map(|(size, _)| size.points[0].longest_service)
+            .fold(f64::INFINITY, f64::min);
+        law.exceedance(slo - fastest, largest, &mut workspace);
+        let mean_batches: Vec<f64> = std::iter::once(1.0)
+            .chain(workspace.exceedance.iter().scan(1.0, |mean, exceedance| {
+                *mean += exceedance;
+                Some(*mean)
+            }))
+            .collect();
+        let mean_batch = |point: &Point| {
+            law.mean_batch_bound(slo - point.longest_service, point.batch)
+                .min(mean_batches[point.batch as usize - 1])
+        };
+        let mut candidates: Vec<(f64, &Point)> = Vec::new();
+        for (size, count) in feasible {
+            for (block, all) in size.points[..count].chunks(BLOCK).zip(&size.blocks) {
+                if rate * all.bound(mean_batch(all)) < budget {
+                    let bounded = block
+                        .iter()
+                        .map(|point| (rate * point.bound(mean_batch(point)), point));
+                    candidates.extend(bounded.filter(|(bound, _)| *bound < budget));
+                }
+            }
+        }
+        // The cheapest ones decide: sorting all of them costs more than all else.
+        let mut best: Option<Choice> = None;
+        loop {
+            let limit = best.map_or(budget, |best| best.cost_per_second);
+            candidates.retain(|(bound, _)| *bound <= limit);
+            let Some(next) =
+                (0..candidates.len()).min_by(|&a, &b| candidates[a].0.total_cmp(&candidates[b].0))
+            else {
+                break;
+            };
+            let (_, point) = candidates.swap_remove(next);
+            let choice = Choice {
+                function: point.function,
+                batch: point.batch,
+                replicas: 1,
+                dispatch: Dispatch::Timed,
+                cost_per_second: self.cost_per_second(
+                    law,
+                    point.function,
+                    point.batch,
+                    point.longest_service,
+                    &mut workspace,
+                ),
+            };
+            if choice.cost_per_second < budget && best.is_none_or(|best| choice.compare(&best).is_lt()) {
+                best = Some(choice);
+            }
+        }
+        best
     }
 }
 
 impl Provisioner for Exact {
-    type Run = Run;
-
     fn new(catalogue: &Catalogue, platform: &Platform, only: Option<Kind>) -> Self {
         let fee = platform.prices().request.get();
         let costs: Vec<Vec<f64>> = catalogue
@@ -144,7 +254,7 @@ impl Provisioner for Exact {
             .map(|&function| costs[function].len())
             .max()
             .unwrap_or(0);
-        let mut points = Vec::new();
+        let mut sizes = Vec::new();
         for (size, batch) in (1..=largest).zip(1_u32..) {
             let mut at_size: Vec<Point> = functions
                 .iter()
@@ -163,71 +273,48 @@ impl Provisioner for Exact {
                 })
                 .collect();
             keep_undominated(&mut at_size, &costs, size);
-            points.append(&mut at_size);
+            sizes.push(AtSize::new(batch, at_size));
         }
-        let shares = catalogue.functions.iter().map(|function| {
-            let kind = function.site.kind();
-            let service = || function.service.iter().map(|service| service.max).collect();
-            (kind != Kind::Cpu).then(|| (kind, service()))
+        let longest = catalogue.functions.iter().map(|function| {
+            let services = function.service.iter();
+            services.map(|service| service.max).collect()
         });
         Self {
-            points,
+            sizes,
             costs,
-            shares: shares.collect(),
+            kinds: catalogue
+                .functions
+                .iter()
+                .map(|function| function.site.kind())
+                .collect(),
+            longest: longest.collect(),
         }
     }
 
-    fn open(load: Load) -> Run {
-        Run { loads: vec![load] }
+    fn choose(&self, run: &[Load]) -> Option<Choice> {
+        let law = BatchLaw::new(run);
+        let best = self.cheapest(&law, f64::INFINITY)?;
+        Some(self.smallest_share(best, &law))
     }
 
-    fn extend(run: &mut Run, load: Load) {
-        run.loads.push(load);
-    }
-
-    fn choose(&self, run: &Run) -> Option<Choice> {
-        let (rate, slo) = (run.rate(), run.slo());
-        let law = BatchLaw::new(&run.loads);
-        let mut candidates: Vec<(f64, &Point)> = self
-            .points
-            .iter()
-            .filter(|point| point.longest_service <= slo)
-            .map(|point| {
-                let mean_batch = law.mean_batch_bound(slo - point.longest_service, point.batch);
-                (point.bound(mean_batch), point)
-            })
-            .collect();
-        let mut scratch = Vec::new();
-        let mut cost_of = |point: &Point| rate * self.cost_per_request(&law, slo, point, &mut scratch);
-        let mut evaluate = |point: &Point| Choice {
-            function: point.function,
-            batch: point.batch,
-            replicas: 1,
-            dispatch: Dispatch::Timed,
-            cost_per_second: cost_of(point),
-        };
-        let (_, promising) = candidates.iter().min_by(|a, b| a.0.total_cmp(&b.0))?;
-        let mut best = evaluate(promising);
-        candidates.retain(|(bound, _)| bound * rate <= best.cost_per_second);
-        candidates.sort_by(|a, b| a.0.total_cmp(&b.0));
-        for (bound, point) in candidates {
-            if bound * rate > best.cost_per_second {
-                break;
-            }
-            let choice = evaluate(point);
-            if choice.compare(&best).is_lt() {
-                best = choice;
-            }
+    fn groups(&self, loads: &[Load], alone: &[Choice]) -> Vec<Cut> {
+        let mut cuts = group::cheapest_groups(loads, alone, self);
+        for cut in &mut cuts {
+            let members: Vec<Load> = cut.members.iter().map(|&member| loads[member]).collect();
+            cut.choice = self.smallest_share(cut.choice, &BatchLaw::new(&members));
         }
-        Some(self.smallest_share(best, slo, cost_of))
+        cuts
     }
 
     fn settle(&self, catalogue: &Catalogue, loads: &[Load], choice: &Choice) -> Option<(Choice, Operation)> {
+        if choice.replicas == 0 {
+            return None;
+        }
         let service = catalogue.functions[choice.function].service[choice.batch as usize - 1];
         let slo = loads.first()?.slo;
-        let mut exceedance = Vec::new();
-        BatchLaw::new(loads).exceedance(slo - service.max, choice.batch, &mut exceedance);
-        let mean_batch = 1.0 + exceedance.iter().sum::<f64>();
+        let mut workspace = Workspace::default();
+        BatchLaw::new(loads).exceedance(slo - service.max, choice.batch, &mut workspace);
+        let mean_batch = 1.0 + workspace.exceedance.iter().sum::<f64>();
         Some((*choice, Operation::in_parallel(loads, &service, mean_batch)))
     }
 
@@ -235,8 +322,32 @@ impl Provisioner for Exact {
         super::fastest(catalogue, |function| function.single().max)
     }
 
-    fn fewest_replicas(&self, run: &Run) -> Option<(usize, f64)> {
+    fn fewest_replicas(&self, run: &[Load]) -> Option<(usize, f64)> {
         self.choose(run).map(|choice| (choice.function, 1.0))
+    }
+}
+
+impl Priced for Exact {
+    const MONOTONE: bool = true;
+
+    fn bound(&self, run: &[Load]) -> f64 {
+        let law = BatchLaw::new(run);
+        let slo = law.slo();
+        let bounds = self.sizes.iter().filter_map(|size| {
+            let (per_request, fixed) = *size.least.get(size.fast_enough(slo).checked_sub(1)?)?;
+            let fastest = size.points[0].longest_service;
+            let all = Point {
+                fixed,
+                per_request,
+                ..size.points[0]
+            };
+            Some(all.bound(law.mean_batch_bound(slo - fastest, size.batch)))
+        });
+        law.rate() * bounds.fold(f64::INFINITY, f64::min)
+    }
+
+    fn within(&self, loads: &[Load], _floor: f64, budget: f64) -> Option<Choice> {
+        self.cheapest(&BatchLaw::new(loads), budget)
     }
 }
 

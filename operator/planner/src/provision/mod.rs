@@ -7,15 +7,17 @@ mod exact;
 mod paper;
 mod parallel;
 mod per_replica;
+mod two_stage;
 
 pub(crate) use exact::Exact;
 pub(crate) use paper::Paper;
 pub(crate) use per_replica::PerReplica;
+pub(crate) use two_stage::{Repriced, TwoStage};
 
 use std::cmp::Ordering;
 
 use crate::arrival::Load;
-use crate::group::{self, Cut};
+use crate::group::Cut;
 use crate::latency::{Catalogue, Function, Kind, Service};
 use crate::plan::Dispatch;
 use crate::platform::Platform;
@@ -107,25 +109,14 @@ pub(crate) struct Fastest {
 
 /// Prices runs of applications for one model on one platform.
 pub(crate) trait Provisioner: Sized {
-    /// A run of applications in order of SLO, reduced to what its price depends on.
-    type Run;
-
     /// Prepares the functions of the catalogue that run on `only`, or all of them.
     fn new(catalogue: &Catalogue, platform: &Platform, only: Option<Kind>) -> Self;
 
-    /// A run of one application.
-    fn open(load: Load) -> Self::Run;
-
-    /// The run with one more application, whose SLO is no tighter than those of the run.
-    fn extend(run: &mut Self::Run, load: Load);
-
-    /// The cheapest choice for the run, if any keeps its constraint.
-    fn choose(&self, run: &Self::Run) -> Option<Choice>;
+    /// The cheapest choice for a run of applications in order of SLO, if any keeps its constraint.
+    fn choose(&self, run: &[Load]) -> Option<Choice>;
 
     /// The cheapest groups of loads that are sorted by SLO and feasible one by one, as `alone`.
-    fn groups(&self, loads: &[Load], _alone: &[Choice]) -> Vec<Cut> {
-        group::cheapest_groups(loads, self)
-    }
+    fn groups(&self, loads: &[Load], alone: &[Choice]) -> Vec<Cut>;
 
     /// The choice, or a dearer one where a closer look refuses it, and how it serves the loads; none where nothing
     /// that is tried stands up.
@@ -135,7 +126,7 @@ pub(crate) trait Provisioner: Sized {
     fn fastest(catalogue: &Catalogue) -> Option<Fastest>;
 
     /// The choice with the fewest replicas that keeps the SLO of the run, however many they are.
-    fn fewest_replicas(&self, run: &Self::Run) -> Option<(usize, f64)>;
+    fn fewest_replicas(&self, run: &[Load]) -> Option<(usize, f64)>;
 }
 
 /// The function with the smallest latency, of equal ones the first of the catalogue.

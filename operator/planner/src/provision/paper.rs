@@ -6,6 +6,7 @@
 
 use super::{Choice, Fastest, Operation, Provisioner};
 use crate::arrival::{EquivalentTimeout, Load};
+use crate::group::{self, Cut, Priced};
 use crate::latency::{Catalogue, Kind};
 use crate::plan::Dispatch;
 use crate::platform::Platform;
@@ -25,11 +26,11 @@ pub(crate) struct Paper {
     /// For batch sizes 1, 2, ...: slower and cheaper along the frontier. Of equal costs, as all shares of a GPU
     /// have, the smallest size wins as soon as it is fast enough.
     frontiers: Vec<Vec<Point>>,
+    /// The least cost of a request in any full batch.
+    least_per_request: f64,
 }
 
 impl Provisioner for Paper {
-    type Run = EquivalentTimeout;
-
     fn new(catalogue: &Catalogue, platform: &Platform, only: Option<Kind>) -> Self {
         let fee = platform.prices().request.get();
         let mut frontiers: Vec<Vec<Point>> = Vec::new();
@@ -49,18 +50,18 @@ impl Provisioner for Paper {
             }
         }
         frontiers.iter_mut().for_each(keep_frontier);
-        Self { frontiers }
+        let least_per_request = (1_u32..)
+            .zip(&frontiers)
+            .filter_map(|(batch, frontier)| Some(frontier.last()?.cost / f64::from(batch)))
+            .fold(f64::INFINITY, f64::min);
+        Self {
+            frontiers,
+            least_per_request,
+        }
     }
 
-    fn open(load: Load) -> Self::Run {
-        EquivalentTimeout::of(load)
-    }
-
-    fn extend(run: &mut Self::Run, load: Load) {
-        run.extend(load);
-    }
-
-    fn choose(&self, run: &Self::Run) -> Option<Choice> {
+    fn choose(&self, run: &[Load]) -> Option<Choice> {
+        let run = EquivalentTimeout::of_run(run)?;
         let mut best: Option<Choice> = None;
         for (batch, frontier) in (1_u32..).zip(&self.frontiers) {
             let limit = run.longest_service(batch);
@@ -85,7 +86,14 @@ impl Provisioner for Paper {
         best
     }
 
+    fn groups(&self, loads: &[Load], alone: &[Choice]) -> Vec<Cut> {
+        group::cheapest_groups(loads, alone, self)
+    }
+
     fn settle(&self, catalogue: &Catalogue, loads: &[Load], choice: &Choice) -> Option<(Choice, Operation)> {
+        if choice.replicas == 0 {
+            return None;
+        }
         let service = catalogue.functions[choice.function].service[choice.batch as usize - 1];
         Some((
             *choice,
@@ -104,8 +112,22 @@ impl Provisioner for Paper {
             .map(|(function, latency)| Fastest { latency, function })
     }
 
-    fn fewest_replicas(&self, run: &Self::Run) -> Option<(usize, f64)> {
+    fn fewest_replicas(&self, run: &[Load]) -> Option<(usize, f64)> {
         self.choose(run).map(|choice| (choice.function, 1.0))
+    }
+}
+
+impl Priced for Paper {
+    /// Batches are taken to be full, so one application less may cost more: its loss makes all batches smaller.
+    const MONOTONE: bool = false;
+
+    fn bound(&self, run: &[Load]) -> f64 {
+        run.iter().map(|load| load.rate).sum::<f64>() * self.least_per_request
+    }
+
+    fn within(&self, loads: &[Load], _floor: f64, budget: f64) -> Option<Choice> {
+        self.choose(loads)
+            .filter(|choice| choice.cost_per_second < budget)
     }
 }
 

@@ -256,18 +256,13 @@ pub(crate) fn profile(model: &Coefficients) -> ModelProfile {
 }
 
 pub(crate) fn a10() -> GpuPool {
+    a10_shared(Sharing::FixedShare)
+}
+
+pub(crate) fn a10_shared(sharing: Sharing) -> GpuPool {
     let shares = (1..=UNITS).map(|units| GpuUnits::new(units).unwrap()).collect();
     let units = GpuUnits::new(UNITS).unwrap();
-    GpuPool::new(
-        "a10",
-        "a10",
-        units,
-        Bytes(1 << 30),
-        seconds(TAU),
-        Sharing::FixedShare,
-        shares,
-    )
-    .unwrap()
+    GpuPool::new("a10", "a10", units, Bytes(1 << 30), seconds(TAU), sharing, shares).unwrap()
 }
 
 pub(crate) fn prices() -> Prices {
@@ -300,11 +295,21 @@ pub(crate) fn plan_one(billing: Billing, model: &Coefficients, apps: Vec<App>) -
     harmonybatch_planner::plan(&request(billing, model, apps)).remove(0)
 }
 
+/// Plans one model on the paper's platform under a law of the batch size.
+pub(crate) fn plan_under(arrivals: ArrivalModel, model: &Coefficients, apps: Vec<App>) -> Plan {
+    let PlanRequest { platform, models } = request(Billing::PerInvocation, model, apps);
+    let platform = platform.with_arrivals(arrivals);
+    harmonybatch_planner::plan(&PlanRequest { platform, models }).remove(0)
+}
+
 /// Plans one model on the paper's platform under the exact law of the batch size.
 pub(crate) fn plan_exactly(model: &Coefficients, apps: Vec<App>) -> Plan {
-    let PlanRequest { platform, models } = request(Billing::PerInvocation, model, apps);
-    let platform = platform.with_arrivals(ArrivalModel::Exact);
-    harmonybatch_planner::plan(&PlanRequest { platform, models }).remove(0)
+    plan_under(ArrivalModel::Exact, model, apps)
+}
+
+/// Plans one model on the paper's platform as the paper does.
+pub(crate) fn plan_as_the_paper(model: &Coefficients, apps: Vec<App>) -> Plan {
+    plan_under(ArrivalModel::Paper, model, apps)
 }
 
 /// The members of each group, as names.

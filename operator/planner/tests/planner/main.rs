@@ -4,10 +4,12 @@
 
 mod bad_input;
 mod batch_law;
+mod equal_share;
 mod fixture;
 mod holdout;
 mod partitions;
 mod properties;
 mod random;
+mod reference;
 mod validator;
 mod worked_example;

@@ -1,10 +1,10 @@
 //! What holds for every plan of every set of applications.
 
 use harmonybatch_planner::units::{Percentile, Rate, Seconds};
-use harmonybatch_planner::{App, Billing, InfeasibleReason, ModelSet, PlanRequest, plan};
+use harmonybatch_planner::{App, ArrivalModel, Billing, InfeasibleReason, ModelSet, PlanRequest, plan};
 use proptest::prelude::*;
 
-use crate::fixture::{MODELS, plan_one, platform, profile, request};
+use crate::fixture::{MODELS, plan_as_the_paper, plan_one, platform, profile, request};
 use crate::validator::{ROUNDING, check_plan};
 
 fn any_app() -> impl Strategy<Value = App> {
@@ -45,7 +45,14 @@ proptest! {
     #[test]
     fn every_plan_keeps_its_promises(billing in any_billing(), model in 0..4_usize, apps in any_apps()) {
         let model = &MODELS[model];
-        check_plan(billing, model, &apps, &plan_one(billing, model, apps.clone()));
+        check_plan(billing, ArrivalModel::Exact, model, &apps, &plan_one(billing, model, apps.clone()));
+    }
+
+    #[test]
+    fn every_plan_of_the_paper_keeps_its_promises(model in 0..4_usize, apps in any_apps()) {
+        let model = &MODELS[model];
+        let plan = plan_as_the_paper(model, apps.clone());
+        check_plan(Billing::PerInvocation, ArrivalModel::Paper, model, &apps, &plan);
     }
 
     #[test]

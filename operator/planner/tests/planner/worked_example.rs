@@ -2,7 +2,7 @@
 
 use harmonybatch_planner::{App, Billing, Device, Dispatch};
 
-use crate::fixture::{GPU_UNIT_SECOND, VGG19, app, membership, plan_one};
+use crate::fixture::{GPU_UNIT_SECOND, VGG19, app, membership, plan_as_the_paper, plan_one};
 
 fn apps() -> Vec<App> {
     vec![
@@ -23,7 +23,7 @@ fn assert_published(found: f64, published: f64) {
 
 #[test]
 fn one_gpu_group_serves_all_three_where_a_function_costs_while_it_runs() {
-    let plan = plan_one(Billing::PerInvocation, &VGG19, apps());
+    let plan = plan_as_the_paper(&VGG19, apps());
     assert_eq!(membership(&plan), [["search", "cart", "feed"]]);
     let group = &plan.groups[0];
     assert!(
@@ -48,10 +48,10 @@ fn one_gpu_group_serves_all_three_where_a_function_costs_while_it_runs() {
 fn one_group_per_application_costs_more() {
     let alone: f64 = apps()
         .into_iter()
-        .map(|one| plan_one(Billing::PerInvocation, &VGG19, vec![one]).cost_per_second)
+        .map(|one| plan_as_the_paper(&VGG19, vec![one]).cost_per_second)
         .sum();
     assert_published(alone, 2.4655e-5);
-    let plan = plan_one(Billing::PerInvocation, &VGG19, apps());
+    let plan = plan_as_the_paper(&VGG19, apps());
     let explained: f64 = plan.groups[0]
         .members
         .iter()
@@ -78,7 +78,7 @@ fn pods_that_stay_up_need_a_plan_of_their_own() {
     assert_published(plan.cost_per_second, 3.0e-5);
 
     // Keeping the first plan's function up instead.
-    let first = plan_one(Billing::PerInvocation, &VGG19, apps());
+    let first = plan_as_the_paper(&VGG19, apps());
     let Device::Gpu { units, .. } = first.groups[0].device else {
         panic!("the first plan is on a GPU")
     };

@@ -5,7 +5,7 @@ use harmonybatch_controller::plan;
 use harmonybatch_planner::{Billing, Device, Dispatch, GroupPlan};
 use serde::Serialize;
 
-use super::Named;
+use super::{Named, baselines};
 
 #[derive(Serialize)]
 struct Output<'a> {
@@ -20,6 +20,19 @@ struct ModelPlan<'a> {
     groups: Vec<Group<'a>>,
     infeasible: Vec<Infeasible<'a>>,
     total: Total,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    baselines: Vec<Compared>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Compared {
+    baseline: &'static str,
+    groups: usize,
+    cost_per_second: f64,
+    ratio: Option<f64>,
+    late_groups: usize,
+    unserved_apps: usize,
 }
 
 #[derive(Serialize)]
@@ -113,6 +126,18 @@ fn model(named: &Named) -> ModelPlan<'_> {
         total: Total {
             cost_per_second: plan.cost_per_second,
         },
+        baselines: named
+            .baselines
+            .iter()
+            .map(|baseline| Compared {
+                baseline: baselines::name(baseline.baseline),
+                groups: baseline.groups,
+                cost_per_second: baseline.cost_per_second,
+                ratio: baselines::ratio(plan, baseline),
+                late_groups: baseline.late,
+                unserved_apps: baseline.unserved,
+            })
+            .collect(),
     }
 }
 

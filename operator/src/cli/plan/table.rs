@@ -6,7 +6,7 @@ use harmonybatch_controller::plan::{self, money};
 use harmonybatch_planner::units::Seconds;
 use harmonybatch_planner::{GroupPlan, Plan};
 
-use super::{Named, machine};
+use super::{Named, baselines, machine};
 
 /// Spaces between columns.
 const GAP: usize = 3;
@@ -72,6 +72,10 @@ fn model(named: &Named) -> String {
             &["CANNOT BE PLANNED", "NEAREST SLO", "REASON"],
             rows.collect(),
         );
+    }
+    if !named.baselines.is_empty() {
+        let header = ["BASELINE", "GROUPS", "COST/SECOND", "COST/MONTH", "RATIO", "NOTE"];
+        columns(&mut text, &header, baselines::rows(named));
     }
     text.push('\n');
     text.push_str(&total(plan, &named.currency));

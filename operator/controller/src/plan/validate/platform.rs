@@ -1,5 +1,7 @@
 //! One InferencePlatform.
 
+use std::num::NonZeroU16;
+
 use harmonybatch_api::InferencePlatformSpec;
 use harmonybatch_api::inference_platform as written;
 use harmonybatch_api::quantity::{Cpu, Decimal, Duration, Memory};
@@ -23,8 +25,12 @@ pub(super) fn platform(spec: &InferencePlatformSpec) -> Result<Platform, Problem
     };
     let cpu = spec.cpu.as_ref().map(cpu_grid).transpose()?;
     let pools = spec.gpu_pools.iter().map(pool).collect::<Result<_, Problem>>()?;
-    let written::Planner::Optimal = spec.planner;
+    let planner = match spec.planner {
+        written::Planner::Optimal => planner::Planner::Optimal,
+        written::Planner::TwoStage => planner::Planner::TwoStage,
+    };
     Platform::new(billing, prices, seconds("overhead", &spec.overhead)?, cpu, pools)
+        .map(|platform| platform.with_planner(planner))
         .map_err(|error| contradiction(&error))
 }
 
@@ -49,8 +55,15 @@ fn pool(pool: &written::GpuPool) -> Result<planner::GpuPool, Problem> {
     let count = u32::try_from(pool.units_per_device).unwrap_or(0);
     let units = checked(&field("unitsPerDevice"), GpuUnits::new(count))?;
     let memory: Memory = parse(&field("memoryPerUnit"), &pool.memory_per_unit)?;
-    let written::LatencyModel::FixedShare = pool.latency_model;
-    let sharing = planner::Sharing::FixedShare;
+    let sharing = match pool.latency_model {
+        written::LatencyModel::FixedShare => planner::Sharing::FixedShare,
+        written::LatencyModel::EqualShare => planner::Sharing::EqualShare {
+            tenants: pool
+                .tenants
+                .and_then(|tenants| u16::try_from(tenants).ok())
+                .and_then(NonZeroU16::new),
+        },
+    };
     planner::GpuPool::new(
         &pool.name,
         &pool.device,

@@ -6,6 +6,7 @@
 //! it fails, the next dearer configuration is tried.
 
 mod confirm;
+mod keep_up;
 mod screen;
 mod search;
 
@@ -13,7 +14,7 @@ use super::{Choice, Fastest, MAX_REPLICAS, Operation, Provisioner};
 use crate::arrival::Load;
 use crate::group::{self, Cut};
 use crate::latency::{Catalogue, Function, Kind};
-use crate::platform::Platform;
+use crate::platform::{Platform, Sharing};
 use screen::Screen;
 
 /// The largest share of their time that replicas may be busy in the mean, were every batch full. Near one, queues
@@ -31,6 +32,8 @@ struct Size {
     single: f64,
     /// Rows per second that one replica may be given.
     capacity: f64,
+    /// Whether a larger size is no faster, or not in proportion, so that several small replicas may beat a large one.
+    by_turns: bool,
 }
 
 /// The provisioning of [`crate::Billing::PerReplica`].
@@ -53,7 +56,11 @@ const ARRIVALS: u64 = 20_000;
 const ARRIVALS_TO_COMPARE: u64 = 5_000;
 
 impl PerReplica {
-    fn sizes(catalogue: &Catalogue, kind: Kind) -> Vec<Size> {
+    fn sizes(catalogue: &Catalogue, platform: &Platform, kind: Kind) -> Vec<Size> {
+        let by_turns = match kind {
+            Kind::Cpu => false,
+            Kind::Pool(pool) => matches!(platform.gpu_pools()[pool].sharing(), Sharing::EqualShare { .. }),
+        };
         let mut sizes: Vec<Size> = catalogue
             .functions
             .iter()
@@ -69,6 +76,7 @@ impl PerReplica {
                     price: function.price,
                     single: function.single().max,
                     capacity,
+                    by_turns,
                 }
             })
             .collect();
@@ -78,14 +86,12 @@ impl PerReplica {
 }
 
 impl Provisioner for PerReplica {
-    type Run = Vec<Load>;
-
     fn new(catalogue: &Catalogue, platform: &Platform, only: Option<Kind>) -> Self {
         let kinds: Vec<Vec<Size>> = catalogue
             .kinds()
             .into_iter()
             .filter(|&kind| only.is_none_or(|only| only == kind))
-            .map(|kind| Self::sizes(catalogue, kind))
+            .map(|kind| Self::sizes(catalogue, platform, kind))
             .collect();
         let effort = u64::from(platform.simulation_effort());
         let arrivals = if only.is_some() {
@@ -102,15 +108,7 @@ impl Provisioner for PerReplica {
         }
     }
 
-    fn open(load: Load) -> Vec<Load> {
-        vec![load]
-    }
-
-    fn extend(run: &mut Vec<Load>, load: Load) {
-        run.push(load);
-    }
-
-    fn choose(&self, run: &Vec<Load>) -> Option<Choice> {
+    fn choose(&self, run: &[Load]) -> Option<Choice> {
         self.cheapest_within(run, 0.0, f64::INFINITY)
     }
 
@@ -126,7 +124,7 @@ impl Provisioner for PerReplica {
         super::fastest(catalogue, |function| function.single().max)
     }
 
-    fn fewest_replicas(&self, run: &Vec<Load>) -> Option<(usize, f64)> {
+    fn fewest_replicas(&self, run: &[Load]) -> Option<(usize, f64)> {
         let rate: f64 = run.iter().map(|load| load.rate).sum();
         let slo = run.first().map_or(0.0, |load| load.slo);
         let sizes = self.kinds.iter().flatten().filter(|size| size.single <= slo);
@@ -142,8 +140,11 @@ impl Provisioner for PerReplica {
 }
 
 impl group::Priced for PerReplica {
-    fn bound(&self, rate: f64, slo: f64) -> f64 {
-        self.screen.bound(rate, slo)
+    const MONOTONE: bool = true;
+
+    fn bound(&self, run: &[Load]) -> f64 {
+        let rate = run.iter().map(|load| load.rate).sum();
+        self.screen.bound(rate, run.first().map_or(0.0, |load| load.slo))
     }
 
     fn within(&self, loads: &[Load], floor: f64, budget: f64) -> Option<Choice> {

@@ -2,9 +2,10 @@
 //!
 //! Replicas are counted upwards. One large share of a GPU beats several small ones of the same total, in the mean and in
 //! the worst case, so that the search of a pool ends at the first number for which some affordable size will do. A CPU's
-//! latency falls ever more slowly with its limit, so that more replicas of a smaller size may be cheaper: there the search
-//! goes on below the price of the best. For each number the smallest size is found upwards from what the screen
-//! allows, then by bisection: a larger size is never late more often.
+//! latency falls ever more slowly with its limit, and where tenants of a device take turns a large share is hardly faster, so
+//! that more replicas of a smaller size may be cheaper: there the search goes on below the price of the best. For each
+//! number the smallest size is found upwards from what the screen allows, then by bisection: a larger size is never
+//! late more often.
 
 use super::{Choice, MAX_REPLICAS, PerReplica, Size, UTILIZATION_LIMIT};
 use crate::arrival::Load;
@@ -65,9 +66,13 @@ impl PerReplica {
         floor: f64,
         mut limit: f64,
     ) -> Option<Choice> {
-        let cheapest = sizes.first()?.price;
+        let Size {
+            price: cheapest,
+            by_turns,
+            ..
+        } = *sizes.first()?;
         let most_capable = sizes.iter().map(|size| size.capacity).fold(0.0, f64::max);
-        let is_cpu = self.functions[sizes.first()?.function].site.kind() == Kind::Cpu;
+        let goes_on = by_turns || self.functions[sizes.first()?.function].site.kind() == Kind::Cpu;
         let mut replicas = replicas_for(rate, most_capable);
         let mut step = 1;
         let mut best: Option<Choice> = None;
@@ -93,7 +98,7 @@ impl PerReplica {
                 if step > 1 && best.is_none() {
                     found = self.fewer_replicas(loads, found, step);
                 }
-                if !is_cpu {
+                if !goes_on {
                     return Some(found);
                 }
                 limit = found.cost_per_second;
@@ -216,7 +221,7 @@ impl PerReplica {
         }
     }
 
-    fn look(&self, loads: &[Load], choice: &Choice) -> Look {
+    pub(super) fn look(&self, loads: &[Load], choice: &Choice) -> Look {
         let arrivals = self.arrivals.max(in_flight(loads, choice));
         Look {
             seed: SEED,
@@ -235,7 +240,7 @@ impl PerReplica {
     clippy::cast_sign_loss,
     reason = "positive, saturates"
 )]
-fn replicas_for(rate: f64, capacity: f64) -> u32 {
+pub(super) fn replicas_for(rate: f64, capacity: f64) -> u32 {
     ((rate / capacity).ceil() as u32).max(1)
 }
 
