@@ -170,6 +170,7 @@ fn cheapest_cut<P: Provisioner>(loads: &[Load], provisioner: &P) -> Vec<Cut> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arrival::Process;
     use crate::fixture::{MODELS, platform, profile};
     use crate::latency::Catalogue;
     use crate::platform::Billing;
@@ -224,6 +225,7 @@ mod tests {
                     slo: app.slo.get(),
                     rate: app.rate.get(),
                     miss: 0.01,
+                    process: Process::Poisson,
                 })
                 .collect();
             loads.retain(|&load| provisioner.choose(&Exact::open(load)).is_some());

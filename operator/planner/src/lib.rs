@@ -27,6 +27,7 @@ mod simulate;
 pub mod units;
 
 pub use app::{App, ModelSet, ModelSetError};
+pub use arrival::{ArrivalError, ArrivalProcess, Burst, Trace};
 pub use explain::{Alone, Explanation, RunnerUp};
 pub use plan::{
     Device, Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted, Simulated,
@@ -35,6 +36,7 @@ pub use platform::{
     ArrivalModel, Billing, CpuGrid, GpuPool, Planner, Platform, PlatformError, Prices, Sharing,
 };
 pub use profile::{CpuLatency, Exponential, GpuLatency, Memory, ModelProfile, ProfileError};
+pub use simulate::{AppSimulation, GroupSimulation, Simulation, simulate_plan};
 
 /// Everything that a plan depends on.
 #[derive(Debug, Clone, PartialEq)]

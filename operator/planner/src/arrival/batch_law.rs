@@ -141,6 +141,7 @@ fn for_each_probability(mean: f64, count: usize, mut visit: impl FnMut(usize, f6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arrival::Process;
 
     fn mean_batch(law: &BatchLaw, first_wait: f64, batch: u32) -> f64 {
         let mut exceedance = Vec::new();
@@ -154,6 +155,7 @@ mod tests {
             slo: 1.0,
             rate: 3.0,
             miss: 0.01,
+            process: Process::Poisson,
         }]);
         // 1 + E[min(Poisson(1.5), 1)] = 2 - exp(-1.5).
         assert!((mean_batch(&law, 0.5, 2) - (2.0 - (-1.5_f64).exp())).abs() < 1e-14);
@@ -168,11 +170,13 @@ mod tests {
                 slo: 1.0,
                 rate: 1e9,
                 miss: 0.01,
+                process: Process::Poisson,
             },
             Load {
                 slo: 2.0,
                 rate: 1e9,
                 miss: 0.01,
+                process: Process::Poisson,
             },
         ]);
         assert!((mean_batch(&law, 1.0, 1024) - 1024.0).abs() < 1e-9);
@@ -180,6 +184,7 @@ mod tests {
             slo: 1.0,
             rate: 700.0,
             miss: 0.01,
+            process: Process::Poisson,
         }]);
         assert!(
             (mean_batch(&law, 1.0, 1024) - 701.0).abs() < 1e-6,
@@ -197,16 +202,19 @@ mod tests {
                 slo: 0.5,
                 rate: 5.0,
                 miss: 0.01,
+                process: Process::Poisson,
             },
             Load {
                 slo: 0.8,
                 rate: 10.0,
                 miss: 0.01,
+                process: Process::Poisson,
             },
             Load {
                 slo: 1.0,
                 rate: 20.0,
                 miss: 0.01,
+                process: Process::Poisson,
             },
         ];
         let law = BatchLaw::new(&loads);

@@ -14,7 +14,7 @@ pub(crate) use per_replica::PerReplica;
 
 use std::cmp::Ordering;
 
-use crate::arrival::Load;
+use crate::arrival::{Load, Traces};
 use crate::group::{self, Cut};
 use crate::latency::{Catalogue, Function, Kind, Service};
 use crate::plan::Dispatch;
@@ -112,6 +112,11 @@ pub(crate) trait Provisioner: Sized {
 
     /// Prepares the functions of the catalogue that run on `only`, or all of them.
     fn new(catalogue: &Catalogue, platform: &Platform, only: Option<Kind>) -> Self;
+
+    /// Takes what loads with traces refer to; nothing where arrivals are taken to be Poisson.
+    fn with_traces(self, _: &Traces) -> Self {
+        self
+    }
 
     /// A run of one application.
     fn open(load: Load) -> Self::Run;

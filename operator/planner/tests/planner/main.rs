@@ -4,10 +4,12 @@
 
 mod bad_input;
 mod batch_law;
+mod bursts;
 mod fixture;
 mod holdout;
 mod partitions;
 mod properties;
 mod random;
+mod traces;
 mod validator;
 mod worked_example;
