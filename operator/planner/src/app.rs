@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use crate::arrival::ArrivalProcess;
 use crate::profile::ModelProfile;
 use crate::units::{Percentile, Rate, Seconds};
 
@@ -18,6 +19,8 @@ pub struct App {
     pub rate: Rate,
     /// Never shares a batch with another application.
     pub isolated: bool,
+    /// How its requests are spread over time.
+    pub arrivals: ArrivalProcess,
 }
 
 /// All applications of one model in one namespace. Groups are formed within one such set only.

@@ -126,6 +126,7 @@ fn replace<P: Priced>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arrival::Process;
     use crate::fixture::{MODELS, platform, profile};
     use crate::latency::Catalogue;
     use crate::platform::Billing;
@@ -184,6 +185,7 @@ mod tests {
                     slo: app.slo.get(),
                     rate: app.rate.get(),
                     miss: 0.01,
+                    process: Process::Poisson,
                 })
                 .collect();
             loads.retain(|&load| provisioner.choose(&[load]).is_some());
@@ -219,6 +221,7 @@ mod tests {
                     slo: app.slo.get(),
                     rate: app.rate.get(),
                     miss: 0.01,
+                    process: Process::Poisson,
                 })
                 .collect();
             loads.sort_by(|a, b| a.slo.total_cmp(&b.slo));

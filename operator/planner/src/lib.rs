@@ -30,6 +30,7 @@ mod simulate;
 pub mod units;
 
 pub use app::{App, ModelSet, ModelSetError};
+pub use arrival::{ArrivalError, ArrivalProcess, Burst, Trace};
 pub use baseline::{Baseline, BaselinePlan, baseline};
 pub use explain::{Alone, Explanation, RunnerUp};
 pub use inventory::{DearerApp, PlatformPlan, PoolUse, Shortage, plan_platform, saving_of_one_more_device};
@@ -40,6 +41,7 @@ pub use platform::{
     ArrivalModel, Billing, CpuGrid, GpuPool, Planner, Platform, PlatformError, Prices, Sharing,
 };
 pub use profile::{CpuLatency, Exponential, GpuLatency, Memory, ModelProfile, ProfileError};
+pub use simulate::{AppSimulation, GroupSimulation, Simulation, simulate_plan};
 
 /// Everything that a plan depends on.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use crate::app::{App, ModelSet};
-use crate::arrival::Load;
+use crate::arrival::{Load, Process, Traces};
 use crate::explain::{Alone, Explanation, RunnerUp};
 use crate::group::Cut;
 use crate::latency::{Catalogue, Kind};
@@ -65,6 +65,8 @@ struct ModelPlanner<'a, P> {
     platform: &'a Platform,
     set: &'a ModelSet,
     catalogue: Catalogue,
+    /// How each application's requests arrive, in the order of the set.
+    processes: Vec<Process>,
     provisioner: P,
     by_kind: Vec<(Kind, P)>,
 }
@@ -72,16 +74,24 @@ struct ModelPlanner<'a, P> {
 impl<'a, P: Provisioner> ModelPlanner<'a, P> {
     fn new(platform: &'a Platform, set: &'a ModelSet) -> Self {
         let catalogue = Catalogue::new(platform, set.profile());
-        let provisioner = P::new(&catalogue, platform, None);
+        let mut traces = Traces::default();
+        let processes = set.apps().iter().map(|app| traces.add(&app.arrivals)).collect();
+        let provisioner = P::new(&catalogue, platform, None).with_traces(&traces);
         let by_kind = catalogue
             .kinds()
             .into_iter()
-            .map(|kind| (kind, P::new(&catalogue, platform, Some(kind))))
+            .map(|kind| {
+                (
+                    kind,
+                    P::new(&catalogue, platform, Some(kind)).with_traces(&traces),
+                )
+            })
             .collect();
         Self {
             platform,
             set,
             catalogue,
+            processes,
             provisioner,
             by_kind,
         }
@@ -171,14 +181,17 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
         let mut candidates = Vec::new();
         let mut infeasible = Vec::new();
         // Applications with the same numbers are looked at once.
-        let mut known: HashMap<[u64; 3], (Choice, Option<Choice>)> = HashMap::new();
-        for app in self.set.apps() {
+        let mut known: HashMap<[u64; 5], (Choice, Option<Choice>)> = HashMap::new();
+        for (app, &process) in self.set.apps().iter().zip(&self.processes) {
             let load = Load {
                 slo: app.slo.get() - self.platform.overhead().get(),
                 rate: app.rate.get(),
                 miss: 1.0 - app.percentile.fraction(),
+                process,
             };
-            let key = [load.slo, load.rate, load.miss].map(f64::to_bits);
+            let [slo, rate, miss] = [load.slo, load.rate, load.miss].map(f64::to_bits);
+            let [kind, detail] = process.identity();
+            let key = [slo, rate, miss, kind, detail];
             let found = match known.get(&key) {
                 Some(found) => Ok(*found),
                 None => self
@@ -219,6 +232,9 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
         };
         if self.platform.billing() == Billing::PerReplica && app.percentile.get() > STRICTEST {
             return refuse(InfeasibleReason::PercentileUnattainable, None);
+        }
+        if self.platform.billing() == Billing::PerInvocation && load.process != Process::Poisson {
+            return refuse(InfeasibleReason::ArrivalsNotPoisson, None);
         }
         let run = [load];
         if let Some(choice) = self.provisioner.choose(&run) {

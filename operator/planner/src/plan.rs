@@ -167,6 +167,11 @@ pub enum InfeasibleReason {
     /// Batches that queue for a replica cannot keep an SLO for every single request, nor could it be confirmed.
     #[error("a percentile above 99.999 cannot be promised where batches queue for a replica")]
     PercentileUnattainable,
+    /// Functions that are billed while they run are planned by formulas for Poisson arrivals.
+    #[error(
+        "bursts and traces are only planned for where replicas are billed while they are up; billing by invocation takes arrivals for Poisson"
+    )]
+    ArrivalsNotPoisson,
 }
 
 /// An application that no configuration serves. It disturbs no other application.

@@ -194,6 +194,7 @@ impl BatchLaw {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arrival::Process;
 
     fn mean_batch(law: &BatchLaw, first_wait: f64, batch: u32) -> f64 {
         let mut workspace = Workspace::default();
@@ -207,6 +208,7 @@ mod tests {
             slo: 1.0,
             rate: 3.0,
             miss: 0.01,
+            process: Process::Poisson,
         }]);
         // 1 + E[min(Poisson(1.5), 1)] = 2 - exp(-1.5).
         assert!((mean_batch(&law, 0.5, 2) - (2.0 - (-1.5_f64).exp())).abs() < 1e-14);
@@ -221,11 +223,13 @@ mod tests {
                 slo: 1.0,
                 rate: 1e9,
                 miss: 0.01,
+                process: Process::Poisson,
             },
             Load {
                 slo: 2.0,
                 rate: 1e9,
                 miss: 0.01,
+                process: Process::Poisson,
             },
         ]);
         assert!((mean_batch(&law, 1.0, 1024) - 1024.0).abs() < 1e-9);
@@ -233,6 +237,7 @@ mod tests {
             slo: 1.0,
             rate: 700.0,
             miss: 0.01,
+            process: Process::Poisson,
         }]);
         assert!(
             (mean_batch(&law, 1.0, 1024) - 701.0).abs() < 1e-6,
@@ -250,16 +255,19 @@ mod tests {
                 slo: 0.5,
                 rate: 5.0,
                 miss: 0.01,
+                process: Process::Poisson,
             },
             Load {
                 slo: 0.8,
                 rate: 10.0,
                 miss: 0.01,
+                process: Process::Poisson,
             },
             Load {
                 slo: 1.0,
                 rate: 20.0,
                 miss: 0.01,
+                process: Process::Poisson,
             },
         ];
         let law = BatchLaw::new(&loads);

@@ -56,6 +56,7 @@ impl EquivalentTimeout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arrival::Process;
 
     const TOLERANCE: f64 = 1e-12;
 
@@ -65,11 +66,13 @@ mod tests {
             slo: 0.5,
             rate: 3.0,
             miss: 0.01,
+            process: Process::Poisson,
         });
         run.extend(Load {
             slo: 0.5,
             rate: 7.0,
             miss: 0.01,
+            process: Process::Poisson,
         });
         assert!(run.delay.abs() < TOLERANCE && (run.rate - 10.0).abs() < TOLERANCE);
     }
@@ -82,11 +85,13 @@ mod tests {
             slo: 0.5,
             rate: 5.0,
             miss: 0.01,
+            process: Process::Poisson,
         });
         run.extend(Load {
             slo: 0.8,
             rate: 10.0,
             miss: 0.01,
+            process: Process::Poisson,
         });
         assert!((run.delay - 0.103_582_645_313_6).abs() < 1e-10, "{}", run.delay);
     }
@@ -97,6 +102,7 @@ mod tests {
             slo: 0.1,
             rate: 1e-9,
             miss: 0.01,
+            process: Process::Poisson,
         });
         for step in 1..200_u32 {
             let slo = 0.1 + f64::from(step) * 0.01;
@@ -104,6 +110,7 @@ mod tests {
                 slo,
                 rate: if step % 2 == 0 { 1e9 } else { 1e-9 },
                 miss: 0.01,
+                process: Process::Poisson,
             });
             assert!(run.delay >= 0.0 && run.slo + run.delay <= slo + TOLERANCE);
         }

@@ -2,15 +2,19 @@
 
 mod batch_law;
 mod equivalent_timeout;
+mod process;
 
 pub(crate) use batch_law::{BatchLaw, Workspace};
 pub(crate) use equivalent_timeout::EquivalentTimeout;
+pub use process::{ArrivalError, ArrivalProcess, Burst, Trace};
+pub(crate) use process::{Process, Traces};
 
-/// One application as the models see it: its SLO without the overhead, in seconds, its rows per second, and the share
-/// of them that may be late.
+/// One application as the models see it: its SLO without the overhead, in seconds, its rows per second, the share of
+/// them that may be late, and how they arrive.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Load {
     pub(crate) slo: f64,
     pub(crate) rate: f64,
     pub(crate) miss: f64,
+    pub(crate) process: Process,
 }

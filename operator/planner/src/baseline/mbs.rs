@@ -73,6 +73,7 @@ mod tests {
             slo,
             rate,
             miss: 0.01,
+            process: crate::arrival::Process::Poisson,
         }
     }
 

@@ -14,7 +14,7 @@ pub(crate) use two_stage::Merger;
 use std::collections::HashSet;
 
 use crate::app::{App, ModelSet};
-use crate::arrival::Load;
+use crate::arrival::{Load, Process};
 use crate::latency::{Catalogue, Kind};
 use crate::plan::Plan;
 use crate::platform::{Billing, Platform};
@@ -77,6 +77,8 @@ pub fn baseline(platform: &Platform, set: &ModelSet, plan: &Plan, which: Baselin
         slo: app.slo.get() - platform.overhead().get(),
         rate: app.rate.get(),
         miss: 1.0 - app.percentile.fraction(),
+        // The baselines know no other arrivals.
+        process: Process::Poisson,
     };
     let served = apps.len();
     let (isolated, shared): (Vec<&App>, Vec<&App>) = apps.into_iter().partition(|app| app.isolated);

@@ -16,7 +16,7 @@ pub(crate) use two_stage::{Repriced, TwoStage};
 
 use std::cmp::Ordering;
 
-use crate::arrival::Load;
+use crate::arrival::{Load, Traces};
 use crate::group::Cut;
 use crate::latency::{Catalogue, Function, Kind, Service};
 use crate::plan::Dispatch;
@@ -111,6 +111,11 @@ pub(crate) struct Fastest {
 pub(crate) trait Provisioner: Sized {
     /// Prepares the functions of the catalogue that run on `only`, or all of them.
     fn new(catalogue: &Catalogue, platform: &Platform, only: Option<Kind>) -> Self;
+
+    /// Takes what loads with traces refer to; nothing where arrivals are taken to be Poisson.
+    fn with_traces(self, _: &Traces) -> Self {
+        self
+    }
 
     /// The cheapest choice for a run of applications in order of SLO, if any keeps its constraint.
     fn choose(&self, run: &[Load]) -> Option<Choice>;

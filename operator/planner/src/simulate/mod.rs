@@ -1,6 +1,6 @@
 //! Plays a group's requests through the very batching rule that the gateway runs.
 //!
-//! Requests arrive at random (`arrivals`), wait in a [`Dispatcher`] and leave in batches for the first free replica;
+//! Requests arrive (`arrivals`) at random, in `bursts`, or as in a trace (`replay`), wait in a [`Dispatcher`] and leave in batches for the first free replica;
 //! a batch takes a time drawn from the law of its size. `tally` counts who was late and says how sure a verdict is.
 //! Time is whole ticks, a nanosecond each unless a run would last longer than 64 bits count. The same seed gives the
 //! same counts; nothing allocates per request once the queue has grown to its largest.
@@ -9,10 +9,16 @@
 //! profiles measure more than these; [`Pace::Slowest`] shows what happens if every batch takes its maximum.
 
 mod arrivals;
+mod bursts;
+mod horizon;
 mod random;
+mod replay;
+mod report;
 mod tally;
 
+pub(crate) use horizon::{Bounds, Horizon};
 pub(crate) use random::mix;
+pub use report::{AppSimulation, GroupSimulation, Simulation, simulate_plan};
 pub(crate) use tally::{Confidence, Tally, Verdict};
 
 use std::cmp::Reverse;
@@ -20,10 +26,10 @@ use std::collections::BinaryHeap;
 
 use harmonybatch_dispatch::{Dispatcher, Lane, MemberRule, Rule};
 
-use crate::arrival::Load;
+use crate::arrival::{Load, Process, Traces};
 use crate::latency::{Service, Spread};
 use crate::plan::Dispatch;
-use arrivals::Poisson;
+use arrivals::{Arrivals, Playing};
 use random::{Random, unit_of};
 
 /// A group of applications and what serves it.
@@ -31,6 +37,8 @@ use random::{Random, unit_of};
 pub(crate) struct Setup<'a> {
     /// In order of SLO.
     pub(crate) loads: &'a [Load],
+    /// What loads with traces refer to.
+    pub(crate) traces: &'a Traces,
     /// Service of 1, 2, ... rows; its length is the batch size.
     pub(crate) service: &'a [Service],
     pub(crate) replicas: u32,
@@ -89,13 +97,33 @@ pub(crate) struct Outcome {
     pub(crate) span: f64,
 }
 
-/// Plays the setup.
+/// Plays the setup for a verdict.
 pub(crate) fn simulate(setup: &Setup<'_>, look: &Look) -> Outcome {
+    play(setup, look, true, &mut Unobserved)
+}
+
+/// Sees every answered request and every batch of a run, once counting has begun.
+pub(crate) trait Observer {
+    fn request(&mut self, _member: u32, _latency: u64) {}
+
+    fn batch(&mut self, _rows: u32) {}
+}
+
+struct Unobserved;
+
+impl Observer for Unobserved {}
+
+/// Plays the setup; for a `verdict` rare members occur more often than they do.
+fn play(setup: &Setup<'_>, look: &Look, verdict: bool, observer: &mut impl Observer) -> Outcome {
     let rate: f64 = setup.loads.iter().map(|load| load.rate).sum();
     let warm_up = warm_up(setup, rate, look.arrivals);
     let ticks = ticks_per_second(rate, look.arrivals + warm_up);
     let slos: Vec<u64> = setup.loads.iter().map(|load| to_ticks(load.slo, ticks)).collect();
-    let empty = Tally::new(&slos, look.with_latencies);
+    let random = setup.loads.iter().all(|load| load.process == Process::Poisson);
+    let mut empty = Tally::new(&slos, look.with_latencies);
+    if !random {
+        empty = empty.of_streams(arrivals::streams(setup.loads));
+    }
     let broken = |tally| Outcome {
         tally,
         verdict: Verdict::Broken,
@@ -105,14 +133,18 @@ pub(crate) fn simulate(setup: &Setup<'_>, look: &Look) -> Outcome {
     let Some(mut queue) = Queue::new(setup, &slos, ticks, look) else {
         return broken(empty);
     };
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    let shares = arrivals::shares(setup.loads, look.arrivals as f64);
-    let mut source = Poisson::new(mix(look.seed), ticks / rate, &shares);
+    let playing = Playing {
+        seed: look.seed,
+        ticks,
+        arrivals: look.arrivals,
+        verdict,
+    };
+    let mut source = Arrivals::new(setup.loads, setup.traces, &playing);
 
     let mut started = 0;
     for _ in 0..warm_up {
         let (arrival, member) = source.next();
-        queue.arrive(arrival, member);
+        queue.arrive(arrival, member, &mut Unobserved);
         started = arrival;
     }
     queue.tally = empty;
@@ -121,7 +153,7 @@ pub(crate) fn simulate(setup: &Setup<'_>, look: &Look) -> Outcome {
     let mut left_in_block = look.block;
     for _ in 0..look.arrivals {
         let (arrival, member) = source.next();
-        queue.arrive(arrival, member);
+        queue.arrive(arrival, member, observer);
         last = arrival;
         left_in_block -= 1;
         if left_in_block > 0 {
@@ -132,7 +164,8 @@ pub(crate) fn simulate(setup: &Setup<'_>, look: &Look) -> Outcome {
         if let Some(confidence) = look.early {
             verdict = queue.tally.verdict(setup.loads, confidence);
             let enough = match verdict {
-                Verdict::Kept => queue.tally.blocks() >= BLOCKS_TO_KEEP,
+                // Where arrivals are not spread evenly the worst may be yet to come.
+                Verdict::Kept => random && queue.tally.blocks() >= BLOCKS_TO_KEEP,
                 Verdict::Broken => queue.tally.blocks() >= BLOCKS_TO_BREAK,
                 Verdict::Open => false,
             };
@@ -146,7 +179,7 @@ pub(crate) fn simulate(setup: &Setup<'_>, look: &Look) -> Outcome {
     let span = (last - started).max(1) as f64;
     // What still waits and is late already counts as late: a queue that only grows must not hide behind the end.
     Outcome {
-        tally: queue.end(last),
+        tally: queue.end(last, observer),
         verdict,
         ticks,
         span,
@@ -255,15 +288,15 @@ impl Queue {
     }
 
     /// Lets everything happen that happens before the arrival, and takes it in.
-    fn arrive(&mut self, arrival: u64, member: u32) {
-        self.advance(arrival);
+    fn arrive(&mut self, arrival: u64, member: u32, observer: &mut impl Observer) {
+        self.advance(arrival, observer);
         // The lane is open, the member exists and has a row; memory ends long before the dispatcher is exhausted.
         let _ = self
             .dispatcher
             .arrive(arrival, self.lane, member, 1, Request { arrival, member });
     }
 
-    fn advance(&mut self, until: u64) {
+    fn advance(&mut self, until: u64, observer: &mut impl Observer) {
         loop {
             if self.free == 0 {
                 match self.busy.peek() {
@@ -282,11 +315,11 @@ impl Queue {
             if start > until {
                 return;
             }
-            self.start_batch(start);
+            self.start_batch(start, observer);
         }
     }
 
-    fn start_batch(&mut self, start: u64) {
+    fn start_batch(&mut self, start: u64, observer: &mut impl Observer) {
         self.batch.clear();
         self.now = start;
         let Some(taken) = self.dispatcher.take(start, &mut self.batch) else {
@@ -298,12 +331,14 @@ impl Queue {
         self.busy.push(Reverse(finished));
         self.tally.batches += 1;
         self.tally.rows += u64::from(taken.rows);
+        observer.batch(taken.rows);
         #[expect(clippy::cast_precision_loss, reason = "a sum to divide")]
         {
             self.tally.busy += service as f64;
         }
         for request in &self.batch {
             self.tally.count(request.member, finished - request.arrival);
+            observer.request(request.member, finished - request.arrival);
         }
     }
 
@@ -323,11 +358,12 @@ impl Queue {
     }
 
     /// Ends the run: counts as late what waits past its SLO already.
-    fn end(mut self, now: u64) -> Tally {
+    fn end(mut self, now: u64, observer: &mut impl Observer) -> Tally {
         for waiting in self.dispatcher.into_waiting() {
             let waited = now.saturating_sub(waiting.arrival);
             if waited > self.tally.members[waiting.member as usize].slo {
                 self.tally.count(waiting.member, waited);
+                observer.request(waiting.member, waited);
             }
         }
         self.tally

@@ -69,6 +69,8 @@ pub(crate) struct Tally {
     /// Late requests of all members, and those of the blocks that are complete.
     late: u64,
     blocks: Vec<f64>,
+    /// For each member the first one of its stream of arrivals; empty where all are of one stream.
+    streams: Vec<usize>,
 }
 
 /// What a tally says about the promises of a group.
@@ -98,7 +100,13 @@ impl Tally {
             busy: 0.0,
             late: 0,
             blocks: Vec::new(),
+            streams: Vec::new(),
         }
+    }
+
+    /// Says which members are of one stream of arrivals ([`super::arrivals::streams`]).
+    pub(super) fn of_streams(self, streams: Vec<usize>) -> Self {
+        Self { streams, ..self }
     }
 
     /// One answered request.
@@ -169,35 +177,35 @@ impl Tally {
     /// The share of each member's requests within its SLO, or that of its and all tighter members' if it is larger: it
     /// is no less in truth, and a rare member's own count says little.
     pub(crate) fn attainments(&self) -> Vec<f64> {
-        let mut pooled = Count { served: 0, late: 0 };
-        let attainment = |tally: &MemberTally| {
-            let own = Count {
-                served: tally.served,
-                late: tally.late,
-            };
-            pooled.served += own.served;
-            pooled.late += own.late;
-            1.0 - own.share().min(pooled.share())
-        };
-        self.members.iter().map(attainment).collect()
+        self.counts()
+            .map(|(own, pooled)| 1.0 - own.share().min(pooled.share()))
+            .collect()
     }
 
-    /// Asks `keeps` about every member: the share of its requests that may be late, its own counts, and those of it
-    /// and all tighter members, whose share of late requests is an upper bound of its own (see [`super::leaders`]).
-    fn judge(&self, loads: &[Load], mut keeps: impl FnMut(f64, Count, Count) -> bool) -> Option<()> {
-        let mut pooled = Count { served: 0, late: 0 };
-        for (load, tally) in loads.iter().zip(&self.members) {
+    /// Each member's own counts, and those of it and all tighter members of its stream, whose share of late requests is
+    /// an upper bound of its own (see [`super::arrivals::leaders`]).
+    fn counts(&self) -> impl Iterator<Item = (Count, Count)> + '_ {
+        let mut pools = vec![Count { served: 0, late: 0 }; self.members.len()];
+        self.members.iter().enumerate().map(move |(member, tally)| {
             let own = Count {
                 served: tally.served,
                 late: tally.late,
             };
-            pooled.served += own.served;
-            pooled.late += own.late;
-            if !keeps(load.miss, own, pooled) {
-                return None;
-            }
-        }
-        Some(())
+            let pool = &mut pools[self.streams.get(member).copied().unwrap_or(0)];
+            pool.served += own.served;
+            pool.late += own.late;
+            (own, *pool)
+        })
+    }
+
+    /// Asks `keeps` about every member: the share of its requests that may be late, its own counts, and those that
+    /// bound them.
+    fn judge(&self, loads: &[Load], mut keeps: impl FnMut(f64, Count, Count) -> bool) -> Option<()> {
+        loads
+            .iter()
+            .zip(self.counts())
+            .all(|(load, (own, pooled))| keeps(load.miss, own, pooled))
+            .then_some(())
     }
 }
 

@@ -27,6 +27,7 @@ fn load(slo: f64, rate: f64) -> Load {
         slo,
         rate,
         miss: 0.01,
+        process: Process::Poisson,
     }
 }
 
@@ -34,6 +35,7 @@ fn load(slo: f64, rate: f64) -> Load {
 fn mean_wait(service: Service, rate: f64) -> f64 {
     let setup = Setup {
         loads: &[load(1e3, rate)],
+        traces: &Traces::default(),
         service: &[service],
         replicas: 1,
         dispatch: Dispatch::Eager,
@@ -68,6 +70,7 @@ fn two_replicas_share_one_queue() {
     let (rate, mean) = (15.0, 0.1);
     let setup = Setup {
         loads: &[load(1e3, rate)],
+        traces: &Traces::default(),
         service: &[service(mean, mean, mean)],
         replicas: 2,
         dispatch: Dispatch::Eager,
@@ -87,6 +90,7 @@ fn two_replicas_share_one_queue() {
 fn a_lonely_request_waits_for_as_long_as_it_may() {
     let setup = Setup {
         loads: &[load(1.0, 1e-4)],
+        traces: &Traces::default(),
         service: &[service(0.1, 0.1, 0.1), service(0.2, 0.2, 0.2)],
         replicas: 1,
         dispatch: Dispatch::Timed,
@@ -101,6 +105,7 @@ fn a_lonely_request_waits_for_as_long_as_it_may() {
 fn a_queue_that_only_grows_breaks_the_promise() {
     let setup = Setup {
         loads: &[load(1.0, 20.0)],
+        traces: &Traces::default(),
         service: &[service(0.1, 0.1, 0.1)],
         replicas: 1,
         dispatch: Dispatch::Eager,
@@ -119,6 +124,7 @@ fn a_queue_that_only_grows_breaks_the_promise() {
 fn the_same_seed_gives_the_same_counts() {
     let setup = Setup {
         loads: &[load(0.3, 20.0), load(0.5, 5.0)],
+        traces: &Traces::default(),
         service: &[service(0.1, 0.05, 0.2), service(0.12, 0.06, 0.2)],
         replicas: 2,
         dispatch: Dispatch::Timed,

@@ -5,8 +5,8 @@
 
 use harmonybatch_planner::units::{BatchSize, Bytes, GpuUnits, Percentile, Price, Rate, Seconds, Vcpu};
 use harmonybatch_planner::{
-    App, ArrivalModel, Billing, CpuGrid, CpuLatency, Exponential, GpuLatency, GpuPool, Memory, ModelProfile,
-    ModelSet, Plan, PlanRequest, Platform, Prices, Sharing,
+    App, ArrivalModel, ArrivalProcess, Billing, CpuGrid, CpuLatency, Exponential, GpuLatency, GpuPool,
+    Memory, ModelProfile, ModelSet, Plan, PlanRequest, Platform, Prices, Sharing,
 };
 
 /// Coefficients of a model as published: (alpha, beta, gamma) per CPU batch size, xi1 and xi2 of the A10.
@@ -235,6 +235,7 @@ pub(crate) fn app(name: &str, slo: f64, rate: f64) -> App {
         percentile: Percentile::new(99.0).unwrap(),
         rate: Rate::new(rate).unwrap(),
         isolated: false,
+        arrivals: ArrivalProcess::Poisson,
     }
 }
 

@@ -57,17 +57,42 @@ fn service(model: &Coefficients, device: &Device, rows: usize, random: &mut Rand
     }
 }
 
-/// Requests and late requests of each member among `requests` arrivals, played event by event.
-fn play(model: &Coefficients, group: &GroupPlan, requests: u32, random: &mut Random) -> Vec<(u32, u32)> {
+/// Arrivals of a group, as times and members: a Poisson process.
+pub(crate) fn poisson(group: &GroupPlan, requests: u32, random: &mut Random) -> Vec<(f64, usize)> {
     let rate: f64 = group.members.iter().map(|member| member.rate.get()).sum();
+    let mut now = 0.0;
+    (0..requests)
+        .map(|_| {
+            now += random.exponential(rate);
+            (now, any_member(group, rate, random))
+        })
+        .collect()
+}
+
+/// A member, in proportion to the rates.
+pub(crate) fn any_member(group: &GroupPlan, rate: f64, random: &mut Random) -> usize {
+    let mut left = random.unit() * rate;
+    let chosen = group.members.iter().position(|member| {
+        left -= member.rate.get();
+        left <= 0.0
+    });
+    chosen.unwrap_or(0)
+}
+
+/// Requests and late requests of each member among the arrivals, played event by event.
+pub(crate) fn play(
+    model: &Coefficients,
+    group: &GroupPlan,
+    arrivals: &[(f64, usize)],
+    random: &mut Random,
+) -> Vec<(u32, u32)> {
     let batch = group.batch_size.get() as usize;
     let mut counts = vec![(0, 0); group.members.len()];
     let mut waiting: BinaryHeap<Reverse<Waiting>> = BinaryHeap::new();
     let mut replicas = vec![0.0_f64; group.replicas as usize];
-    let mut next = random.exponential(rate);
-    let mut arrived = 0;
+    let mut arrivals = arrivals.iter().copied().peekable();
     let mut now = 0.0;
-    while arrived < requests || !waiting.is_empty() {
+    while arrivals.peek().is_some() || !waiting.is_empty() {
         let free_at = replicas.iter().copied().fold(f64::INFINITY, f64::min).max(now);
         let flush_at = waiting
             .iter()
@@ -83,16 +108,8 @@ fn play(model: &Coefficients, group: &GroupPlan, requests: u32, random: &mut Ran
         } else {
             free_at.max(ready_at)
         };
-        if arrived < requests && next <= start {
-            now = next;
-            next = now + random.exponential(rate);
-            arrived += 1;
-            let mut left = random.unit() * rate;
-            let chosen = group.members.iter().position(|member| {
-                left -= member.rate.get();
-                left <= 0.0
-            });
-            let member = chosen.unwrap_or(0);
+        if let Some((arrival, member)) = arrivals.next_if(|(arrival, _)| *arrival <= start) {
+            now = arrival;
             let deadline = now + group.members[member].slo.get();
             waiting.push(Reverse(Waiting {
                 deadline,
@@ -129,7 +146,8 @@ fn hold_out(sets: usize, most: usize, requests: u32) -> (u32, u32, f64) {
         );
         for group in &plan.groups {
             assert!(group.verified, "{group:#?}");
-            let counts = play(model, group, requests, &mut random);
+            let arrivals = poisson(group, requests, &mut random);
+            let counts = play(model, group, &arrivals, &mut random);
             for ((served, late), member) in counts.into_iter().zip(&group.members) {
                 if served < 2000 {
                     continue;

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod batch_law;
+mod bursts;
 mod equal_share;
 mod fixture;
 mod holdout;
@@ -11,5 +12,6 @@ mod partitions;
 mod properties;
 mod random;
 mod reference;
+mod traces;
 mod validator;
 mod worked_example;

@@ -1,7 +1,9 @@
 //! What holds for every plan of every set of applications.
 
 use harmonybatch_planner::units::{Percentile, Rate, Seconds};
-use harmonybatch_planner::{App, ArrivalModel, Billing, InfeasibleReason, ModelSet, PlanRequest, plan};
+use harmonybatch_planner::{
+    App, ArrivalModel, ArrivalProcess, Billing, InfeasibleReason, ModelSet, PlanRequest, plan,
+};
 use proptest::prelude::*;
 
 use crate::fixture::{MODELS, plan_as_the_paper, plan_one, platform, profile, request};
@@ -24,6 +26,7 @@ fn any_app() -> impl Strategy<Value = App> {
             percentile: Percentile::new(percentile).unwrap(),
             rate: Rate::new(rate).unwrap(),
             isolated,
+            arrivals: ArrivalProcess::Poisson,
         })
 }
 

@@ -7,9 +7,9 @@
 
 use super::search::in_flight;
 use super::{Choice, MAX_REPLICAS, Operation, PerReplica};
-use crate::arrival::Load;
+use crate::arrival::{Load, Process};
 use crate::provision::{MemberOperation, SimulatedLatency};
-use crate::simulate::{Confidence, Look, Outcome, Pace, Tally, Verdict, mix, simulate};
+use crate::simulate::{Bounds, Confidence, Horizon, Look, Outcome, Pace, Tally, Verdict, mix, simulate};
 
 /// Arrivals of a confirmation, where the verdict is not sure earlier.
 const ARRIVALS: u64 = 1_000_000;
@@ -19,6 +19,10 @@ const MOST_ARRIVALS: u64 = 5_000_000;
 
 /// Checks of the verdict in one run.
 const BLOCKS: u64 = 100;
+
+/// Bursts of each application that a confirmation sees, and rounds of a trace.
+const BURSTS: f64 = 200.0;
+const ROUNDS: u64 = 5;
 
 /// 99.87 %, one-sided.
 const EARLY: Confidence = Confidence(3.0);
@@ -55,15 +59,25 @@ impl PerReplica {
     }
 
     fn confirm(&self, loads: &[Load], choice: &Choice) -> Option<Operation> {
-        let arrivals = (ARRIVALS
+        let usual = ARRIVALS
             .max(20 * in_flight(loads, choice))
-            .max(for_strictest(loads))
-            * self.effort)
-            .min(MOST_ARRIVALS * self.effort);
+            .max(for_strictest(loads));
+        let replayed = loads
+            .iter()
+            .all(|load| matches!(load.process, Process::Trace { .. }));
+        let bounds = Bounds {
+            // What is replayed is known: more of it only tells more of service times.
+            least: if replayed { usual / 10 } else { usual }.min(MOST_ARRIVALS) * self.effort,
+            most: MOST_ARRIVALS * self.effort,
+            blocks: BLOCKS,
+            bursts: BURSTS,
+            rounds: ROUNDS,
+        };
+        let Horizon { arrivals, block } = Horizon::new(loads, &self.traces, &bounds);
         let look = Look {
             seed: seed(loads),
             arrivals,
-            block: arrivals / BLOCKS,
+            block,
             early: Some(EARLY),
             with_latencies: true,
             pace: Pace::Drawn,
@@ -78,10 +92,17 @@ impl PerReplica {
         if !kept {
             return None;
         }
-        let arrivals = SLOWEST_ARRIVALS.max(in_flight(loads, choice));
+        let bounds = Bounds {
+            least: SLOWEST_ARRIVALS.max(in_flight(loads, choice)),
+            most: MOST_ARRIVALS,
+            blocks: 1,
+            bursts: BURSTS / 5.0,
+            rounds: 1,
+        };
+        let Horizon { arrivals, block } = Horizon::new(loads, &self.traces, &bounds);
         let slowest = Look {
             arrivals,
-            block: arrivals,
+            block,
             early: None,
             with_latencies: false,
             pace: Pace::Slowest,
@@ -177,8 +198,14 @@ fn for_strictest(loads: &[Load]) -> u64 {
 /// A seed of the group's own, so that one unlucky stream does not decide about all groups.
 fn seed(loads: &[Load]) -> u64 {
     loads.iter().fold(0x636f_6e66_6972_6d21, |seed, load| {
-        [load.slo, load.rate, load.miss]
+        let numbers = [load.slo, load.rate, load.miss].map(f64::to_bits);
+        let process = match load.process {
+            Process::Poisson => Vec::new(),
+            process => process.identity().to_vec(),
+        };
+        numbers
             .iter()
-            .fold(seed, |seed, number| mix(seed ^ number.to_bits()))
+            .chain(&process)
+            .fold(seed, |seed, bits| mix(seed ^ bits))
     })
 }

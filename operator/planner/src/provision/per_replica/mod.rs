@@ -11,7 +11,7 @@ mod screen;
 mod search;
 
 use super::{Choice, Fastest, MAX_REPLICAS, Operation, Provisioner};
-use crate::arrival::Load;
+use crate::arrival::{Load, Traces};
 use crate::group::{self, Cut};
 use crate::latency::{Catalogue, Function, Kind};
 use crate::platform::{Platform, Sharing};
@@ -43,6 +43,8 @@ pub(crate) struct PerReplica {
     /// The sizes of each kind of device, cheapest first.
     kinds: Vec<Vec<Size>>,
     screen: Screen,
+    /// What loads with traces refer to.
+    traces: Traces,
     /// Arrivals of one simulation of the search, where the verdict is not clear earlier.
     arrivals: u64,
     /// How many times longer than usual simulations run.
@@ -103,8 +105,16 @@ impl Provisioner for PerReplica {
             functions: catalogue.functions.clone(),
             screen: Screen::new(kinds.iter().flatten()),
             kinds,
+            traces: Traces::default(),
             arrivals: arrivals * effort,
             effort,
+        }
+    }
+
+    fn with_traces(self, traces: &Traces) -> Self {
+        Self {
+            traces: traces.clone(),
+            ..self
         }
     }
 

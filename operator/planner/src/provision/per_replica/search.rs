@@ -11,10 +11,16 @@ use super::{Choice, MAX_REPLICAS, PerReplica, Size, UTILIZATION_LIMIT};
 use crate::arrival::Load;
 use crate::latency::Kind;
 use crate::plan::Dispatch;
-use crate::simulate::{Confidence, Look, Pace, Setup, Verdict, simulate};
+use crate::simulate::{Bounds, Confidence, Horizon, Look, Pace, Setup, Verdict, simulate};
 
 /// Checks of the verdict in one simulation.
 const BLOCKS: u64 = 40;
+
+/// The most arrivals of one simulation, where bursts or a trace ask for more than usual.
+const MOST_ARRIVALS: u64 = 400_000;
+
+/// Bursts of each application that one simulation sees.
+const BURSTS: f64 = 40.0;
 
 /// How sure a verdict of the search must be to end a simulation early.
 const EARLY: Confidence = Confidence(1.5);
@@ -215,6 +221,7 @@ impl PerReplica {
     pub(super) fn setup<'a>(&'a self, loads: &'a [Load], choice: &Choice) -> Setup<'a> {
         Setup {
             loads,
+            traces: &self.traces,
             service: &self.functions[choice.function].service[..choice.batch as usize],
             replicas: choice.replicas,
             dispatch: choice.dispatch,
@@ -222,11 +229,18 @@ impl PerReplica {
     }
 
     pub(super) fn look(&self, loads: &[Load], choice: &Choice) -> Look {
-        let arrivals = self.arrivals.max(in_flight(loads, choice));
+        let bounds = Bounds {
+            least: self.arrivals.max(in_flight(loads, choice)),
+            most: MOST_ARRIVALS * self.effort,
+            blocks: BLOCKS,
+            bursts: BURSTS,
+            rounds: 1,
+        };
+        let Horizon { arrivals, block } = Horizon::new(loads, &self.traces, &bounds);
         Look {
             seed: SEED,
             arrivals,
-            block: arrivals / BLOCKS,
+            block,
             early: Some(EARLY),
             with_latencies: false,
             pace: Pace::Drawn,

@@ -1,0 +1,296 @@
+//! What a plan does on a stream of requests: the figures that `harmonybatch simulate` prints.
+
+use super::{Look, Observer, Outcome, Pace, Setup, mix, play};
+use crate::app::ModelSet;
+use crate::arrival::{Load, Process, Traces};
+use crate::latency::{Catalogue, Function};
+use crate::plan::{GroupPlan, Plan};
+use crate::platform::{Billing, Platform};
+use crate::units::Seconds;
+
+/// What to simulate a plan with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Simulation {
+    /// Requests of each group.
+    pub requests: u64,
+    /// Another seed is another stream.
+    pub seed: u64,
+}
+
+/// What one group of a plan did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupSimulation {
+    /// Its applications, in the order of the plan's members.
+    pub apps: Vec<AppSimulation>,
+    /// Simulated time from the first request that counted to the last.
+    pub seconds: f64,
+    /// Batches by size: the first of one row, the last full.
+    pub batches: Vec<u64>,
+    /// Share of the replicas' time in which they ran a batch.
+    pub utilization: f64,
+    /// Cost per second, in the platform's currency; where runs are billed, of the batches that were run.
+    pub cost_per_second: f64,
+}
+
+/// What one application saw. Latencies contain the overhead and are exact to one percent; without a request they are 0.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AppSimulation {
+    /// The application's name.
+    pub app: String,
+    /// Its requests.
+    pub requests: u64,
+    /// The share of them within the SLO, as a fraction.
+    pub attainment: f64,
+    /// Whether that is no less than its percentile.
+    pub kept: bool,
+    /// Mean latency.
+    pub mean: Seconds,
+    /// Median latency.
+    pub p50: Seconds,
+    /// 90th percentile of the latency.
+    pub p90: Seconds,
+    /// 99th percentile of the latency.
+    pub p99: Seconds,
+    /// Longest latency.
+    pub max: Seconds,
+}
+
+impl GroupSimulation {
+    /// Mean rows of a batch.
+    pub fn mean_batch(&self) -> f64 {
+        let rows: u64 = (1..).zip(&self.batches).map(|(rows, count)| rows * count).sum();
+        let batches: u64 = self.batches.iter().sum();
+        #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+        let mean = rows as f64 / batches.max(1) as f64;
+        mean
+    }
+}
+
+/// Plays requests through every group of a plan: the declared rates of the plan's members, arrivals as `set` says. A group
+/// whose device the platform or the profile does not have is `None`.
+pub fn simulate_plan(
+    platform: &Platform,
+    set: &ModelSet,
+    plan: &Plan,
+    simulation: Simulation,
+) -> Vec<Option<GroupSimulation>> {
+    let catalogue = Catalogue::new(platform, set.profile());
+    let groups = (0_u64..).zip(&plan.groups);
+    groups
+        .map(|(index, group)| {
+            let seed = mix(simulation.seed ^ mix(index));
+            simulate_group(
+                platform,
+                &catalogue,
+                set,
+                group,
+                Simulation { seed, ..simulation },
+            )
+        })
+        .collect()
+}
+
+fn simulate_group(
+    platform: &Platform,
+    catalogue: &Catalogue,
+    set: &ModelSet,
+    group: &GroupPlan,
+    simulation: Simulation,
+) -> Option<GroupSimulation> {
+    let same_device = |function: &&Function| function.site.device(platform) == group.device;
+    let function = catalogue.functions.iter().find(same_device)?;
+    let service = function.service.get(..group.batch_size.get() as usize)?;
+    let mut traces = Traces::default();
+    let overhead = platform.overhead().get();
+    let loads: Vec<Load> = group
+        .members
+        .iter()
+        .map(|member| {
+            let app = set.apps().iter().find(|app| app.name == member.app);
+            Load {
+                slo: member.slo.get() - overhead,
+                rate: member.rate.get(),
+                miss: 1.0 - member.percentile.fraction(),
+                process: app.map_or(Process::Poisson, |app| traces.add(&app.arrivals)),
+            }
+        })
+        .collect();
+    let setup = Setup {
+        loads: &loads,
+        traces: &traces,
+        service,
+        replicas: group.replicas,
+        dispatch: group.dispatch,
+    };
+    let look = Look {
+        seed: simulation.seed,
+        arrivals: simulation.requests,
+        block: simulation.requests.max(1),
+        early: None,
+        with_latencies: false,
+        pace: Pace::Drawn,
+    };
+    let mut record = Record {
+        latencies: vec![Latencies::default(); loads.len()],
+        batches: vec![0; service.len()],
+    };
+    let outcome = play(&setup, &look, false, &mut record);
+    let cost_per_second = match platform.billing() {
+        Billing::PerReplica => function.price * f64::from(group.replicas),
+        Billing::PerInvocation => {
+            let fee = platform.prices().request.get();
+            let runs = record.batches.iter().zip(service);
+            #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+            let paid: f64 = runs
+                .map(|(&count, service)| count as f64 * (service.run_cost + fee))
+                .sum();
+            paid / (outcome.span / outcome.ticks)
+        }
+    };
+    Some(GroupSimulation {
+        apps: apps(group, &record, &outcome, overhead),
+        seconds: outcome.span / outcome.ticks,
+        batches: record.batches,
+        utilization: (outcome.tally.busy / outcome.span / f64::from(group.replicas.max(1))).min(1.0),
+        cost_per_second,
+    })
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts below 2^53, latencies that need no such precision"
+)]
+fn apps(group: &GroupPlan, record: &Record, outcome: &Outcome, overhead: f64) -> Vec<AppSimulation> {
+    let seen = outcome.tally.members.iter().zip(&record.latencies);
+    group
+        .members
+        .iter()
+        .zip(seen)
+        .map(|(member, (tally, latencies))| {
+            let seconds = |ticks: f64| Seconds::clamped(ticks / outcome.ticks + overhead);
+            let quantile = |share| latencies.quantile(share).map_or(Seconds::ZERO, seconds);
+            let attainment = 1.0 - tally.late as f64 / tally.served.max(1) as f64;
+            AppSimulation {
+                app: member.app.clone(),
+                requests: tally.served,
+                attainment,
+                kept: attainment >= member.percentile.fraction(),
+                mean: if tally.served > 0 {
+                    seconds(tally.mean())
+                } else {
+                    Seconds::ZERO
+                },
+                p50: quantile(0.5),
+                p90: quantile(0.9),
+                p99: quantile(0.99),
+                max: quantile(1.0),
+            }
+        })
+        .collect()
+}
+
+/// Everything that a run is asked about.
+struct Record {
+    latencies: Vec<Latencies>,
+    /// Batches of 1, 2, ... rows.
+    batches: Vec<u64>,
+}
+
+impl Observer for Record {
+    fn request(&mut self, member: u32, latency: u64) {
+        self.latencies[member as usize].count(latency);
+    }
+
+    fn batch(&mut self, rows: u32) {
+        self.batches[rows as usize - 1] += 1;
+    }
+}
+
+/// Latencies by size, in buckets that are a hundredth wide: 64 for each doubling.
+#[derive(Debug, Clone)]
+struct Latencies {
+    buckets: Vec<u64>,
+    longest: u64,
+    total: u64,
+}
+
+/// Bits of a latency below its first that tell buckets apart.
+const FINE: u32 = 6;
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self {
+            buckets: vec![0; ((u64::BITS - FINE + 1) << FINE) as usize],
+            longest: 0,
+            total: 0,
+        }
+    }
+}
+
+impl Latencies {
+    fn count(&mut self, latency: u64) {
+        self.buckets[Self::bucket(latency)] += 1;
+        self.longest = self.longest.max(latency);
+        self.total += 1;
+    }
+
+    /// Latencies below 64 ticks have a bucket each; a longer one drops all but its first seven bits.
+    #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
+    fn bucket(latency: u64) -> usize {
+        let dropped = (u64::BITS - latency.leading_zeros()).saturating_sub(FINE + 1);
+        ((dropped as usize) << FINE) + (latency >> dropped) as usize
+    }
+
+    /// The middle of the bucket in which the quantile lies, in ticks; the longest is exact.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts below 2^53, latencies that need no such precision"
+    )]
+    fn quantile(&self, share: f64) -> Option<f64> {
+        if self.total == 0 {
+            return None;
+        }
+        if share >= 1.0 {
+            return Some(self.longest as f64);
+        }
+        let wanted = share * self.total as f64;
+        let mut counted = 0.0;
+        for (bucket, &count) in self.buckets.iter().enumerate() {
+            counted += count as f64;
+            if count > 0 && counted >= wanted {
+                let dropped = (bucket >> FINE).saturating_sub(1);
+                let first = ((bucket - (dropped << FINE)) as u64) << dropped;
+                let width = (1_u64 << dropped) - 1;
+                return Some((first as f64 + width as f64 / 2.0).min(self.longest as f64));
+            }
+        }
+        Some(self.longest as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_exact_to_one_percent() {
+        for scale in [1_u64, 37, 1_000_000, 1 << 40] {
+            let mut latencies = Latencies::default();
+            (1..=1000).for_each(|latency| latencies.count(latency * scale));
+            for (share, expected) in [(0.5, 500), (0.9, 900), (0.99, 990), (1.0, 1000)] {
+                #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+                let expected = (expected * scale) as f64;
+                let found = latencies.quantile(share).unwrap_or(0.0);
+                assert!(
+                    (found / expected - 1.0).abs() < 0.01,
+                    "{share} of {scale}: {found}"
+                );
+            }
+        }
+        assert_eq!(Latencies::default().quantile(0.5), None);
+        let mut extremes = Latencies::default();
+        extremes.count(0);
+        extremes.count(u64::MAX);
+        assert_eq!(extremes.quantile(0.5), Some(0.0));
+    }
+}
