@@ -1,4 +1,4 @@
-//! How long a plan takes: `cargo bench -p harmonybatch-planner -- [PART OF A NAME]`; the least of several runs.
+//! How long a plan takes: `cargo bench -p harmonybatch-planner -- [PART OF A NAME] [NUMBER OF APPS...]`; the least of several runs.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measures")]
 #![expect(dead_code, reason = "only a part of the fixture is used")]
@@ -28,22 +28,26 @@ fn main() {
         }),
     ];
     // Cargo adds flags of its own.
-    let wanted = std::env::args()
+    let arguments = std::env::args()
         .skip(1)
-        .find(|argument| !argument.starts_with('-'));
+        .filter(|argument| !argument.starts_with('-'));
+    let (numbers, names): (Vec<_>, Vec<_>) =
+        arguments.partition(|argument| argument.parse::<usize>().is_ok());
+    let wanted = names.first();
+    let mut counts: Vec<usize> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
+    if counts.is_empty() {
+        counts = vec![12, 100, 1000];
+    }
     println!(
         "{:<22}{:<10}{:>6}{:>12}{:>8}  cost/s",
         "billing and law", "model", "apps", "ms", "groups"
     );
     for (name, way) in ways {
-        if wanted
-            .as_ref()
-            .is_some_and(|wanted| !name.contains(wanted.as_str()))
-        {
+        if wanted.is_some_and(|wanted| !name.contains(wanted.as_str())) {
             continue;
         }
         for model in &MODELS {
-            for count in [12, 100, 1000] {
+            for &count in &counts {
                 let apps = Random::seeded(7).apps(count, (0.2, 1.0), (0.05, 50.0));
                 let mut taken = f64::INFINITY;
                 let mut runs = 0.0;

@@ -6,6 +6,7 @@
 //! long as that pays.
 
 mod pruned;
+mod refined;
 
 pub(crate) use pruned::{Priced, pruned_cut};
 
@@ -44,7 +45,7 @@ impl Cut {
 /// The cheapest groups that dynamic programming and single changes find, for loads that are sorted by SLO and
 /// feasible one by one, as `alone`.
 pub(crate) fn cheapest_groups<P: Priced>(loads: &[Load], alone: &[Choice], prices: &P) -> Vec<Cut> {
-    let mut cuts = pruned_cut(loads, alone, prices);
+    let mut cuts = refined::refined_cut(loads, alone, prices);
     while loads.len() * cuts.len() <= CHANGES_TRIED && improve(&mut cuts, loads, prices) {}
     cuts
 }
@@ -83,9 +84,9 @@ fn replace<P: Priced>(
     let least_left = if left.is_empty() {
         0.0
     } else {
-        prices.bound(&left_loads)
+        prices.bound(&left_loads, budget)
     };
-    let least_joined = prices.bound(&joined_loads);
+    let least_joined = prices.bound(&joined_loads, budget);
     if least_left + least_joined >= budget {
         return false;
     }
@@ -230,7 +231,10 @@ mod tests {
                 choice.map(|choice| choice.cost_per_second)
             };
             let Some(cost) = cost_of(&loads) else { continue };
-            assert!(exact.bound(&loads) <= cost * (1.0 + 1e-9), "{loads:?}");
+            assert!(
+                exact.bound(&loads, f64::INFINITY) <= cost * (1.0 + 1e-9),
+                "{loads:?}"
+            );
             for part in [&loads[1..], &loads[..loads.len() - 1]] {
                 let less = cost_of(part).unwrap_or(f64::INFINITY);
                 assert!(

@@ -18,6 +18,9 @@ use crate::provision::{Choice, Paper, Provisioner};
 /// Rates between which the knee point is looked for, in rows per second.
 const KNEE: (f64, f64) = (1e-4, 1e6);
 
+/// Equal costs, summed in another order, differ by less than this, relatively.
+const ROUNDING: f64 = 1e-9;
+
 /// Halvings of the logarithm of the rate: to six digits.
 const HALVINGS: u32 = 24;
 
@@ -120,7 +123,7 @@ impl Merger {
         let together = self
             .paper
             .choose(&loads[members.clone()])
-            .filter(|choice| choice.cost_per_second < apart);
+            .filter(|choice| choice.cost_per_second < apart * (1.0 - ROUNDING));
         let Some(choice) = together else {
             return false;
         };

@@ -11,7 +11,7 @@ use crate::provision::Choice;
 
 /// More applications than this are first brought together with their neighbours in the order of SLO, so that the
 /// number of runs stays bounded. Neighbours among so many have nearly the same SLO.
-const MOST_PARTS: usize = 100;
+pub(super) const MOST_PARTS: usize = 100;
 
 /// Costs closer than this are the same, and fewer groups win.
 const SAME: f64 = 1e-9;
@@ -21,8 +21,8 @@ pub(crate) trait Priced {
     /// Whether a run costs at least what it costs without one of its applications.
     const MONOTONE: bool;
 
-    /// A lower bound of the cost of a run, cheap to have.
-    fn bound(&self, run: &[Load]) -> f64;
+    /// A lower bound of the cost of a run, cheap to have; the best one there is only as far as it is below `enough`.
+    fn bound(&self, run: &[Load], enough: f64) -> f64;
 
     /// The cheapest choice below `budget`, if there is one, given that nothing costs less than `floor`.
     fn within(&self, loads: &[Load], floor: f64, budget: f64) -> Option<Choice>;
@@ -43,9 +43,14 @@ pub(crate) fn pruned_cut<P: Priced>(loads: &[Load], alone: &[Choice], prices: &P
     let edges: Vec<usize> = (0..=count)
         .map(|part| part * loads.len() / count.max(1))
         .collect();
+    cut_at(&edges, loads, alone, prices)
+}
+
+/// The same, of those that begin and end at one of the edges, the first and the last of which are the ends of the loads.
+pub(super) fn cut_at<P: Priced>(edges: &[usize], loads: &[Load], alone: &[Choice], prices: &P) -> Vec<Cut> {
     let mut search = Search {
         loads,
-        edges: &edges,
+        edges,
         prices,
         best: vec![Prefix {
             cost: 0.0,
@@ -54,7 +59,7 @@ pub(crate) fn pruned_cut<P: Priced>(loads: &[Load], alone: &[Choice], prices: &P
         }],
     };
     let mut shorter: Vec<f64> = Vec::new();
-    for end in 1..=count {
+    for end in 1..edges.len() {
         shorter = search.extend(end, alone, &shorter);
     }
     search.cuts()
@@ -79,15 +84,15 @@ impl<P: Priced> Search<'_, P> {
         // Usually the last part joins the group of the one before it.
         let guess = self.best[last].last.map(|(start, _)| start);
         if let Some(start) = guess {
-            bounds[start] = self.attempt(start, end, self.bound(start, end, 0.0, shorter), &mut found);
+            bounds[start] = self.attempt(start, end, Self::known(start, 0.0, shorter), &mut found);
         }
         for start in (0..last).rev() {
             let without_first = if start + 1 < end { bounds[start + 1] } else { 0.0 };
             if guess == Some(start) {
                 bounds[start] = f64::max(bounds[start], without_first);
             } else {
-                let bound = self.bound(start, end, without_first, shorter);
-                bounds[start] = self.attempt(start, end, bound, &mut found);
+                let known = Self::known(start, without_first, shorter);
+                bounds[start] = self.attempt(start, end, known, &mut found);
             }
         }
         self.best.push(found);
@@ -106,7 +111,7 @@ impl<P: Priced> Search<'_, P> {
             };
         }
         let apart: f64 = alone[from..to].iter().map(|choice| choice.cost_per_second).sum();
-        let bound = self.prices.bound(&self.loads[from..to]);
+        let bound = self.prices.bound(&self.loads[from..to], apart);
         let together = self.prices.within(&self.loads[from..to], bound, apart);
         // Neighbours that are cheaper alone are one run here all the same; no replica serves it, so that whoever
         // looks closer takes it apart.
@@ -122,18 +127,17 @@ impl<P: Priced> Search<'_, P> {
         }
     }
 
-    /// What the run costs at least.
-    fn bound(&self, start: usize, end: usize, without_first: f64, shorter: &[f64]) -> f64 {
-        let own = self.prices.bound(&self.loads[self.edges[start]..self.edges[end]]);
-        if !P::MONOTONE {
-            return own;
+    /// What a run costs at least, by what it costs without its first or its last part.
+    fn known(start: usize, without_first: f64, shorter: &[f64]) -> f64 {
+        if P::MONOTONE {
+            without_first.max(shorter.get(start).copied().unwrap_or(0.0))
+        } else {
+            0.0
         }
-        let without_last = shorter.get(start).copied().unwrap_or(0.0);
-        own.max(without_first).max(without_last)
     }
 
     /// Prices the run if it may be part of a better way than the one found; returns what it costs at least.
-    fn attempt(&self, start: usize, end: usize, bound: f64, found: &mut Prefix) -> f64 {
+    fn attempt(&self, start: usize, end: usize, known: f64, found: &mut Prefix) -> f64 {
         let before = self.best[start];
         // Equal costs are worth having where they save a group.
         let room = found.cost - before.cost;
@@ -143,10 +147,14 @@ impl<P: Priced> Search<'_, P> {
             -SAME
         };
         let budget = room * (1.0 + slack) + f64::MIN_POSITIVE;
+        if known >= budget {
+            return known;
+        }
+        let run = &self.loads[self.edges[start]..self.edges[end]];
+        let bound = known.max(self.prices.bound(run, budget));
         if bound >= budget {
             return bound;
         }
-        let run = &self.loads[self.edges[start]..self.edges[end]];
         let Some(choice) = self.prices.within(run, bound, budget) else {
             return bound.max(room);
         };

@@ -330,20 +330,28 @@ impl Provisioner for Exact {
 impl Priced for Exact {
     const MONOTONE: bool = true;
 
-    fn bound(&self, run: &[Load]) -> f64 {
+    fn bound(&self, run: &[Load], enough: f64) -> f64 {
+        let slo = run.first().map_or(0.0, |load| load.slo);
+        let rate: f64 = run.iter().map(|load| load.rate).sum();
+        // At each batch size what its fastest function could fill, at the least costs of all that are fast enough.
+        let with = |mean_batch: &dyn Fn(f64, u32) -> f64| {
+            let bounds = self.sizes.iter().filter_map(|size| {
+                let (per_request, fixed) = *size.least.get(size.fast_enough(slo).checked_sub(1)?)?;
+                let all = Point {
+                    fixed,
+                    per_request,
+                    ..size.points[0]
+                };
+                Some(all.bound(mean_batch(slo - all.longest_service, size.batch)))
+            });
+            rate * bounds.fold(f64::INFINITY, f64::min)
+        };
+        let full = with(&|_, batch| f64::from(batch));
+        if full >= enough {
+            return full;
+        }
         let law = BatchLaw::new(run);
-        let slo = law.slo();
-        let bounds = self.sizes.iter().filter_map(|size| {
-            let (per_request, fixed) = *size.least.get(size.fast_enough(slo).checked_sub(1)?)?;
-            let fastest = size.points[0].longest_service;
-            let all = Point {
-                fixed,
-                per_request,
-                ..size.points[0]
-            };
-            Some(all.bound(law.mean_batch_bound(slo - fastest, size.batch)))
-        });
-        law.rate() * bounds.fold(f64::INFINITY, f64::min)
+        with(&|first_wait, batch| law.mean_batch_bound(first_wait, batch))
     }
 
     fn within(&self, loads: &[Load], _floor: f64, budget: f64) -> Option<Choice> {

@@ -121,7 +121,7 @@ impl Priced for Paper {
     /// Batches are taken to be full, so one application less may cost more: its loss makes all batches smaller.
     const MONOTONE: bool = false;
 
-    fn bound(&self, run: &[Load]) -> f64 {
+    fn bound(&self, run: &[Load], _enough: f64) -> f64 {
         run.iter().map(|load| load.rate).sum::<f64>() * self.least_per_request
     }
 

@@ -4,13 +4,13 @@
 //! here by one evaluator: the exact law by quadrature, which shares no code with the planner. CPU sizes between two of the
 //! platform's are rounded up.
 
-use harmonybatch_planner::units::{GpuUnits, Vcpu};
+use harmonybatch_planner::units::{GpuUnits, Rate, Vcpu};
 use harmonybatch_planner::{App, ArrivalModel, Baseline, Device, PlanRequest, Planner, baseline};
 
 use crate::fixture::{
     Coefficients, MODELS, VGG19, app, membership, plan_as_the_paper, plan_exactly, request,
 };
-use crate::validator::{ROUNDING, assert_close, exact_cost};
+use crate::validator::{ROUNDING, assert_close, cheapest_device, exact_cost};
 
 const PLANS: &str = include_str!("../data/reference-plans.txt");
 
@@ -211,4 +211,74 @@ fn no_baseline_that_keeps_its_slos_is_cheaper_than_the_plan() {
     assert!(counted > 90.0);
     let mean_of = |index: usize| sums[index].0 / counted;
     assert!(mean_of(0) > 1.05 && mean_of(3) > 1.0, "sharing saves");
+}
+
+/// Algorithm 1 once more, as plainly as it is printed, on the evaluator that looks at every function.
+fn merged_plainly<'a>(model: &Coefficients, apps: &'a [App]) -> Vec<Vec<&'a App>> {
+    let cost = |group: &[&App]| cheapest_device(model, group).unwrap().0;
+    let on_cpu = |group: &[&App]| matches!(cheapest_device(model, group).unwrap().1, Device::Cpu { .. });
+    let rate = |group: &[&App]| group.iter().map(|app| app.rate.get()).sum::<f64>();
+    let is_gpu_at = |app: &App, rate: f64| {
+        let rate = Rate::new(rate).unwrap();
+        !on_cpu(&[&App { rate, ..app.clone() }])
+    };
+    let mut groups: Vec<Vec<&App>> = apps.iter().map(|app| vec![app]).collect();
+
+    // Stage 1: neighbours on CPU, until a GPU would be cheaper for their rate.
+    let mut start = 0;
+    while start < groups.len() {
+        if !on_cpu(&groups[start]) {
+            start += 1;
+            continue;
+        }
+        let mut end = start;
+        let mut together: Vec<&App> = Vec::new();
+        while end < groups.len()
+            && on_cpu(&groups[end])
+            && (together.is_empty() || !is_gpu_at(groups[start][0], rate(&together)))
+        {
+            together.extend(&groups[end]);
+            end += 1;
+        }
+        let apart: f64 = groups[start..end].iter().map(|group| cost(group)).sum();
+        if end - start > 1 && cost(&together) < apart * (1.0 - ROUNDING) {
+            groups.splice(start..end, [together]);
+            start += 1;
+        } else {
+            start = end;
+        }
+    }
+
+    // Stage 2: neighbours of which one is on a GPU.
+    let mut start = 0;
+    while start + 1 < groups.len() {
+        let together: Vec<&App> = groups[start].iter().chain(&groups[start + 1]).copied().collect();
+        let apart = cost(&groups[start]) + cost(&groups[start + 1]);
+        let with_gpu = !on_cpu(&groups[start]) || !on_cpu(&groups[start + 1]);
+        if with_gpu && cost(&together) < apart * (1.0 - ROUNDING) {
+            groups.splice(start..start + 2, [together]);
+        } else {
+            start += 1;
+        }
+    }
+    groups
+}
+
+#[test]
+fn two_stage_merging_is_what_algorithm_1_says() {
+    let mut merged = 0;
+    for set in sets().iter().step_by(12).filter(|set| set.apps.len() <= 8) {
+        let plan = two_stage(set.model, set.apps.clone(), ArrivalModel::Paper);
+        if !plan.infeasible.is_empty() {
+            continue;
+        }
+        let plainly = merged_plainly(set.model, &set.apps);
+        let names: Vec<Vec<&str>> = plainly
+            .iter()
+            .map(|group| group.iter().map(|app| app.name.as_str()).collect())
+            .collect();
+        assert_eq!(membership(&plan), names, "{}", set.model.name);
+        merged += usize::from(names.len() < set.apps.len());
+    }
+    assert!(merged >= 3, "only {merged} sets have anything to merge");
 }

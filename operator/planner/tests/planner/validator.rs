@@ -171,11 +171,16 @@ fn cost_of(
 
 /// The cost of the cheapest configuration for a group under the paper's law, found by looking at all of them.
 pub(crate) fn cheapest(model: &Coefficients, apps: &[&App]) -> Option<f64> {
+    cheapest_device(model, apps).map(|(cost, _)| cost)
+}
+
+/// The same, and its device.
+pub(crate) fn cheapest_device(model: &Coefficients, apps: &[&App]) -> Option<(f64, Device)> {
     all_devices()
-        .iter()
-        .flat_map(|device| (1..=MAX_BATCH).map(move |batch| (device, batch)))
-        .filter_map(|(device, batch)| paper_cost(model, apps, device, batch, 0.0))
-        .min_by(f64::total_cmp)
+        .into_iter()
+        .flat_map(|device| (1..=MAX_BATCH).map(move |batch| (device.clone(), batch)))
+        .filter_map(|(device, batch)| Some((paper_cost(model, apps, &device, batch, 0.0)?, device)))
+        .min_by(|a, b| a.0.total_cmp(&b.0))
 }
 
 /// Checks everything that a plan promises about its groups, and that its costs add up.

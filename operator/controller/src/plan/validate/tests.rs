@@ -189,6 +189,22 @@ fn defaults_are_those_of_the_design() {
 }
 
 #[test]
+fn planner_and_sharing_are_passed_on() {
+    use harmonybatch_api::inference_platform as written;
+    use harmonybatch_planner::{Planner, Sharing};
+
+    let mut inputs = inputs();
+    let spec = &mut inputs.platforms[0].spec;
+    spec.planner = written::Planner::TwoStage;
+    spec.gpu_pools[0].latency_model = written::LatencyModel::EqualShare;
+    spec.gpu_pools[0].tenants = Some(4);
+    let platform = &validate(&inputs, &BTreeSet::new()).requests["default"].platform;
+    assert_eq!(platform.planner(), Planner::TwoStage);
+    let tenants = std::num::NonZeroU16::new(4);
+    assert_eq!(platform.gpu_pools()[0].sharing(), Sharing::EqualShare { tenants });
+}
+
+#[test]
 fn the_order_of_objects_does_not_matter() {
     let forward = inputs();
     let mut backward = inputs();

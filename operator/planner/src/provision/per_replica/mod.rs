@@ -152,7 +152,7 @@ impl Provisioner for PerReplica {
 impl group::Priced for PerReplica {
     const MONOTONE: bool = true;
 
-    fn bound(&self, run: &[Load]) -> f64 {
+    fn bound(&self, run: &[Load], _enough: f64) -> f64 {
         let rate = run.iter().map(|load| load.rate).sum();
         self.screen.bound(rate, run.first().map_or(0.0, |load| load.slo))
     }
