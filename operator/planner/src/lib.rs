@@ -27,7 +27,10 @@ mod simulate;
 pub mod units;
 
 pub use app::{App, ModelSet, ModelSetError};
-pub use explain::{Alone, Explanation, RunnerUp};
+pub use explain::{
+    Alone, AppExplanation, Constraint, CostChange, ExplainError, Explanation, InfeasibleExplanation,
+    Relaxation, RunnerUp, ServedExplanation, Verdict, WhatIf, explain,
+};
 pub use plan::{
     Device, Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted, Simulated,
 };

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod batch_law;
+mod explanation;
 mod fixture;
 mod holdout;
 mod partitions;
