@@ -15,6 +15,7 @@
 
 mod app;
 mod arrival;
+mod diff;
 mod explain;
 mod group;
 mod latency;
@@ -27,6 +28,10 @@ mod simulate;
 pub mod units;
 
 pub use app::{App, ModelSet, ModelSetError};
+pub use diff::{
+    AppChange, AppState, ExtraReplicas, GroupChange, GroupChangeKind, GroupOutline, MemberOutline, Move,
+    PlanDiff, PlanOutline, Switch, diff,
+};
 pub use explain::{
     Alone, AppExplanation, Constraint, CostChange, ExplainError, Explanation, InfeasibleExplanation,
     Relaxation, RunnerUp, ServedExplanation, Verdict, WhatIf, explain,

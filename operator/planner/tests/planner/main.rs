@@ -8,6 +8,7 @@ mod explanation;
 mod fixture;
 mod holdout;
 mod partitions;
+mod plan_diff;
 mod properties;
 mod random;
 mod validator;
