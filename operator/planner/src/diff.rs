@@ -16,7 +16,7 @@ use crate::units::{BatchSize, Percentile, Rate, Seconds};
 pub use groups::{GroupChange, GroupChangeKind, Move};
 pub use switch::{ExtraReplicas, Switch};
 
-/// Amounts of money that differ by less than this, relatively, are the same.
+/// Amounts that differ by less than this, relatively, are the same.
 const ROUNDING: f64 = 1e-9;
 
 /// What of a plan is compared: all that is written where a plan is printed.
@@ -247,11 +247,13 @@ fn same_state(old: &AppState, new: &AppState) -> bool {
     match (old, new) {
         (AppState::Infeasible, AppState::Infeasible) => true,
         (AppState::Served { member: old, .. }, AppState::Served { member: new, .. }) => {
-            old.slo == new.slo
-                && old.percentile == new.percentile
-                && old.rate == new.rate
-                && old.max_wait == new.max_wait
-                && both_or_equal(old.latency_bound, new.latency_bound, |old, new| old == new)
+            // Written and read again, a number may differ in its last digit.
+            let same_time = |old: Seconds, new: Seconds| same_amount(old.get(), new.get());
+            same_time(old.slo, new.slo)
+                && same_amount(old.percentile.get(), new.percentile.get())
+                && same_amount(old.rate.get(), new.rate.get())
+                && same_time(old.max_wait, new.max_wait)
+                && both_or_equal(old.latency_bound, new.latency_bound, same_time)
                 && both_or_equal(old.cost_per_second, new.cost_per_second, same_amount)
         }
         _ => false,

@@ -9,9 +9,9 @@ use harmonybatch_planner::Plan;
 
 use crate::cli::print;
 
-mod machine;
-mod read;
-mod table;
+pub(crate) mod machine;
+pub(crate) mod read;
+pub(crate) mod table;
 
 /// What a script gets where an application cannot be planned.
 const INFEASIBLE: u8 = 2;
@@ -60,14 +60,9 @@ pub(crate) struct Named {
 
 /// Reads, plans, prints.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let files = read::read(&arguments.filename)?;
-    let validated = plan::validate(&files.inputs, &std::collections::BTreeSet::new());
-    if !validated.problems.is_empty() {
-        for ((kind, key), problem) in &validated.problems {
-            print::error(&format!("error: {}", files.locate(*kind, key, &problem.message)));
-        }
+    let Some((files, validated)) = load(&arguments.filename)? else {
         return Ok(ExitCode::FAILURE);
-    }
+    };
     let plans = named(&files.inputs, &validated);
     let text = match arguments.output {
         Form::Table => table::render(&plans),
@@ -83,13 +78,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn named(inputs: &Inputs, validated: &plan::Validated) -> Vec<Named> {
+/// Reads and validates files; nothing where an object is wrong, after it was said what.
+pub(crate) fn load(filename: &[PathBuf]) -> anyhow::Result<Option<(read::Files, plan::Validated)>> {
+    let files = read::read(filename)?;
+    let validated = plan::validate(&files.inputs, &std::collections::BTreeSet::new());
+    for ((kind, key), problem) in &validated.problems {
+        print::error(&format!("error: {}", files.locate(*kind, key, &problem.message)));
+    }
+    let good = validated.problems.is_empty();
+    Ok(good.then_some((files, validated)))
+}
+
+/// Plans everything that was read, in order of namespace and model.
+pub(crate) fn named(inputs: &Inputs, validated: &plan::Validated) -> Vec<Named> {
     let mut plans: Vec<Named> = validated
         .requests
         .iter()
         .flat_map(|(platform, request)| {
-            let described = inputs.platforms.iter().find(|it| plan::key(*it).1 == *platform);
-            let currency = described.map_or_else(String::new, |it| it.spec.currency.clone());
+            let currency = currency(inputs, platform);
             plan::decide(request).into_iter().map(move |plan| Named {
                 names: names(inputs, &plan),
                 plan,
@@ -101,8 +107,14 @@ fn named(inputs: &Inputs, validated: &plan::Validated) -> Vec<Named> {
     plans
 }
 
+/// The currency of a platform.
+pub(crate) fn currency(inputs: &Inputs, platform: &str) -> String {
+    let described = inputs.platforms.iter().find(|it| plan::key(*it).1 == platform);
+    described.map_or_else(String::new, |it| it.spec.currency.clone())
+}
+
 /// The names that the controller would give on a cluster without groups.
-fn names(inputs: &Inputs, plan: &Plan) -> Vec<String> {
+pub(crate) fn names(inputs: &Inputs, plan: &Plan) -> Vec<String> {
     let model = inputs
         .models
         .iter()

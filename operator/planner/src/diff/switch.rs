@@ -34,7 +34,7 @@ pub struct Switch {
 
 impl Switch {
     pub(super) fn between(old: &PlanOutline, new: &PlanOutline) -> Self {
-        let kept = heirs(&old.groups, &new.groups, |old, new| old.same_pods(new));
+        let kept = heirs(&old.groups, &new.groups, super::GroupOutline::same_pods);
         let mut by_device: BTreeMap<Device, u32> = BTreeMap::new();
         let mut extra_cost = 0.0;
         for (index, group) in new.groups.iter().enumerate() {

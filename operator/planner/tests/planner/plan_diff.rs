@@ -1,6 +1,7 @@
 //! `diff` on plans written by hand, where what changed is known, and on plans of the planner.
 
 use std::collections::BTreeMap;
+use std::slice::from_ref;
 
 use harmonybatch_planner::units::{BatchSize, GpuUnits, Percentile, Rate, Seconds, Vcpu};
 use harmonybatch_planner::{
@@ -77,23 +78,23 @@ fn every_kind_of_change_is_named() {
     let three = group("a", cpu(500), 3, &["x", "y", "z"]);
     let fewer = group("a", cpu(500), 1, &["x", "y"]);
     let cases: [(&[GroupOutline], &[GroupOutline], GroupChangeKind); 9] = [
-        (&[], &[a.clone()], GroupChangeKind::Added),
-        (&[a.clone()], &[], GroupChangeKind::Removed),
+        (&[], from_ref(&a), GroupChangeKind::Added),
+        (from_ref(&a), &[], GroupChangeKind::Removed),
         (
-            &[a.clone()],
+            from_ref(&a),
             &[only_x.clone(), rest.clone()],
             GroupChangeKind::Split,
         ),
         (
             &[only_x.clone(), rest.clone()],
-            &[a.clone()],
+            from_ref(&a),
             GroupChangeKind::Merged,
         ),
         (&[a.clone(), other], &[rest, xw], GroupChangeKind::Moved),
-        (&[a.clone()], &[larger], GroupChangeKind::Resized),
-        (&[a.clone()], &[three], GroupChangeKind::Resized),
-        (&[a.clone()], &[fewer.clone()], GroupChangeKind::Members),
-        (&[fewer], &[a.clone()], GroupChangeKind::Members),
+        (from_ref(&a), &[larger], GroupChangeKind::Resized),
+        (from_ref(&a), &[three], GroupChangeKind::Resized),
+        (from_ref(&a), from_ref(&fewer), GroupChangeKind::Members),
+        (from_ref(&fewer), from_ref(&a), GroupChangeKind::Members),
     ];
     for (old, new, kind) in cases {
         let found = one(old, new);
@@ -106,10 +107,10 @@ fn every_kind_of_change_is_named() {
         assert!((change.difference_per_second() - (cost(new) - cost(old))).abs() < 1e-12);
     }
     let same = one(
-        &[a.clone()],
+        from_ref(&a),
         &[GroupOutline {
             name: "renamed".into(),
-            ..a
+            ..a.clone()
         }],
     );
     assert!(same.is_empty(), "a name is no change: {same:#?}");
@@ -179,7 +180,7 @@ fn a_changed_promise_is_a_change_of_the_application() {
     let old = group("a", cpu(500), 1, &["x", "y"]);
     let mut new = old.clone();
     new.members[1].slo = Seconds::new(0.7).unwrap();
-    let found = one(&[old.clone()], &[new]);
+    let found = one(from_ref(&old), &[new]);
     assert!(found.groups.is_empty());
     assert_eq!(found.apps.len(), 1);
     assert_eq!(found.apps[0].app, "y");
@@ -196,7 +197,7 @@ fn a_changed_promise_is_a_change_of_the_application() {
 #[test]
 fn a_model_that_comes_or_goes_is_compared_with_nothing() {
     let here = plan(&[group("a", cpu(500), 1, &["x"])]);
-    let found = diff(&[], std::slice::from_ref(&here));
+    let found = diff(&[], from_ref(&here));
     assert_eq!(found[0].groups[0].kind, GroupChangeKind::Added);
     let found = diff(&[here], &[]);
     assert_eq!(found[0].groups[0].kind, GroupChangeKind::Removed);
@@ -219,7 +220,7 @@ fn every_application_and_all_money_of_random_plans_is_accounted_for() {
         second[0].rate = Rate::new(first[0].rate.get() * 3.0).unwrap();
         second.push(app("late", 1.0, 4.0));
         let (old, new) = (plan(&first), plan(&second));
-        let found = diff(std::slice::from_ref(&old), std::slice::from_ref(&new)).remove(0);
+        let found = diff(from_ref(&old), from_ref(&new)).remove(0);
         // Groups that no change names stay, so the changes carry the whole difference but for what unchanged groups' rates do.
         let named = |side: fn(&harmonybatch_planner::GroupChange) -> &Vec<GroupOutline>| -> Vec<String> {
             found
