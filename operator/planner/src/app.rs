@@ -77,6 +77,15 @@ impl ModelSet {
         set
     }
 
+    /// The same set with other rates.
+    pub(crate) fn with_rates(&self, rate: impl Fn(&App) -> Rate) -> Self {
+        let mut set = self.clone();
+        for app in &mut set.apps {
+            app.rate = rate(app);
+        }
+        set
+    }
+
     /// The same applications on another profile.
     pub(crate) fn with_profile(&self, profile: ModelProfile) -> Self {
         Self {

@@ -36,6 +36,7 @@ pub use explain::{
     Alone, AppExplanation, Constraint, CostChange, ExplainError, Explanation, InfeasibleExplanation,
     Relaxation, RunnerUp, ServedExplanation, Verdict, WhatIf, explain,
 };
+pub use model::replan::{ReplanDecision, ReplanReason, ReplanRule, Replanned, replan};
 pub use plan::{
     Device, Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted, Simulated,
 };

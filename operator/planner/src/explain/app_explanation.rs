@@ -1,15 +1,14 @@
 //! One application's place in its plan, looked at closely: what stands in the way of a cheaper plan, and what other
 //! promises would cost.
 //!
-//! Every figure comes from planning the whole model again with one number changed, so it holds the moves of other
-//! applications that the change would bring. That is a handful of plans: too dear for every plan, quick enough for a
+//! Every figure comes from planning everything again with one number changed, so it holds the moves of other
+//! applications that the change would bring, those of other models included where they share devices. That is a handful of plans: too dear for every plan, quick enough for a
 //! person who asks.
 
 use crate::PlanRequest;
 use crate::app::{App, ModelSet};
-use crate::model::plan_model;
 use crate::plan::{GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan};
-use crate::platform::{Billing, Platform};
+use crate::platform::Billing;
 use crate::units::{Percentile, Rate, Seconds};
 
 /// The parts of its SLO at which an application's cost is given.
@@ -124,12 +123,13 @@ pub struct WhatIf<T> {
     pub change: Option<CostChange>,
 }
 
-/// What the model's plan costs with one number changed.
+/// What the plan costs with one number changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CostChange {
-    /// Cost of all groups per second.
+    /// Cost of all groups of the model per second.
     pub plan_per_second: f64,
-    /// That less the cost of the plan as it is: the price of the change, whoever is charged for it.
+    /// How much more all plans of the platform cost per second than they do now: the price of the change, whoever is
+    /// charged for it.
     pub difference_per_second: f64,
     /// The application's fair share per second then.
     pub app_per_second: f64,
@@ -158,7 +158,7 @@ pub enum ExplainError {
     },
 }
 
-/// Explains one application of a request. It plans the application's model about ten times.
+/// Explains one application of a request. It plans the request about ten times.
 pub fn explain(
     request: &PlanRequest,
     namespace: &str,
@@ -179,11 +179,13 @@ pub fn explain(
         app: app.to_owned(),
     };
     let app = set.apps().iter().find(|it| it.name == app).ok_or_else(unknown)?;
+    let Planned { plan, total } = planned(request, set).ok_or_else(unknown)?;
     let question = Question {
-        platform: &request.platform,
+        request,
         set,
         app,
-        plan: plan_model(&request.platform, set),
+        plan,
+        total,
     };
     let verdict = if let Some(infeasible) = question.plan.infeasible.iter().find(|it| it.app == app.name) {
         Verdict::Infeasible(InfeasibleExplanation {
@@ -212,12 +214,41 @@ impl Plan {
     }
 }
 
+/// A model's plan and what all plans cost per second.
+struct Planned {
+    plan: Plan,
+    total: f64,
+}
+
+/// Plans all models of the request, one of them with other applications or another profile.
+fn planned(request: &PlanRequest, set: &ModelSet) -> Option<Planned> {
+    let ours = |namespace: &str, model: &str| (namespace, model) == (set.namespace(), set.model());
+    let models = request.models.iter().map(|other| {
+        if ours(other.namespace(), other.model()) {
+            set.clone()
+        } else {
+            other.clone()
+        }
+    });
+    let plans = crate::plan(&PlanRequest {
+        platform: request.platform.clone(),
+        models: models.collect(),
+    });
+    let total = plans.iter().map(|plan| plan.cost_per_second).sum();
+    let plan = plans
+        .into_iter()
+        .find(|plan| ours(&plan.namespace, &plan.model))?;
+    Some(Planned { plan, total })
+}
+
 /// One application of a model and the plan as it is.
 struct Question<'a> {
-    platform: &'a Platform,
+    request: &'a PlanRequest,
     set: &'a ModelSet,
     app: &'a App,
     plan: Plan,
+    /// What all plans cost per second.
+    total: f64,
 }
 
 impl Question<'_> {
@@ -248,17 +279,16 @@ impl Question<'_> {
     /// What the plan costs if the application is another. The plan as it is serves an `easier` one as well: where the
     /// search finds nothing cheaper, it stays.
     fn cost_with(&self, changed: &App, easier: bool) -> Option<CostChange> {
-        let now = self.plan.cost_per_second;
-        let planned = plan_model(self.platform, &self.set.with_app(changed));
-        let plan = if easier && planned.cost_per_second > now {
-            &self.plan
+        let new = planned(self.request, &self.set.with_app(changed))?;
+        let (plan, total) = if easier && new.total > self.total {
+            (&self.plan, self.total)
         } else {
-            &planned
+            (&new.plan, new.total)
         };
         let (group, member) = plan.place_of(&changed.name)?;
         Some(CostChange {
             plan_per_second: plan.cost_per_second,
-            difference_per_second: plan.cost_per_second - now,
+            difference_per_second: total - self.total,
             app_per_second: plan.groups[group].members[member].cost_per_second,
         })
     }
@@ -285,7 +315,7 @@ impl Question<'_> {
             });
             found.push(self.relaxed(constraint, longer));
         }
-        if self.platform.billing() == Billing::PerReplica {
+        if self.request.platform.billing() == Billing::PerReplica {
             let late = (100.0 - self.app.percentile.get()) * RELAXED;
             let lenient = Percentile::new(100.0 - late).ok().map(|percentile| App {
                 percentile,
@@ -328,23 +358,23 @@ impl Question<'_> {
     /// What the plan of an easier set saves on the applications that are served now. The plan as it is serves that set as
     /// well, so the saving is never below zero.
     fn saving(&self, constraint: Constraint, easier: &ModelSet) -> Relaxation {
-        let plan = plan_model(self.platform, easier);
-        let newly_served: f64 = plan
-            .groups
-            .iter()
-            .flat_map(|group| &group.members)
-            .filter(|member| self.plan.infeasible.iter().any(|app| app.app == member.app))
-            .map(|member| member.cost_per_second)
-            .sum();
+        let saving = planned(self.request, easier).map_or(0.0, |new| {
+            let members = new.plan.groups.iter().flat_map(|group| &group.members);
+            let newly_served: f64 = members
+                .filter(|member| self.plan.infeasible.iter().any(|app| app.app == member.app))
+                .map(|member| member.cost_per_second)
+                .sum();
+            self.total - (new.total - newly_served)
+        });
         Relaxation {
             constraint,
-            saving_per_second: self.worth(self.plan.cost_per_second - (plan.cost_per_second - newly_served)),
+            saving_per_second: self.worth(saving),
         }
     }
 
     /// A saving, or zero where it is none but for rounding.
     fn worth(&self, saving: f64) -> f64 {
-        if saving > self.plan.cost_per_second * ROUNDING {
+        if saving > self.total * ROUNDING {
             saving
         } else {
             0.0
@@ -364,8 +394,8 @@ impl Question<'_> {
                 rate: Rate::new(rate).ok()?,
                 ..self.app.clone()
             };
-            let plan = plan_model(self.platform, &self.set.only(&slower));
-            plan.infeasible.is_empty().then_some(slower.rate)
+            let new = planned(self.request, &self.set.only(&slower))?;
+            new.plan.infeasible.is_empty().then_some(slower.rate)
         };
         #[expect(clippy::cast_precision_loss, reason = "a number of replicas")]
         let carried = rate * f64::from(*limit) / *needed as f64;

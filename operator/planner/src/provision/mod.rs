@@ -7,10 +7,12 @@ mod exact;
 mod paper;
 mod parallel;
 mod per_replica;
+mod standing;
 
 pub(crate) use exact::Exact;
 pub(crate) use paper::Paper;
 pub(crate) use per_replica::PerReplica;
+pub(crate) use standing::Standing;
 
 use std::cmp::Ordering;
 

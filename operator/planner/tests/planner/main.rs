@@ -11,5 +11,6 @@ mod partitions;
 mod plan_diff;
 mod properties;
 mod random;
+mod replanning;
 mod validator;
 mod worked_example;
