@@ -20,6 +20,10 @@ struct Arguments {
 enum Command {
     /// Print the plan for the applications, models and platform in some YAML files, without a cluster
     Plan(cli::plan::Arguments),
+    /// Explain one application: where it runs and with whom, what it costs, what binds, and what other promises would cost
+    Explain(cli::explain::Arguments),
+    /// Compare two plans: groups, costs and promises, and what the switch needs
+    Diff(cli::diff::Arguments),
     /// Print the CustomResourceDefinitions, or write them to a folder
     Crds(cli::crds::Arguments),
     /// Run the controller: plan, serve and observe the applications of a cluster
@@ -31,6 +35,8 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Plan(arguments) => cli::plan::run(&arguments),
+        Command::Explain(arguments) => cli::explain::run(&arguments),
+        Command::Diff(arguments) => cli::diff::run(&arguments),
         Command::Crds(arguments) => cli::crds::run(&arguments),
         Command::Controller(arguments) => cli::controller::run(arguments),
         Command::Gateway(arguments) => cli::gateway::run(arguments),

@@ -260,7 +260,7 @@ fn bad_input_is_status_1_and_names_file_field_found_and_allowed() {
 
 #[test]
 fn every_subcommand_explains_itself() {
-    for subcommand in ["plan", "crds", "controller", "gateway"] {
+    for subcommand in ["plan", "explain", "diff", "crds", "controller", "gateway"] {
         let output = harmonybatch(&[subcommand, "--help"], "");
         assert!(output.status.success());
         assert!(

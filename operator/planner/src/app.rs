@@ -69,6 +69,42 @@ impl ModelSet {
         })
     }
 
+    /// The same set where one application is another; every name stays.
+    pub(crate) fn with_app(&self, changed: &App) -> Self {
+        let mut set = self.clone();
+        for app in &mut set.apps {
+            if app.name == changed.name {
+                app.clone_from(changed);
+            }
+        }
+        set
+    }
+
+    /// The same set with other rates.
+    pub(crate) fn with_rates(&self, rate: impl Fn(&App) -> Rate) -> Self {
+        let mut set = self.clone();
+        for app in &mut set.apps {
+            app.rate = rate(app);
+        }
+        set
+    }
+
+    /// The same applications on another profile.
+    pub(crate) fn with_profile(&self, profile: ModelProfile) -> Self {
+        Self {
+            profile,
+            ..self.clone()
+        }
+    }
+
+    /// The set with one of its applications only.
+    pub(crate) fn only(&self, app: &App) -> Self {
+        Self {
+            apps: vec![app.clone()],
+            ..self.clone()
+        }
+    }
+
     /// The namespace of the model and its applications.
     pub fn namespace(&self) -> &str {
         &self.namespace

@@ -1,9 +1,16 @@
 //! Why an application is served the way it is: data first, and the sentence that users read.
 
+mod app_explanation;
+
 use std::fmt;
 
 use crate::plan::Device;
 use crate::units::BatchSize;
+
+pub use app_explanation::{
+    AppExplanation, Constraint, CostChange, ExplainError, InfeasibleExplanation, Relaxation,
+    ServedExplanation, Verdict, WhatIf, explain,
+};
 
 /// How many names of other members a sentence lists before it only counts.
 const NAMES_LISTED: usize = 3;

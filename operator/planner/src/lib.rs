@@ -17,6 +17,7 @@
 mod app;
 mod arrival;
 mod baseline;
+mod diff;
 mod explain;
 mod group;
 mod inventory;
@@ -32,8 +33,16 @@ pub mod units;
 pub use app::{App, ModelSet, ModelSetError};
 pub use arrival::{ArrivalError, ArrivalProcess, Burst, Trace};
 pub use baseline::{Baseline, BaselinePlan, baseline};
-pub use explain::{Alone, Explanation, RunnerUp};
+pub use diff::{
+    AppChange, AppState, ExtraReplicas, GroupChange, GroupChangeKind, GroupOutline, MemberOutline, Move,
+    PlanDiff, PlanOutline, Switch, diff,
+};
+pub use explain::{
+    Alone, AppExplanation, Constraint, CostChange, ExplainError, Explanation, InfeasibleExplanation,
+    Relaxation, RunnerUp, ServedExplanation, Verdict, WhatIf, explain,
+};
 pub use inventory::{DearerApp, PlatformPlan, PoolUse, Shortage, plan_platform, saving_of_one_more_device};
+pub use model::replan::{ReplanDecision, ReplanReason, ReplanRule, Replanned, replan};
 pub use plan::{
     Device, Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted, Simulated,
 };

@@ -1,5 +1,7 @@
 //! The plan of one model: screen the applications, group them, provision the groups, explain.
 
+pub(crate) mod replan;
+
 use std::cmp::Ordering;
 use std::collections::HashMap;
 

@@ -227,6 +227,25 @@ impl ModelProfile {
         &self.gpu
     }
 
+    /// The same model with a part of the memory on every GPU.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an amount of memory to 15 digits is as good as any"
+    )]
+    pub(crate) fn with_part_of_memory(&self, part: f64) -> Self {
+        let of = |bytes: Bytes| Bytes((bytes.0 as f64 * part) as u64);
+        let mut model = self.clone();
+        for latency in &mut model.gpu {
+            latency.memory = Memory {
+                base: of(latency.memory.base),
+                per_row: of(latency.memory.per_row),
+            };
+        }
+        model
+    }
+
     /// The largest batch that the runtime accepts.
     pub fn max_batch_size(&self) -> BatchSize {
         self.max_batch_size

@@ -2,6 +2,8 @@
 
 pub(crate) mod controller;
 pub(crate) mod crds;
+pub(crate) mod diff;
+pub(crate) mod explain;
 pub(crate) mod gateway;
 pub(crate) mod plan;
 pub(crate) mod print;

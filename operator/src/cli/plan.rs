@@ -10,9 +10,9 @@ use harmonybatch_planner::{ArrivalModel, Baseline, BaselinePlan, Plan, PlanReque
 use crate::cli::print;
 
 mod baselines;
-mod machine;
-mod read;
-mod table;
+pub(crate) mod machine;
+pub(crate) mod read;
+pub(crate) mod table;
 
 /// What a script gets where an application cannot be planned.
 const INFEASIBLE: u8 = 2;
@@ -108,15 +108,28 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.baseline.is_some() && arguments.model == Law::Paper {
         anyhow::bail!("--baseline prices all plans by the exact law: leave out --model paper");
     }
-    let files = read::read(&arguments.filename)?;
-    let validated = plan::validate(&files.inputs, &std::collections::BTreeSet::new());
-    if !validated.problems.is_empty() {
-        for ((kind, key), problem) in &validated.problems {
-            print::error(&format!("error: {}", files.locate(*kind, key, &problem.message)));
-        }
+    let Some((files, mut validated)) = load(&arguments.filename)? else {
         return Ok(ExitCode::FAILURE);
+    };
+    let law = match arguments.model {
+        Law::Exact => ArrivalModel::Exact,
+        Law::Paper => ArrivalModel::Paper,
+    };
+    for request in validated.requests.values_mut() {
+        request.platform = request.platform.clone().with_arrivals(law);
     }
-    let plans = named(arguments, &files.inputs, &validated);
+    let mut plans = named(&files.inputs, &validated);
+    if let Some(which) = arguments.baseline {
+        for named in &mut plans {
+            let planned = |request: &&PlanRequest| {
+                let mut sets = request.models.iter();
+                sets.any(|set| (set.namespace(), set.model()) == (&named.plan.namespace, &named.plan.model))
+            };
+            if let Some(request) = validated.requests.values().find(planned) {
+                named.baselines = baselines::compare(request, &named.plan, which.baselines());
+            }
+        }
+    }
     let text = match arguments.output {
         Form::Table => table::render(&plans),
         Form::Json => machine::json(&plans)?,
@@ -131,36 +144,44 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn named(arguments: &Arguments, inputs: &Inputs, validated: &plan::Validated) -> Vec<Named> {
-    let mut plans = Vec::new();
-    for (platform, request) in &validated.requests {
-        let described = inputs.platforms.iter().find(|it| plan::key(*it).1 == *platform);
-        let currency = described.map_or_else(String::new, |it| it.spec.currency.clone());
-        let law = match arguments.model {
-            Law::Exact => ArrivalModel::Exact,
-            Law::Paper => ArrivalModel::Paper,
-        };
-        let request = PlanRequest {
-            platform: request.platform.clone().with_arrivals(law),
-            models: request.models.clone(),
-        };
-        for plan in plan::decide(&request) {
-            plans.push(Named {
+/// Reads and validates files; nothing where an object is wrong, after it was said what.
+pub(crate) fn load(filename: &[PathBuf]) -> anyhow::Result<Option<(read::Files, plan::Validated)>> {
+    let files = read::read(filename)?;
+    let validated = plan::validate(&files.inputs, &std::collections::BTreeSet::new());
+    for ((kind, key), problem) in &validated.problems {
+        print::error(&format!("error: {}", files.locate(*kind, key, &problem.message)));
+    }
+    let good = validated.problems.is_empty();
+    Ok(good.then_some((files, validated)))
+}
+
+/// Plans everything that was read, in order of namespace and model.
+pub(crate) fn named(inputs: &Inputs, validated: &plan::Validated) -> Vec<Named> {
+    let mut plans: Vec<Named> = validated
+        .requests
+        .iter()
+        .flat_map(|(platform, request)| {
+            let currency = currency(inputs, platform);
+            plan::decide(request).into_iter().map(move |plan| Named {
                 names: names(inputs, &plan),
-                baselines: arguments.baseline.map_or_else(Vec::new, |which| {
-                    baselines::compare(&request, &plan, which.baselines())
-                }),
+                baselines: Vec::new(),
                 plan,
                 currency: currency.clone(),
-            });
-        }
-    }
+            })
+        })
+        .collect();
     plans.sort_by(|a, b| (&a.plan.namespace, &a.plan.model).cmp(&(&b.plan.namespace, &b.plan.model)));
     plans
 }
 
+/// The currency of a platform.
+pub(crate) fn currency(inputs: &Inputs, platform: &str) -> String {
+    let described = inputs.platforms.iter().find(|it| plan::key(*it).1 == platform);
+    described.map_or_else(String::new, |it| it.spec.currency.clone())
+}
+
 /// The names that the controller would give on a cluster without groups.
-fn names(inputs: &Inputs, plan: &Plan) -> Vec<String> {
+pub(crate) fn names(inputs: &Inputs, plan: &Plan) -> Vec<String> {
     let model = inputs
         .models
         .iter()

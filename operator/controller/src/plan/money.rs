@@ -8,6 +8,18 @@ pub fn per_month(per_second: f64) -> String {
     amount(per_second * MONTH_SECONDS)
 }
 
+/// Of a month, from a difference between costs of a second, with its sign; 0.00 where there is none.
+pub fn difference_per_month(per_second: f64) -> String {
+    let sign = if per_second > 0.0 {
+        "+"
+    } else if per_second < 0.0 {
+        "-"
+    } else {
+        ""
+    };
+    format!("{sign}{}", per_month(per_second.abs()))
+}
+
 /// Of a million rows, from the cost of a row.
 pub fn per_million(per_row: f64) -> String {
     amount(per_row * 1e6)
@@ -50,5 +62,8 @@ mod tests {
         }
         assert_eq!(per_month(2.2583e-5), "59.35");
         assert_eq!(percent(0.312), "31%");
+        assert_eq!(difference_per_month(2.2583e-5), "+59.35");
+        assert_eq!(difference_per_month(-2.2583e-5), "-59.35");
+        assert_eq!(difference_per_month(-0.0), "0.00");
     }
 }

@@ -7,11 +7,13 @@ mod exact;
 mod paper;
 mod parallel;
 mod per_replica;
+mod standing;
 mod two_stage;
 
 pub(crate) use exact::Exact;
 pub(crate) use paper::Paper;
 pub(crate) use per_replica::PerReplica;
+pub(crate) use standing::Standing;
 pub(crate) use two_stage::{Repriced, TwoStage};
 
 use std::cmp::Ordering;

@@ -17,6 +17,7 @@ struct ModelPlan<'a> {
     namespace: &'a str,
     model: &'a str,
     billing: &'static str,
+    currency: &'a str,
     groups: Vec<Group<'a>>,
     infeasible: Vec<Infeasible<'a>>,
     total: Total,
@@ -47,10 +48,13 @@ struct Group<'a> {
     predicted: Predicted,
 }
 
+/// A device and its size.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-enum DeviceForm<'a> {
+pub(crate) enum DeviceForm<'a> {
+    /// A CPU limit.
     Cpu { vcpu: f64 },
+    /// A share of a pool.
     Gpu { pool: &'a str, units: u32 },
 }
 
@@ -62,6 +66,8 @@ struct Member<'a> {
     percentile: f64,
     rate_per_second: f64,
     max_wait_ms: f64,
+    latency_bound_ms: f64,
+    cost_per_second: f64,
 }
 
 #[derive(Serialize)]
@@ -108,6 +114,7 @@ fn model(named: &Named) -> ModelPlan<'_> {
         namespace: &plan.namespace,
         model: &plan.model,
         billing: billing(plan.billing),
+        currency: &named.currency,
         groups: named
             .names
             .iter()
@@ -144,13 +151,7 @@ fn model(named: &Named) -> ModelPlan<'_> {
 fn group<'a>(name: &'a str, group: &'a GroupPlan) -> Group<'a> {
     Group {
         name,
-        device: match &group.device {
-            Device::Cpu { vcpu } => DeviceForm::Cpu { vcpu: vcpu.get() },
-            Device::Gpu { pool, units } => DeviceForm::Gpu {
-                pool,
-                units: units.get(),
-            },
-        },
+        device: device(&group.device),
         batch_size: group.batch_size.get(),
         dispatch: dispatch(group.dispatch),
         replicas: group.replicas,
@@ -163,6 +164,8 @@ fn group<'a>(name: &'a str, group: &'a GroupPlan) -> Group<'a> {
                 percentile: member.percentile.get(),
                 rate_per_second: member.rate.get(),
                 max_wait_ms: milliseconds(member.max_wait.as_millis()),
+                latency_bound_ms: milliseconds(member.latency_bound.as_millis()),
+                cost_per_second: member.cost_per_second,
             })
             .collect(),
         predicted: Predicted {
@@ -173,13 +176,24 @@ fn group<'a>(name: &'a str, group: &'a GroupPlan) -> Group<'a> {
     }
 }
 
+/// A device as it is written everywhere.
+pub(crate) fn device(device: &Device) -> DeviceForm<'_> {
+    match device {
+        Device::Cpu { vcpu } => DeviceForm::Cpu { vcpu: vcpu.get() },
+        Device::Gpu { pool, units } => DeviceForm::Gpu {
+            pool,
+            units: units.get(),
+        },
+    }
+}
+
 /// Seconds times 1000 leave noise in the last digits: a nanosecond is fine enough.
-fn milliseconds(value: f64) -> f64 {
+pub(crate) fn milliseconds(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
 /// As the API writes it.
-pub(super) fn billing(billing: Billing) -> &'static str {
+pub(crate) fn billing(billing: Billing) -> &'static str {
     match billing {
         Billing::PerReplica => "PerReplica",
         Billing::PerInvocation => "PerInvocation",
@@ -187,7 +201,7 @@ pub(super) fn billing(billing: Billing) -> &'static str {
 }
 
 /// As the API writes it.
-pub(super) fn dispatch(dispatch: Dispatch) -> &'static str {
+pub(crate) fn dispatch(dispatch: Dispatch) -> &'static str {
     match dispatch {
         Dispatch::Eager => "Eager",
         Dispatch::Timed => "Timed",

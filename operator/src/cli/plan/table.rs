@@ -150,7 +150,8 @@ fn duration(seconds: Seconds) -> String {
     plan::duration(seconds)
 }
 
-fn columns(text: &mut String, header: &[&str], rows: Vec<Vec<String>>) {
+/// An empty line, then the header and the rows, each column as wide as its widest cell.
+pub(crate) fn columns(text: &mut String, header: &[&str], rows: Vec<Vec<String>>) {
     let header: Vec<String> = header.iter().map(|&title| title.to_owned()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
     let width = |column: usize| {

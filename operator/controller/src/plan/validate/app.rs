@@ -44,6 +44,7 @@ pub(super) fn app(written: &InferenceApp) -> Result<(App, Contract), Problem> {
         percentile: checked("slo.percentile", units::Percentile::new(percentile.to_f64()))?,
         rate: checked("rate", units::Rate::new(rate.per_second()))?,
         isolated: spec.batching == Batching::Isolated,
+        arrivals: harmonybatch_planner::ArrivalProcess::Poisson,
     };
     let contract = Contract {
         model: spec.model_ref.name.clone(),

@@ -133,6 +133,7 @@ fn a_wrong_model_or_platform_is_named_and_its_apps_say_which() {
             memory_per_unit: "1Gi".to_owned(),
             slice: "2ms".to_owned(),
             latency_model: LatencyModel::FixedShare,
+            tenants: None,
             backend: GpuBackend::ExtendedResource(ExtendedResource {
                 name: "example.com/gpu-slice".to_owned(),
                 quantity: ShareQuantity::Units,

@@ -58,7 +58,8 @@ impl PerReplica {
         })
     }
 
-    fn confirm(&self, loads: &[Load], choice: &Choice) -> Option<Operation> {
+    /// What the choice does, if a simulation confirms it.
+    pub(in crate::provision) fn confirm(&self, loads: &[Load], choice: &Choice) -> Option<Operation> {
         let usual = ARRIVALS
             .max(20 * in_flight(loads, choice))
             .max(for_strictest(loads));
