@@ -92,7 +92,7 @@ impl<U: Upstream> Service<U> {
         let target = self.target(route.app, host)?;
         match route.endpoint {
             Endpoint::Infer { model, version } => {
-                check_model(&target, model)?;
+                target.check_model(model).map_err(|error| route_error(&error))?;
                 if head.headers.contains_key(BINARY_HEADER) {
                     let message = format!("{BINARY_HEADER}: binary tensors are not supported, send JSON");
                     return Err(ApiError::bad_request(message));
@@ -135,14 +135,14 @@ impl<U: Upstream> Service<U> {
                 &serde_json::json!({ "ready": is_ready(&target) }),
             )),
             Endpoint::ModelReady { model, .. } => {
-                check_model(&target, model)?;
+                target.check_model(model).map_err(|error| route_error(&error))?;
                 Ok(json(
                     readiness(&target),
                     &serde_json::json!({ "name": model, "ready": is_ready(&target) }),
                 ))
             }
             Endpoint::ModelMetadata { model, version } => {
-                check_model(&target, model)?;
+                target.check_model(model).map_err(|error| route_error(&error))?;
                 self.metadata(&target, model, version).await
             }
         }
@@ -172,9 +172,11 @@ impl<U: Upstream> Service<U> {
     ) -> Result<Response<Full<Bytes>>, ApiError> {
         let (arrival, rows) = (submission.arrival, submission.request.rows());
         let (stats, waiter) = {
-            // Found again: the configuration may have changed while the body came. The table is held until the request is in its queue.
+            // Found and checked again: the configuration may have changed while the body came. The table is held until the request is in its queue.
             let table = self.table.borrow();
             let target = find(&table, app, host).map_err(|error| route_error(&error))?;
+            let model = target.check_model(&submission.model);
+            model.map_err(|error| route_error(&error))?;
             let unavailable =
                 || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the application is being set up");
             let stats = table.app_stats(target).ok_or_else(unavailable)?;
@@ -383,17 +385,6 @@ fn host<'a>(uri: &'a Uri, headers: &'a http::HeaderMap) -> Result<&'a str, ApiEr
         (None, Some(named)) => Ok(named),
         (None, None) => Err(ApiError::bad_request("host: is missing")),
     }
-}
-
-/// Callers may name the model as Kubernetes or as the runtime does.
-fn check_model(target: &Target, model: &str) -> Result<(), ApiError> {
-    let group = &target.group;
-    if model == &*group.model || model == &*group.runtime_model {
-        return Ok(());
-    }
-    let (app, has) = (&target.member.app, &group.model);
-    let message = format!("InferenceApp {app} has no model {model}; its model is {has}");
-    Err(ApiError::new(StatusCode::NOT_FOUND, message))
 }
 
 fn is_ready(target: &Target) -> bool {

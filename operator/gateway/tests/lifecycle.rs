@@ -508,3 +508,39 @@ async fn a_group_that_went_and_came_back_goes_on() {
     }
     assert_eq!(runtime.most_at_once.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn a_model_that_changes_while_a_body_comes_is_checked_again() {
+    let runtime = Runtime::start().await;
+    let before = group("mlp-a", &[member("search", EAGER, LONG)], &[runtime.address]);
+    let after = GroupConfig {
+        model: "other".into(),
+        runtime_model: "other".into(),
+        ..before.clone()
+    };
+    let gateway = Gateway::start(snapshot([before])).await;
+    let mut stream = TcpStream::connect(gateway.callers).await.unwrap();
+    let body = request("x", 0, 1).to_string();
+    let head = format!(
+        "POST /v2/models/mlp/infer HTTP/1.1\r\nhost: search-infer.shop\r\ncontent-length: {}\r\nconnection: close\r\nexpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // It is asked for the body, so the first check is behind it.
+    let mut asked = [0; 25];
+    soon(stream.read_exact(&mut asked)).await.unwrap();
+    assert!(asked.starts_with(b"HTTP/1.1 100"));
+    gateway.configure(snapshot([after]));
+    soon(async {
+        while gateway.get("search-infer.shop", "/v2/models/other").await.status != StatusCode::OK {}
+    })
+    .await;
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 404") && answer.contains("its model is other"),
+        "{answer}"
+    );
+    assert_eq!(runtime.rows(), Vec::<u64>::new());
+}

@@ -140,7 +140,7 @@ async fn routes_by_host_and_path_and_says_what_is_unknown() {
     )]);
     config
         .planned
-        .insert(Key::new("shop", "later"), "later-infer".into());
+        .insert((Key::new("shop", "later"), "later-infer".into()));
     let gateway = Gateway::start(config).await;
     let body = request("x", 0, 1).to_string();
     let infer = "/v2/models/mlp/infer";
