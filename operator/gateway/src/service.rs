@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::{
     batcher::{Submission, Table},
     config::{Key, RouteError, Target},
+    memory::{Budget, Exhausted, Held},
     metrics::{AppStats, Metrics},
     protocol::{self, ApiError, Endpoint},
     timer::{Timer, nanos},
@@ -29,6 +30,8 @@ const BATCH_ROWS_HEADER: &str = "harmonybatch-batch-rows";
 const BINARY_HEADER: &str = "inference-header-content-length";
 /// Models do not change under a group's name, but a runtime may load late.
 const METADATA_AGE: Nanos = 60 * 1_000_000_000;
+/// Most answers that are kept: callers may ask for any version, and a runtime may have something to say of each.
+const METADATA_ENTRIES: usize = 1024;
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What runtimes said of their models, by group and version, and when.
@@ -51,6 +54,8 @@ pub struct Service<U> {
     pub body_limit: usize,
     /// Longest time that a body may take to come.
     pub body_timeout: Duration,
+    /// Memory for bodies.
+    pub memory: Budget,
     /// What runtimes said of their models.
     pub metadata: Mutex<KnownMetadata>,
 }
@@ -105,7 +110,13 @@ impl<U: Upstream> Service<U> {
                     let message = "content-encoding: send the body as it is";
                     return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
                 }
-                let body = self.read(body).await?;
+                let (body, memory) = self.read(body).await.inspect_err(|error| {
+                    if error.status == StatusCode::SERVICE_UNAVAILABLE
+                        && let Some(stats) = self.table.borrow().app_stats(&target)
+                    {
+                        stats.refused(self.timer.now());
+                    }
+                })?;
                 let arrival = self.timer.now();
                 let request = protocol::Request::read(&body).inspect_err(|_| {
                     if let Some(stats) = self.table.borrow().app_stats(&target) {
@@ -121,6 +132,7 @@ impl<U: Upstream> Service<U> {
                         model,
                         version,
                         arrival,
+                        memory,
                     },
                 )
                 .await
@@ -134,7 +146,7 @@ impl<U: Upstream> Service<U> {
                 readiness(&target),
                 &serde_json::json!({ "ready": is_ready(&target) }),
             )),
-            Endpoint::ModelReady { model, .. } => {
+            Endpoint::ModelReady { model } => {
                 target.check_model(model).map_err(|error| route_error(&error))?;
                 Ok(json(
                     readiness(&target),
@@ -206,8 +218,8 @@ impl<U: Upstream> Service<U> {
         Ok(response)
     }
 
-    /// The whole body, within its bounds of size and time.
-    async fn read<B>(&self, body: B) -> Result<Bytes, ApiError>
+    /// The whole body, within its bounds of size and time, and the memory that it holds.
+    async fn read<B>(&self, body: B) -> Result<(Bytes, Held), ApiError>
     where
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
@@ -226,16 +238,22 @@ impl<U: Upstream> Service<U> {
         let whole = async {
             // The announced length is trusted for so much at once.
             let mut whole = BytesMut::with_capacity(announced.min(1 << 20));
+            let mut memory = self.memory.hold();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| ApiError::bad_request(format!("body: {error}")))?;
                 if let Ok(data) = frame.into_data() {
                     if whole.len() + data.len() > limit {
                         return Err(too_large());
                     }
+                    memory.grow_to(whole.len() + data.len()).map_err(|Exhausted| {
+                        let message = "the gateway holds as many requests as its memory allows";
+                        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+                            .retry_after(Duration::from_secs(1))
+                    })?;
                     whole.extend_from_slice(&data);
                 }
             }
-            Ok(whole.freeze())
+            Ok((whole.freeze(), memory))
         };
         let deadline = self.timer.now().saturating_add(nanos(self.body_timeout));
         tokio::select! {
@@ -269,6 +287,9 @@ impl<U: Upstream> Service<U> {
             let body = self.fetch_metadata(target, version).await?;
             let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
             metadata.retain(|_, (at, _)| now.saturating_sub(*at) < METADATA_AGE);
+            if metadata.len() >= METADATA_ENTRIES {
+                metadata.clear();
+            }
             metadata.insert(key, (now, body.clone()));
             body
         };

@@ -6,7 +6,11 @@ mod support;
 
 use std::{net::SocketAddr, time::Duration};
 
-use harmonybatch_gateway::config::{GroupConfig, Wake};
+use harmonybatch_gateway::{
+    Options,
+    config::{GroupConfig, Wake},
+    listener::Bounds,
+};
 use http::StatusCode;
 use serde_json::{Value, json};
 use support::{Gateway, Runtime, echoed, group, member, request, snapshot, soon, sum};
@@ -543,4 +547,46 @@ async fn a_model_that_changes_while_a_body_comes_is_checked_again() {
         "{answer}"
     );
     assert_eq!(runtime.rows(), Vec::<u64>::new());
+}
+
+#[tokio::test]
+async fn a_caller_that_never_reads_its_answer_is_cut_off() {
+    let runtime = Runtime::start().await;
+    let options = Options {
+        bounds: Bounds {
+            write_timeout: Duration::from_millis(200),
+            ..Bounds::default()
+        },
+        body_limit: 64 << 20,
+        ..support::options()
+    };
+    let config = snapshot([group(
+        "mlp-a",
+        &[member("search", EAGER, LONG)],
+        &[runtime.address],
+    )]);
+    let gateway = Gateway::start_with(Some(config), options).await;
+    // 16 MB come back, more than the buffers of two sockets hold.
+    let body = request("x", 1_000_000, 1_000_000).to_string();
+    let head = format!(
+        "POST /v2/models/mlp/infer HTTP/1.1\r\nhost: search-infer.shop\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(gateway.callers).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body.as_bytes()).await.unwrap();
+    runtime.batches(1).await;
+    soon(async {
+        let closed = "harmonybatch_gateway_connections 0";
+        while !gateway
+            .admin("/metrics")
+            .await
+            .1
+            .lines()
+            .any(|line| line == closed)
+        {}
+    })
+    .await;
+    assert_eq!(runtime.rows(), [1_000_000]);
+    drop(stream);
 }

@@ -493,3 +493,52 @@ async fn the_admin_port_shows_what_is_counted() {
         );
     }
 }
+
+#[tokio::test]
+async fn bodies_hold_no_more_memory_than_there_is() {
+    let runtime = Runtime::start_held().await;
+    let members = [member("search", EAGER, LONG)];
+    let options = Options {
+        request_memory: 64 << 10,
+        ..options()
+    };
+    let config = snapshot([group("mlp-a", &members, &[runtime.address])]);
+    let gateway = Gateway::start_with(Some(config), options).await;
+    // About 40 KiB each: the one is held while it is in a batch too.
+    let large = |id| request(id, 10_000, 3_400);
+    let first = gateway.infer("search", &large("first"));
+    runtime.batches(1).await;
+    let refused = soon(gateway.infer("search", &large("second"))).await.unwrap();
+    assert_eq!(
+        refused.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "{}",
+        refused.text
+    );
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert!(refused.text.contains("memory"), "{}", refused.text);
+    runtime.permits.add_permits(10);
+    assert_eq!(soon(first).await.unwrap().status, StatusCode::OK);
+    let again = soon(gateway.infer("search", &large("again"))).await.unwrap();
+    assert_eq!(again.status, StatusCode::OK, "{}", again.text);
+    let (_, observed) = gateway.admin("/observed").await;
+    let observed: Value = serde_json::from_str(&observed).unwrap();
+    assert_eq!(observed["apps"][0]["refused"], 1);
+}
+
+#[tokio::test]
+async fn a_405_names_the_method_to_use() {
+    let gateway = Gateway::start(snapshot([group("mlp-a", &[member("search", EAGER, LONG)], &[])])).await;
+    let answer = gateway.get("search-infer.shop", "/v2/models/mlp/infer").await;
+    assert_eq!(
+        (answer.status, &answer.headers["allow"]),
+        (StatusCode::METHOD_NOT_ALLOWED, &"POST".parse().unwrap())
+    );
+    let answer = soon(gateway.post("search-infer.shop", "/v2/health/ready", ""))
+        .await
+        .unwrap();
+    assert_eq!(
+        (answer.status, &answer.headers["allow"]),
+        (StatusCode::METHOD_NOT_ALLOWED, &"GET".parse().unwrap())
+    );
+}

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     config::{Key, MemberConfig},
+    memory::Held,
     metrics::AppStats,
     protocol::{ApiError, MergeKey, Request},
 };
@@ -65,6 +66,8 @@ pub struct Submission {
     pub version: Option<String>,
     /// When its last byte was there.
     pub arrival: Nanos,
+    /// What its body holds of the memory.
+    pub memory: Held,
 }
 
 /// An answer with what it cost.

@@ -18,6 +18,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{Answered, Fleet, Limits, Submission, Table, Waiter};
 use crate::{
     config::{GroupConfig, Key, MemberConfig, Snapshot},
+    memory::Budget,
     metrics::Metrics,
     protocol::{ApiError, Request},
     timer::Timer,
@@ -163,6 +164,7 @@ impl Bench {
             model: "mlp".to_owned(),
             version: None,
             arrival: self.timer.now(),
+            memory: Budget::new(0).hold(),
         };
         let table = self.table.borrow();
         table
