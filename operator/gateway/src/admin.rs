@@ -45,7 +45,7 @@ impl Admin {
     /// Answers one request.
     pub fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         if method != Method::GET {
-            return ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "use GET").into_response();
+            return ApiError::method_not_allowed(Method::GET, "use GET").into_response();
         }
         match path {
             "/livez" => text("text/plain; charset=utf-8", "ok\n".to_owned()),

@@ -8,6 +8,7 @@
 //!
 //! - [`listener`]: connections, their bounds and their end.
 //! - [`service`]: one request from its path to its answer.
+//! - [`memory`]: how much requests may hold in all.
 //! - [`config`]: groups, routes and endpoints as plain values. Nothing past it knows Kubernetes.
 //! - [`protocol`]: the Open Inference Protocol; many requests as one, one answer as many.
 //! - [`batcher`]: the queues, and the batches that leave them.
@@ -21,6 +22,7 @@ pub mod admin;
 pub mod batcher;
 pub mod config;
 pub mod listener;
+pub mod memory;
 pub mod metrics;
 pub mod protocol;
 pub mod service;

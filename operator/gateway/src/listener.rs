@@ -1,5 +1,7 @@
 //! Connections of callers: accepted, bounded, timed, and at the end closed without losing a request.
 
+mod patient;
+
 use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -14,6 +16,8 @@ use tokio::{
     task::JoinSet,
 };
 
+use patient::Patient;
+
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -21,6 +25,8 @@ pub struct Bounds {
     pub header_timeout: Duration,
     /// Most bytes of a request's head.
     pub header_size: usize,
+    /// Longest wait for a caller to take a part of its answer.
+    pub write_timeout: Duration,
     /// Most connections at a time; further ones are closed at once.
     pub connections: usize,
 }
@@ -30,6 +36,7 @@ impl Default for Bounds {
         Self {
             header_timeout: Duration::from_secs(30),
             header_size: 64 << 10,
+            write_timeout: Duration::from_secs(30),
             connections: 10_000,
         }
     }
@@ -112,7 +119,7 @@ where
         .max_header_size(bounds.header_size)
         // Holds a head; bodies are read past it.
         .max_buf_size(bounds.header_size.max(64 << 10))
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, bounds.write_timeout)), service);
     let mut connection = pin!(connection);
     tokio::select! {
         biased;

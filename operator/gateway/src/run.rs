@@ -15,6 +15,7 @@ use crate::{
     batcher::{Fleet, Limits},
     config::{ConfigSource, kubernetes},
     listener::{self, Bounds, Counts},
+    memory::Budget,
     metrics::Metrics,
     service::Service,
     timer::Timer,
@@ -39,6 +40,9 @@ pub struct Options {
     pub body_limit: usize,
     /// Longest time that a body may take to come.
     pub body_timeout: Duration,
+    /// Bytes of bodies that may be held in all: 503 beyond. What a request costs beside its body, most of all its place in a merged batch, is
+    /// not counted: the process needs about four times as much.
+    pub request_memory: usize,
     /// Bounds of the queues.
     pub limits: Limits,
     /// Bounds of the callers' connections.
@@ -54,6 +58,7 @@ impl Default for Options {
             drain: Duration::from_secs(30),
             body_limit: 16 << 20,
             body_timeout: Duration::from_secs(30),
+            request_memory: 256 << 20,
             limits: Limits::default(),
             bounds: Bounds::default(),
         }
@@ -71,6 +76,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A task that runs as long as the gateway does has ended, by a defect. What is served would never change again.
+    #[error("the {0} ended")]
+    Ended(&'static str),
 }
 
 /// Serves what the cluster's InferenceGroups say until `shutdown` ends and the drain after it.
@@ -93,18 +101,23 @@ pub async fn run(
     let (source, watching) = kubernetes::watch(client);
     let mut tasks = JoinSet::new();
     tasks.spawn(watching);
-    serve(options, callers, admin, source, shutdown).await;
-    Ok(())
+    tokio::select! {
+        served = serve(options, callers, admin, source, shutdown) => served,
+        _ = tasks.join_next() => Err(Error::Ended("watch of the cluster")),
+    }
 }
 
 /// Serves what `source` says, on listeners that are bound already.
+///
+/// # Errors
+/// Where a task ended that never does: better to begin anew than to serve what was true once.
 pub async fn serve(
     options: Options,
     callers: TcpListener,
     admin: TcpListener,
     source: ConfigSource,
     shutdown: impl Future<Output = ()>,
-) {
+) -> Result<(), Error> {
     let timer = Timer::new();
     let metrics = Arc::new(Metrics::new());
     let (draining, draining_receiver) = watch::channel(false);
@@ -152,6 +165,7 @@ pub async fn serve(
         timer,
         body_limit: options.body_limit,
         body_timeout: options.body_timeout,
+        memory: Budget::new(options.request_memory),
         metadata: Mutex::new(HashMap::new()),
     });
     let counts = Counts {
@@ -170,7 +184,10 @@ pub async fn serve(
         },
     ));
 
-    shutdown.await;
+    tokio::select! {
+        () = shutdown => {}
+        _ = background.join_next() => return Err(Error::Ended("following of the configuration")),
+    }
     tracing::info!("draining: not ready any more");
     draining.send_replace(true);
     let grace = LONGEST_GRACE.min(options.drain / 3);
@@ -184,4 +201,5 @@ pub async fn serve(
         tracing::warn!(drain = ?options.drain, "draining took too long: the last connections are cut");
     }
     drop(never_stop);
+    Ok(())
 }

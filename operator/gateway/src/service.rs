@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::{
     batcher::{Submission, Table},
     config::{Key, RouteError, Target},
+    memory::{Budget, Exhausted, Held},
     metrics::{AppStats, Metrics},
     protocol::{self, ApiError, Endpoint},
     timer::{Timer, nanos},
@@ -29,6 +30,8 @@ const BATCH_ROWS_HEADER: &str = "harmonybatch-batch-rows";
 const BINARY_HEADER: &str = "inference-header-content-length";
 /// Models do not change under a group's name, but a runtime may load late.
 const METADATA_AGE: Nanos = 60 * 1_000_000_000;
+/// Most answers that are kept: callers may ask for any version, and a runtime may have something to say of each.
+const METADATA_ENTRIES: usize = 1024;
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What runtimes said of their models, by group and version, and when.
@@ -51,6 +54,8 @@ pub struct Service<U> {
     pub body_limit: usize,
     /// Longest time that a body may take to come.
     pub body_timeout: Duration,
+    /// Memory for bodies.
+    pub memory: Budget,
     /// What runtimes said of their models.
     pub metadata: Mutex<KnownMetadata>,
 }
@@ -92,7 +97,7 @@ impl<U: Upstream> Service<U> {
         let target = self.target(route.app, host)?;
         match route.endpoint {
             Endpoint::Infer { model, version } => {
-                check_model(&target, model)?;
+                target.check_model(model).map_err(|error| route_error(&error))?;
                 if head.headers.contains_key(BINARY_HEADER) {
                     let message = format!("{BINARY_HEADER}: binary tensors are not supported, send JSON");
                     return Err(ApiError::bad_request(message));
@@ -105,7 +110,13 @@ impl<U: Upstream> Service<U> {
                     let message = "content-encoding: send the body as it is";
                     return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
                 }
-                let body = self.read(body).await?;
+                let (body, memory) = self.read(body).await.inspect_err(|error| {
+                    if error.status == StatusCode::SERVICE_UNAVAILABLE
+                        && let Some(stats) = self.table.borrow().app_stats(&target)
+                    {
+                        stats.refused(self.timer.now());
+                    }
+                })?;
                 let arrival = self.timer.now();
                 let request = protocol::Request::read(&body).inspect_err(|_| {
                     if let Some(stats) = self.table.borrow().app_stats(&target) {
@@ -121,6 +132,7 @@ impl<U: Upstream> Service<U> {
                         model,
                         version,
                         arrival,
+                        memory,
                     },
                 )
                 .await
@@ -134,15 +146,15 @@ impl<U: Upstream> Service<U> {
                 readiness(&target),
                 &serde_json::json!({ "ready": is_ready(&target) }),
             )),
-            Endpoint::ModelReady { model, .. } => {
-                check_model(&target, model)?;
+            Endpoint::ModelReady { model } => {
+                target.check_model(model).map_err(|error| route_error(&error))?;
                 Ok(json(
                     readiness(&target),
                     &serde_json::json!({ "name": model, "ready": is_ready(&target) }),
                 ))
             }
             Endpoint::ModelMetadata { model, version } => {
-                check_model(&target, model)?;
+                target.check_model(model).map_err(|error| route_error(&error))?;
                 self.metadata(&target, model, version).await
             }
         }
@@ -172,9 +184,11 @@ impl<U: Upstream> Service<U> {
     ) -> Result<Response<Full<Bytes>>, ApiError> {
         let (arrival, rows) = (submission.arrival, submission.request.rows());
         let (stats, waiter) = {
-            // Found again: the configuration may have changed while the body came. The table is held until the request is in its queue.
+            // Found and checked again: the configuration may have changed while the body came. The table is held until the request is in its queue.
             let table = self.table.borrow();
             let target = find(&table, app, host).map_err(|error| route_error(&error))?;
+            let model = target.check_model(&submission.model);
+            model.map_err(|error| route_error(&error))?;
             let unavailable =
                 || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the application is being set up");
             let stats = table.app_stats(target).ok_or_else(unavailable)?;
@@ -204,8 +218,8 @@ impl<U: Upstream> Service<U> {
         Ok(response)
     }
 
-    /// The whole body, within its bounds of size and time.
-    async fn read<B>(&self, body: B) -> Result<Bytes, ApiError>
+    /// The whole body, within its bounds of size and time, and the memory that it holds.
+    async fn read<B>(&self, body: B) -> Result<(Bytes, Held), ApiError>
     where
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
@@ -224,16 +238,22 @@ impl<U: Upstream> Service<U> {
         let whole = async {
             // The announced length is trusted for so much at once.
             let mut whole = BytesMut::with_capacity(announced.min(1 << 20));
+            let mut memory = self.memory.hold();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|error| ApiError::bad_request(format!("body: {error}")))?;
                 if let Ok(data) = frame.into_data() {
                     if whole.len() + data.len() > limit {
                         return Err(too_large());
                     }
+                    memory.grow_to(whole.len() + data.len()).map_err(|Exhausted| {
+                        let message = "the gateway holds as many requests as its memory allows";
+                        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+                            .retry_after(Duration::from_secs(1))
+                    })?;
                     whole.extend_from_slice(&data);
                 }
             }
-            Ok(whole.freeze())
+            Ok((whole.freeze(), memory))
         };
         let deadline = self.timer.now().saturating_add(nanos(self.body_timeout));
         tokio::select! {
@@ -267,6 +287,9 @@ impl<U: Upstream> Service<U> {
             let body = self.fetch_metadata(target, version).await?;
             let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
             metadata.retain(|_, (at, _)| now.saturating_sub(*at) < METADATA_AGE);
+            if metadata.len() >= METADATA_ENTRIES {
+                metadata.clear();
+            }
             metadata.insert(key, (now, body.clone()));
             body
         };
@@ -383,17 +406,6 @@ fn host<'a>(uri: &'a Uri, headers: &'a http::HeaderMap) -> Result<&'a str, ApiEr
         (None, Some(named)) => Ok(named),
         (None, None) => Err(ApiError::bad_request("host: is missing")),
     }
-}
-
-/// Callers may name the model as Kubernetes or as the runtime does.
-fn check_model(target: &Target, model: &str) -> Result<(), ApiError> {
-    let group = &target.group;
-    if model == &*group.model || model == &*group.runtime_model {
-        return Ok(());
-    }
-    let (app, has) = (&target.member.app, &group.model);
-    let message = format!("InferenceApp {app} has no model {model}; its model is {has}");
-    Err(ApiError::new(StatusCode::NOT_FOUND, message))
 }
 
 fn is_ready(target: &Target) -> bool {

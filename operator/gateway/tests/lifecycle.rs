@@ -6,13 +6,19 @@ mod support;
 
 use std::{net::SocketAddr, time::Duration};
 
-use harmonybatch_gateway::config::{GroupConfig, Wake};
-use http::StatusCode;
+use bytes::Bytes;
+use harmonybatch_gateway::{
+    config::{GroupConfig, Wake},
+    listener::{self, Bounds, Counts},
+};
+use http::{Response, StatusCode};
+use http_body_util::Full;
 use serde_json::{Value, json};
 use support::{Gateway, Runtime, echoed, group, member, request, snapshot, soon, sum};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream},
+    sync::{mpsc, watch},
 };
 
 const LONG: Duration = Duration::from_secs(30);
@@ -507,4 +513,76 @@ async fn a_group_that_went_and_came_back_goes_on() {
         assert_eq!(soon(call).await.unwrap().data(), &echoed(first, 1));
     }
     assert_eq!(runtime.most_at_once.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_model_that_changes_while_a_body_comes_is_checked_again() {
+    let runtime = Runtime::start().await;
+    let before = group("mlp-a", &[member("search", EAGER, LONG)], &[runtime.address]);
+    let after = GroupConfig {
+        model: "other".into(),
+        runtime_model: "other".into(),
+        ..before.clone()
+    };
+    let gateway = Gateway::start(snapshot([before])).await;
+    let mut stream = TcpStream::connect(gateway.callers).await.unwrap();
+    let body = request("x", 0, 1).to_string();
+    let head = format!(
+        "POST /v2/models/mlp/infer HTTP/1.1\r\nhost: search-infer.shop\r\ncontent-length: {}\r\nconnection: close\r\nexpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // It is asked for the body, so the first check is behind it.
+    let mut asked = [0; 25];
+    soon(stream.read_exact(&mut asked)).await.unwrap();
+    assert!(asked.starts_with(b"HTTP/1.1 100"));
+    gateway.configure(snapshot([after]));
+    soon(async {
+        while gateway.get("search-infer.shop", "/v2/models/other").await.status != StatusCode::OK {}
+    })
+    .await;
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 404") && answer.contains("its model is other"),
+        "{answer}"
+    );
+    assert_eq!(runtime.rows(), Vec::<u64>::new());
+}
+
+#[tokio::test]
+async fn a_caller_that_never_reads_its_answer_is_cut_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let bounds = Bounds {
+        write_timeout: Duration::from_millis(100),
+        ..Bounds::default()
+    };
+    let (counts, (_stop, stopped)) = (Counts::default(), watch::channel(false));
+    let (asked, mut was_asked) = mpsc::unbounded_channel();
+    tokio::spawn(listener::serve(
+        listener,
+        bounds,
+        counts.clone(),
+        stopped,
+        move |_| {
+            asked.send(()).unwrap();
+            // More than the buffers of two sockets hold.
+            async { Response::new(Full::new(Bytes::from(vec![0; 64 << 20]))) }
+        },
+    ));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    soon(was_asked.recv()).await.unwrap();
+    soon(async {
+        while counts.open.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop(stream);
 }

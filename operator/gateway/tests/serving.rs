@@ -140,7 +140,7 @@ async fn routes_by_host_and_path_and_says_what_is_unknown() {
     )]);
     config
         .planned
-        .insert(Key::new("shop", "later"), "later-infer".into());
+        .insert((Key::new("shop", "later"), "later-infer".into()));
     let gateway = Gateway::start(config).await;
     let body = request("x", 0, 1).to_string();
     let infer = "/v2/models/mlp/infer";
@@ -492,4 +492,53 @@ async fn the_admin_port_shows_what_is_counted() {
             "{line} is not in\n{metrics}"
         );
     }
+}
+
+#[tokio::test]
+async fn bodies_hold_no_more_memory_than_there_is() {
+    let runtime = Runtime::start_held().await;
+    let members = [member("search", EAGER, LONG)];
+    let options = Options {
+        request_memory: 64 << 10,
+        ..options()
+    };
+    let config = snapshot([group("mlp-a", &members, &[runtime.address])]);
+    let gateway = Gateway::start_with(Some(config), options).await;
+    // About 40 KiB each: the one is held while it is in a batch too.
+    let large = |id| request(id, 10_000, 3_400);
+    let first = gateway.infer("search", &large("first"));
+    runtime.batches(1).await;
+    let refused = soon(gateway.infer("search", &large("second"))).await.unwrap();
+    assert_eq!(
+        refused.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "{}",
+        refused.text
+    );
+    assert_eq!(refused.headers["retry-after"], "1");
+    assert!(refused.text.contains("memory"), "{}", refused.text);
+    runtime.permits.add_permits(10);
+    assert_eq!(soon(first).await.unwrap().status, StatusCode::OK);
+    let again = soon(gateway.infer("search", &large("again"))).await.unwrap();
+    assert_eq!(again.status, StatusCode::OK, "{}", again.text);
+    let (_, observed) = gateway.admin("/observed").await;
+    let observed: Value = serde_json::from_str(&observed).unwrap();
+    assert_eq!(observed["apps"][0]["refused"], 1);
+}
+
+#[tokio::test]
+async fn a_405_names_the_method_to_use() {
+    let gateway = Gateway::start(snapshot([group("mlp-a", &[member("search", EAGER, LONG)], &[])])).await;
+    let answer = gateway.get("search-infer.shop", "/v2/models/mlp/infer").await;
+    assert_eq!(
+        (answer.status, &answer.headers["allow"]),
+        (StatusCode::METHOD_NOT_ALLOWED, &"POST".parse().unwrap())
+    );
+    let answer = soon(gateway.post("search-infer.shop", "/v2/health/ready", ""))
+        .await
+        .unwrap();
+    assert_eq!(
+        (answer.status, &answer.headers["allow"]),
+        (StatusCode::METHOD_NOT_ALLOWED, &"GET".parse().unwrap())
+    );
 }

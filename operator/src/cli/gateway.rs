@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
-use harmonybatch_api::quantity::Duration;
+use harmonybatch_api::quantity::{Duration, Memory};
 use harmonybatch_gateway::Options;
 
 use crate::cli::process;
@@ -49,6 +49,15 @@ pub(crate) struct Arguments {
         value_name = "DURATION"
     )]
     drain: Duration,
+    /// Memory that the process may use. A quarter of it may hold the bodies of requests, as a request costs more than its body; beyond that
+    /// callers are told to come back
+    #[arg(
+        long,
+        env = "HARMONYBATCH_MEMORY",
+        default_value = "1Gi",
+        value_name = "MEMORY"
+    )]
+    memory: Memory,
     #[command(flatten)]
     telemetry: telemetry::Arguments,
 }
@@ -64,6 +73,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             admin: arguments.admin,
             cluster_domain: arguments.cluster_domain,
             drain: arguments.drain.into(),
+            request_memory: usize::try_from(arguments.memory.bytes() / 4).unwrap_or(usize::MAX),
             ..Options::default()
         };
         harmonybatch_gateway::run(options, client, shutdown).await?;

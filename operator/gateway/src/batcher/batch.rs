@@ -1,20 +1,31 @@
 //! One batch: merged, sent, cut, answered.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use harmonybatch_dispatch::Nanos;
 use http::{Method, StatusCode};
 
-use super::request::{Answered, GroupStats, Queued};
+use super::{
+    replicas::Conduct,
+    request::{Answered, GroupStats, Queued},
+};
 use crate::{
-    metrics::GroupMetrics,
+    metrics::{BatchFailure, GroupMetrics},
     protocol::{self, ApiError},
-    timer::Timer,
+    timer::{Timer, nanos},
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
+
+/// Longest time for which a replica that missed the last deadline of its batch is left to finish it and gets no other. One that takes longer has
+/// most likely hung, and would be lost for good: its connection is closed, by which most runtimes stop, and it is tried again.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// A count of batches in flight, until it is dropped.
 #[derive(Debug)]
@@ -50,6 +61,7 @@ pub(super) struct Batch<U: Upstream> {
 pub(super) struct Done<C> {
     pub(super) replica: Replica,
     pub(super) connection: Option<C>,
+    pub(super) conduct: Conduct,
     /// The replica was not reached, and these have not been answered.
     pub(super) unsent: Option<(Vec<Queued>, Arc<str>)>,
     /// Ends when the task has taken note.
@@ -57,7 +69,7 @@ pub(super) struct Done<C> {
 }
 
 impl<U: Upstream> Batch<U> {
-    /// Carries the batch out.
+    /// Carries the batch out. Ends when the replica is done with it, which may be after the callers have their answers.
     pub(super) async fn run(self) -> Done<U::Connection> {
         let Self {
             id,
@@ -77,45 +89,68 @@ impl<U: Upstream> Batch<U> {
             .first()
             .and_then(|queued| queued.submission.version.as_deref());
         let version = version.map_or_else(String::new, |version| format!("/versions/{version}"));
-        let path = format!("/v2/models/{runtime_model}{version}/infer");
+        let call = Call {
+            method: Method::POST,
+            path: format!("/v2/models/{runtime_model}{version}/infer"),
+            body,
+        };
         // Behind the last deadline nobody waits for the answer.
         let give_up = requests.iter().map(|queued| queued.deadline).max();
         let started = timer.now();
-        let call = upstream.call(
-            &replica,
-            connection,
-            Call {
-                method: Method::POST,
-                path,
-                body,
-            },
-        );
-        let (connection, reply) = tokio::select! {
-            biased;
-            reply = call => reply,
-            () = timer.until(give_up) => (None, Err(UpstreamError::Broken("it did not answer in time".into()))),
+        let (connection, conduct, unsent) = {
+            let mut call = pin!(upstream.call(&replica, connection, call));
+            tokio::select! {
+                biased;
+                (connection, reply) = call.as_mut() => {
+                    let conduct = conduct(&reply);
+                    let unsent = if let Err(UpstreamError::Connect(reason)) = reply {
+                        Some((requests, reason))
+                    } else {
+                        answer(&batch_id, requests, reply, &metrics);
+                        None
+                    };
+                    (connection, conduct, unsent)
+                }
+                () = timer.until(give_up) => {
+                    let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "the runtime did not answer in time");
+                    refuse(&batch_id, requests, BatchFailure::Overdue, &error, &metrics);
+                    let lost = timer.now().saturating_add(nanos(LINGER));
+                    tokio::select! {
+                        biased;
+                        (connection, reply) = call => (connection, conduct(&reply), None),
+                        () = timer.until(Some(lost)) => (None, Conduct::Lost, None),
+                    }
+                }
+            }
         };
-        if let Err(UpstreamError::Connect(reason)) = reply {
-            return Done {
-                replica,
-                connection,
-                unsent: Some((requests, reason)),
-                in_flight,
-            };
+        if unsent.is_none() {
+            metrics.observe_upstream(started, timer.now());
         }
-        metrics.observe_upstream(started, timer.now());
-        answer(&batch_id, requests, reply);
         Done {
             replica,
             connection,
-            unsent: None,
+            conduct,
+            unsent,
             in_flight,
         }
     }
 }
 
+fn conduct(reply: &Result<Reply, UpstreamError>) -> Conduct {
+    match reply {
+        Ok(reply) if reply.status.is_server_error() => Conduct::Failed,
+        Ok(_) => Conduct::Answered,
+        Err(_) => Conduct::Lost,
+    }
+}
+
 /// Gives every caller its part.
-fn answer(batch_id: &str, requests: Vec<Queued>, reply: Result<Reply, UpstreamError>) {
+fn answer(
+    batch_id: &str,
+    requests: Vec<Queued>,
+    reply: Result<Reply, UpstreamError>,
+    metrics: &GroupMetrics,
+) {
     let batch_rows = requests.iter().map(Queued::rows).fold(0, u32::saturating_add);
     match judge(batch_id, &requests, reply) {
         Ok(bodies) => {
@@ -123,42 +158,70 @@ fn answer(batch_id: &str, requests: Vec<Queued>, reply: Result<Reply, UpstreamEr
                 queued.answer(Ok(Answered { body, batch_rows }));
             }
         }
-        Err(error) => {
-            for queued in requests {
-                queued.answer(Err(error.clone()));
-            }
-        }
+        Err((failure, error)) => refuse(batch_id, requests, failure, &error, metrics),
+    }
+}
+
+/// Gives every caller the same error.
+fn refuse(
+    batch_id: &str,
+    requests: Vec<Queued>,
+    failure: BatchFailure,
+    error: &ApiError,
+    metrics: &GroupMetrics,
+) {
+    metrics.failed(failure);
+    tracing::warn!(
+        batch = batch_id,
+        requests = requests.len(),
+        reason = failure.name(),
+        "a batch failed"
+    );
+    for queued in requests {
+        queued.answer(Err(error.clone()));
     }
 }
 
 /// The callers' answers, or the error that all of them get. A batch that the runtime refuses fails as a whole for now; finding the culprit belongs
-/// here.
+/// here. What the runtime says may quote its input: only a caller that was alone in the batch is told.
 fn judge(
     batch_id: &str,
     requests: &[Queued],
     reply: Result<Reply, UpstreamError>,
-) -> Result<Vec<protocol::Answer>, ApiError> {
+) -> Result<Vec<protocol::Answer>, (BatchFailure, ApiError)> {
     let bad_gateway = |message: String| ApiError::new(StatusCode::BAD_GATEWAY, message);
-    let reply = reply.map_err(|error| bad_gateway(error.to_string()))?;
-    if !reply.status.is_success() {
-        let text = said(&reply);
-        // What the runtime says of a lone request is said of that request.
-        if reply.status.is_client_error() && requests.len() == 1 {
-            return Err(ApiError::new(
-                reply.status,
-                format!("the runtime refused the request: {text}"),
-            ));
-        }
-        return Err(bad_gateway(format!(
-            "the runtime answered {}: {text}",
-            reply.status.as_u16()
-        )));
+    let alone = requests.len() == 1;
+    let reply = reply.map_err(|error| (BatchFailure::Broken, bad_gateway(error.to_string())))?;
+    let status = reply.status;
+    if !status.is_success() {
+        let failure = if status.is_client_error() {
+            BatchFailure::ClientError
+        } else {
+            BatchFailure::ServerError
+        };
+        let code = status.as_u16();
+        let error = match (alone, failure) {
+            (true, BatchFailure::ClientError) => ApiError::new(
+                status,
+                format!("the runtime refused the request: {}", said(&reply)),
+            ),
+            (true, _) => bad_gateway(format!("the runtime answered {code}: {}", said(&reply))),
+            (false, _) => bad_gateway(format!("the runtime answered {code} to the batch")),
+        };
+        return Err((failure, error));
     }
     let parts: Vec<_> = requests
         .iter()
         .map(|queued| (&queued.submission.request, queued.submission.model.as_str()))
         .collect();
-    protocol::split(&reply.body, batch_id, &parts).map_err(|error| bad_gateway(error.to_string()))
+    protocol::split(&reply.body, batch_id, &parts).map_err(|error| {
+        let message = if alone {
+            error.to_string()
+        } else {
+            "the runtime's answer to the batch is not valid".to_owned()
+        };
+        (BatchFailure::Invalid, bad_gateway(message))
+    })
 }
 
 /// The protocol's error text, or the beginning of whatever else there is.

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     batch::BatchIds,
-    request::{GroupStats, Queued, Submission, Waiter},
+    request::{GroupStats, Place, Queued, Submission, Waiter},
     worker::{Orders, Parts, Worker},
 };
 use crate::{
@@ -75,6 +75,15 @@ struct Handle {
     left: mpsc::UnboundedSender<u64>,
     stats: Arc<GroupStats>,
     config: Arc<GroupConfig>,
+}
+
+impl Handle {
+    fn place(&self) -> Place {
+        Place {
+            group: self.stats.clone(),
+            left: self.left.clone(),
+        }
+    }
 }
 
 /// One entry of `GET /acknowledged`.
@@ -136,25 +145,15 @@ impl Table {
             )));
         }
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let (mut queued, answer) = Queued::new(id, app, target.member.clone(), stats.clone(), submission);
-        let (deadline, sent) = (queued.deadline, queued.sent.clone());
-        queued.make_wait(&handle.stats);
+        let member = target.member.clone();
+        let (queued, waiter) = Queued::new(id, app, member, stats.clone(), submission, handle.place());
         if handle.inbox.try_send(queued).is_err() {
             return Err(unavailable(format!(
                 "the queue of group {} is full",
                 target.group.key.name
             )));
         }
-        Ok(Waiter {
-            id,
-            deadline,
-            timeout: target.member.timeout,
-            group: handle.stats.clone(),
-            sent,
-            answer,
-            left: handle.left.clone(),
-            answered: false,
-        })
+        Ok(waiter)
     }
 
     /// The counts of an application that is routed.
@@ -202,11 +201,6 @@ impl Table {
     /// Applications and their counts.
     pub fn all_app_stats(&self) -> impl Iterator<Item = (&Key, &Arc<AppStats>)> {
         self.apps.iter()
-    }
-
-    /// Whether everything that was submitted is answered.
-    pub fn is_idle(&self) -> bool {
-        self.groups.values().all(|handle| handle.stats.is_idle())
     }
 }
 
@@ -305,13 +299,9 @@ impl<U: Upstream> Fleet<U> {
         let Some(snapshot) = self.source.borrow_and_update().clone() else {
             return;
         };
-        self.crews.retain(|key, crew| {
-            let keep = snapshot.groups.contains_key(key) || !crew.handle.stats.is_idle();
-            if !keep {
-                self.metrics.forget_group(key);
-            }
-            keep
-        });
+        let is_gone =
+            |key: &Key, crew: &mut Crew| !snapshot.groups.contains_key(key) && crew.handle.stats.is_idle();
+        let gone_groups: Vec<Key> = self.crews.extract_if(is_gone).map(|(key, _)| key).collect();
         for (key, crew) in &mut self.crews {
             if !snapshot.groups.contains_key(key) {
                 crew.retired = true;
@@ -345,10 +335,7 @@ impl<U: Upstream> Fleet<U> {
             (app.clone(), stats.unwrap_or_else(|| self.app_stats(app, target)))
         });
         let apps: HashMap<Key, Arc<AppStats>> = apps.collect();
-        for gone in self.apps.keys().filter(|app| !apps.contains_key(*app)) {
-            self.metrics.forget_app(gone);
-        }
-        self.apps = apps;
+        let past_apps = std::mem::replace(&mut self.apps, apps);
         let ids = self.table.borrow().ids.clone();
         self.table.send_replace(Arc::new(Table {
             routes,
@@ -362,6 +349,13 @@ impl<U: Upstream> Fleet<U> {
             limits: self.limits,
             ids,
         }));
+        // Only now does nobody read the old table, whose groups' series would come back.
+        for group in &gone_groups {
+            self.metrics.forget_group(group);
+        }
+        for app in past_apps.keys().filter(|app| !self.apps.contains_key(*app)) {
+            self.metrics.forget_app(app);
+        }
     }
 
     /// Counts for an application; those of its past go on under a changed SLO.
@@ -407,45 +401,52 @@ impl<U: Upstream> Fleet<U> {
                 );
             }
             Err(error) => {
+                self.metrics.forget_group(&key);
                 tracing::error!(group = %key, %error, "the group's rule is not valid; it is not served");
             }
         }
     }
 
     /// Hands a request whose group is gone to the group that has its application now.
-    fn rehouse(&mut self, mut queued: Queued) {
+    fn rehouse(&self, mut queued: Queued) {
+        if queued.is_abandoned(self.timer.now()) {
+            return;
+        }
         let table = self.table.borrow().clone();
-        let place = table.routes.by_app(&queued.app.namespace, &queued.app.name);
-        let place = place.and_then(|target| {
-            let handle = table.groups.get(&target.group.key).filter(|_| {
-                // Not the group that just gave it back.
-                self.crews
-                    .get(&target.group.key)
-                    .is_some_and(|crew| !crew.retired)
-            });
-            handle
-                .map(|handle| (handle, target))
-                .ok_or_else(|| RouteError::NotReady {
-                    namespace: queued.app.namespace.clone(),
-                    app: queued.app.name.clone(),
-                })
-        });
-        match place {
+        let refusal = match self.place(&table, &queued) {
             Ok((handle, target)) => {
                 queued.member = target.member.clone();
-                queued.make_wait(&handle.stats);
-                if let Err(error) = handle.inbox.try_send(queued) {
-                    let message = "the group that serves the application now is full";
-                    let error_to_caller =
-                        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(RETRY_AFTER);
-                    error.into_inner().answer(Err(error_to_caller));
+                queued.move_to(handle.place());
+                match handle.inbox.try_send(queued) {
+                    Ok(()) => return,
+                    Err(error) => {
+                        queued = error.into_inner();
+                        let message = "the group that serves the application now is full";
+                        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(RETRY_AFTER)
+                    }
                 }
             }
-            Err(error) => {
-                let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error).retry_after(RETRY_AFTER);
-                queued.answer(Err(error));
-            }
-        }
+            Err(error @ RouteError::OtherModel { .. }) => ApiError::new(StatusCode::NOT_FOUND, error),
+            Err(error) => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error).retry_after(RETRY_AFTER),
+        };
+        queued.answer(Err(refusal));
+    }
+
+    /// The group that serves a request now.
+    fn place<'a>(&self, table: &'a Table, queued: &Queued) -> Result<(&'a Handle, &'a Target), RouteError> {
+        let target = table.routes.by_app(&queued.app.namespace, &queued.app.name)?;
+        target.check_model(&queued.submission.model)?;
+        // Not the group that just gave it back.
+        let crew = self.crews.get(&target.group.key);
+        let handle = table
+            .groups
+            .get(&target.group.key)
+            .filter(|_| crew.is_some_and(|crew| !crew.retired));
+        let handle = handle.ok_or_else(|| RouteError::NotReady {
+            namespace: queued.app.namespace.clone(),
+            app: queued.app.name.clone(),
+        })?;
+        Ok((handle, target))
     }
 }
 

@@ -33,7 +33,8 @@ pub(super) struct Queue {
     members: Vec<Arc<MemberConfig>>,
     dispatcher: Dispatcher<Queued>,
     lanes: HashMap<MergeKey, Lane>,
-    tickets: HashMap<u64, Ticket>,
+    /// By the requests' numbers, with their members: these must stay as long as the requests do.
+    tickets: HashMap<u64, (Ticket, Arc<MemberConfig>)>,
 }
 
 impl Queue {
@@ -59,26 +60,23 @@ impl Queue {
         if unchanged {
             return Ok(());
         }
-        self.batch_size = config.batch_size;
-        self.flush = flush;
-        self.rebuild(config.members.clone())
+        self.rebuild(config.batch_size, config.members.clone(), flush)
     }
 
-    fn rebuild(&mut self, mut members: Vec<Arc<MemberConfig>>) -> Result<(), RuleError> {
-        let fresh = Dispatcher::new(rule(self.batch_size, &members, self.flush))?;
-        let waiting = std::mem::replace(&mut self.dispatcher, fresh).into_waiting();
-        let departed = waiting.iter().map(|request| &request.payload.member);
-        let departed: Vec<_> = departed
-            .filter(|member| !members.iter().any(|m| m.app == member.app))
-            .cloned()
-            .collect();
-        for member in departed {
+    fn rebuild(
+        &mut self,
+        batch_size: u32,
+        mut members: Vec<Arc<MemberConfig>>,
+        flush: bool,
+    ) -> Result<(), RuleError> {
+        for (_, member) in self.tickets.values() {
             if !members.iter().any(|present| present.app == member.app) {
-                members.push(member);
+                members.push(member.clone());
             }
         }
-        self.dispatcher = Dispatcher::new(rule(self.batch_size, &members, self.flush))?;
-        self.members = members;
+        let fresh = Dispatcher::new(rule(batch_size, &members, flush))?;
+        let waiting = std::mem::replace(&mut self.dispatcher, fresh).into_waiting();
+        (self.batch_size, self.members, self.flush) = (batch_size, members, flush);
         self.lanes.clear();
         self.tickets.clear();
         for request in waiting {
@@ -94,7 +92,8 @@ impl Queue {
             // Routed here just before its application moved to another group.
             let mut members = self.members.clone();
             members.push(request.member.clone());
-            self.rebuild(members).map_err(|_| ArriveError::UnknownMember)?;
+            let rebuilt = self.rebuild(self.batch_size, members, self.flush);
+            rebuilt.map_err(|_| ArriveError::UnknownMember)?;
         }
         self.insert(request)
     }
@@ -116,8 +115,9 @@ impl Queue {
             lane
         };
         let (id, arrival, rows) = (request.id, request.submission.arrival, request.rows());
+        let of_request = request.member.clone();
         let ticket = self.dispatcher.arrive(arrival, lane, member, rows, request)?;
-        self.tickets.insert(id, ticket);
+        self.tickets.insert(id, (ticket, of_request));
         Ok(())
     }
 
@@ -130,7 +130,8 @@ impl Queue {
 
     /// The caller left.
     pub(super) fn remove(&mut self, id: u64) -> Option<Queued> {
-        self.dispatcher.cancel(self.tickets.remove(&id)?)
+        let (ticket, _) = self.tickets.remove(&id)?;
+        self.dispatcher.cancel(ticket)
     }
 
     /// When something is ready, if nothing more arrives.

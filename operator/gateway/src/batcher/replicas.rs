@@ -1,4 +1,4 @@
-//! The replicas of one group: which are free, and which could not be reached.
+//! The replicas of one group: which are free, and which rest after a failure.
 
 use std::time::Duration;
 
@@ -6,9 +6,20 @@ use harmonybatch_dispatch::Nanos;
 
 use crate::{config::GroupConfig, timer::nanos, upstream::Replica};
 
-/// Rest of a replica after a connection to it failed; doubled with each further failure up to the second one.
+/// Rest of a replica after it failed a batch; doubled with each further failure up to the second one.
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(2);
+
+/// How a replica did with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Conduct {
+    /// It answered.
+    Answered,
+    /// It answered 5xx. That may be the batch's fault, or all replicas' alike.
+    Failed,
+    /// It could not be reached, or it broke off.
+    Lost,
+}
 
 /// Where batches can be sent. `C` is the connection kept to a replica.
 #[derive(Debug)]
@@ -87,28 +98,39 @@ impl<C> Replicas<C> {
             .min()
     }
 
-    /// A batch is done.
-    pub(super) fn release(&mut self, replica: &Replica, connection: Option<C>, reached: bool, now: Nanos) {
+    /// A batch is done. A replica that fails fast is free early and would be given most of the batches: it rests.
+    pub(super) fn release(&mut self, replica: &Replica, connection: Option<C>, conduct: Conduct, now: Nanos) {
         let Some(index) = self.slots.iter().position(|slot| slot.replica == *replica) else {
             return;
         };
-        let slot = &mut self.slots[index];
-        if !slot.listed {
+        if !self.slots[index].listed {
             self.slots.swap_remove(index);
             return;
         }
+        let mut others = self.slots.iter().enumerate();
+        let has_other =
+            others.any(|(other, slot)| other != index && slot.listed && slot.resting_until <= now);
+        let slot = &mut self.slots[index];
         slot.busy = false;
         slot.connection = connection;
         slot.free_since = now;
-        if reached {
-            slot.failures = 0;
-            slot.resting_until = 0;
-        } else {
+        let rests = match conduct {
+            Conduct::Answered => {
+                slot.failures = 0;
+                false
+            }
+            // Where there is no better one, answers that fail are told from nothing but later ones.
+            Conduct::Failed => has_other,
+            Conduct::Lost => true,
+        };
+        if rests {
             let rest = FIRST_REST
                 .saturating_mul(1 << slot.failures.min(10))
                 .min(LONGEST_REST);
             slot.failures = slot.failures.saturating_add(1);
             slot.resting_until = now.saturating_add(nanos(rest));
+        } else {
+            slot.resting_until = 0;
         }
     }
 }

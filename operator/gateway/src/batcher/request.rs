@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     config::{Key, MemberConfig},
+    memory::Held,
     metrics::AppStats,
     protocol::{ApiError, MergeKey, Request},
 };
@@ -36,8 +37,10 @@ pub struct GroupStats {
 impl GroupStats {
     /// Whether nothing waits and nothing is in flight.
     pub fn is_idle(&self) -> bool {
-        // A request is in flight before it no longer waits, so this order misses none.
-        self.queued_rows.load(Ordering::Acquire) == 0 && self.in_flight.load(Ordering::Acquire) == 0
+        // A request is in flight before it no longer waits, and waits again before it is no longer in flight where its replica could not be
+        // reached. Rows that are read on both sides miss neither way.
+        let waits = || self.queued_rows.load(Ordering::Acquire) > 0;
+        !waits() && self.in_flight.load(Ordering::Acquire) == 0 && !waits()
     }
 
     pub(super) fn set_failure(&self, failure: Option<Arc<str>>) {
@@ -63,6 +66,8 @@ pub struct Submission {
     pub version: Option<String>,
     /// When its last byte was there.
     pub arrival: Nanos,
+    /// What its body holds of the memory.
+    pub memory: Held,
 }
 
 /// An answer with what it cost.
@@ -72,6 +77,28 @@ pub struct Answered {
     pub body: Bytes,
     /// Rows of the batch that it came from.
     pub batch_rows: u32,
+}
+
+/// The group that a request waits in, as its caller's end sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) group: Arc<GroupStats>,
+    /// Takes the numbers of requests whose callers left.
+    pub(super) left: mpsc::UnboundedSender<u64>,
+}
+
+/// What the two ends of a request share.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// It is in a batch.
+    pub(super) sent: AtomicBool,
+    place: Mutex<Place>,
+}
+
+impl Progress {
+    fn place(&self) -> Place {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Room that a waiting request takes in its group's and its application's counts, until it is dropped.
@@ -119,49 +146,65 @@ pub(super) struct Queued {
     pub(super) deadline: Nanos,
     /// `None` once it is in a batch.
     pub(super) room: Option<Room>,
-    pub(super) sent: Arc<AtomicBool>,
+    pub(super) progress: Arc<Progress>,
     reply: oneshot::Sender<Result<Answered, ApiError>>,
 }
 
 impl Queued {
-    /// A request and its caller's end.
+    /// A request that enters the queue of a group, and its caller's end.
     pub(super) fn new(
         id: u64,
         app: Key,
         member: Arc<MemberConfig>,
         stats: Arc<AppStats>,
         submission: Submission,
-    ) -> (Self, oneshot::Receiver<Result<Answered, ApiError>>) {
+        place: Place,
+    ) -> (Self, Waiter) {
         let (reply, answer) = oneshot::channel();
         let key = MergeKey::new(&submission.request, submission.version.as_deref());
-        let deadline = submission
-            .arrival
-            .saturating_add(crate::timer::nanos(member.timeout));
-        let sent = Arc::default();
-        (
-            Self {
-                id,
-                app,
-                member,
-                stats,
-                submission,
-                key,
-                deadline,
-                room: None,
-                sent,
-                reply,
-            },
+        let timeout = member.timeout;
+        let deadline = submission.arrival.saturating_add(crate::timer::nanos(timeout));
+        let room = Room::take(place.group.clone(), stats.clone(), &submission.request);
+        let progress = Arc::new(Progress {
+            sent: AtomicBool::new(false),
+            place: Mutex::new(place),
+        });
+        let waiter = Waiter {
+            id,
+            deadline,
+            timeout,
+            progress: progress.clone(),
             answer,
-        )
+            answered: false,
+        };
+        let queued = Self {
+            id,
+            app,
+            member,
+            stats,
+            submission,
+            key,
+            deadline,
+            room: Some(room),
+            progress,
+            reply,
+        };
+        (queued, waiter)
     }
 
     pub(super) fn rows(&self) -> u32 {
         self.submission.request.rows()
     }
 
-    /// Takes room in a group's counts, when it enters the group's queue.
+    /// Enters the queue of another group: whoever is told of the caller's leave is told there from now on.
+    pub(super) fn move_to(&mut self, place: Place) {
+        self.make_wait(&place.group);
+        *self.progress.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    }
+
+    /// Takes room in a group's counts, when it enters the group's queue again.
     pub(super) fn make_wait(&mut self, group: &Arc<GroupStats>) {
-        self.sent.store(false, Ordering::Release);
+        self.progress.sent.store(false, Ordering::Release);
         self.room = Some(Room::take(
             group.clone(),
             self.stats.clone(),
@@ -184,14 +227,12 @@ impl Queued {
 /// The caller's end of a request. Dropped before the answer came, it takes the request out of its queue.
 #[derive(Debug)]
 pub struct Waiter {
-    pub(super) id: u64,
-    pub(super) deadline: Nanos,
-    pub(super) timeout: Duration,
-    pub(super) group: Arc<GroupStats>,
-    pub(super) sent: Arc<AtomicBool>,
-    pub(super) answer: oneshot::Receiver<Result<Answered, ApiError>>,
-    pub(super) left: mpsc::UnboundedSender<u64>,
-    pub(super) answered: bool,
+    id: u64,
+    deadline: Nanos,
+    timeout: Duration,
+    progress: Arc<Progress>,
+    answer: oneshot::Receiver<Result<Answered, ApiError>>,
+    answered: bool,
 }
 
 impl Waiter {
@@ -216,17 +257,18 @@ impl Waiter {
     /// Says what the time went to.
     fn overdue(&self) -> ApiError {
         let timeout = self.timeout;
-        if self.sent.load(Ordering::Acquire) {
+        if self.progress.sent.load(Ordering::Acquire) {
             let message =
                 format!("no answer within the timeout of {timeout:?}: the runtime was still at work");
             return ApiError::new(http::StatusCode::GATEWAY_TIMEOUT, message);
         }
-        if self.group.endpoints.load(Ordering::Acquire) == 0 {
+        let group = self.progress.place().group;
+        if group.endpoints.load(Ordering::Acquire) == 0 {
             let message = format!("no replica became ready within the timeout of {timeout:?}");
             return ApiError::new(http::StatusCode::SERVICE_UNAVAILABLE, message)
                 .retry_after(Duration::from_secs(1));
         }
-        if let Some(failure) = self.group.failure() {
+        if let Some(failure) = group.failure() {
             let message = format!("no replica could be reached within the timeout of {timeout:?}: {failure}");
             return ApiError::new(http::StatusCode::SERVICE_UNAVAILABLE, message)
                 .retry_after(Duration::from_secs(1));
@@ -239,8 +281,10 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         if !self.answered {
+            // Closed first: a task that hears of the leave before the request has come to it sees that nobody waits.
+            self.answer.close();
             // The task may be gone, and the request with it.
-            let _ = self.left.send(self.id);
+            let _ = self.progress.place().left.send(self.id);
         }
     }
 }

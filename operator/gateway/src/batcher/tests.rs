@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
@@ -15,9 +15,10 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Answered, Fleet, Limits, Submission, Table};
+use super::{Answered, Fleet, Limits, Submission, Table, Waiter};
 use crate::{
     config::{GroupConfig, Key, MemberConfig, Snapshot},
+    memory::Budget,
     metrics::Metrics,
     protocol::{ApiError, Request},
     timer::Timer,
@@ -37,12 +38,21 @@ fn endpoint(number: u8) -> SocketAddr {
 /// A batch as a replica saw it: when, where, and the first number of each row.
 type Seen = (Nanos, u8, Vec<u64>);
 
+/// What a replica does instead of an echo after 100 ms.
+#[derive(Clone)]
+enum Mood {
+    Slow(Duration),
+    Breaks,
+    Answers(StatusCode, &'static str),
+}
+
 /// Replicas that echo after 100 ms.
 #[derive(Clone)]
 struct Simulated {
     timer: Timer,
     seen: Arc<Mutex<Vec<Seen>>>,
     dead: Arc<Mutex<HashSet<u8>>>,
+    moods: Arc<Mutex<HashMap<u8, Mood>>>,
 }
 
 impl Upstream for Simulated {
@@ -70,7 +80,16 @@ impl Upstream for Simulated {
             .map(|value| value.as_u64().unwrap())
             .collect();
         self.seen.lock().unwrap().push((self.timer.now(), number, rows));
-        tokio::time::sleep(ms(100)).await;
+        let mood = self.moods.lock().unwrap().get(&number).cloned();
+        match mood {
+            Some(Mood::Breaks) => return (None, Err(UpstreamError::Broken("gone".into()))),
+            Some(Mood::Answers(status, text)) => {
+                let body = Bytes::from(text);
+                return (Some(()), Ok(Reply { status, body }));
+            }
+            Some(Mood::Slow(time)) => tokio::time::sleep(time).await,
+            None => tokio::time::sleep(ms(100)).await,
+        }
         let answer = json!({"id": body["id"], "outputs": [
             {"name": "y", "shape": input["shape"], "datatype": "INT64", "data": input["data"]}]});
         (
@@ -88,6 +107,7 @@ struct Bench {
     table: watch::Receiver<Arc<Table>>,
     flush: watch::Sender<bool>,
     upstream: Simulated,
+    metrics: Arc<Metrics>,
     timer: Timer,
 }
 
@@ -98,6 +118,7 @@ impl Bench {
             timer,
             seen: Arc::default(),
             dead: Arc::default(),
+            moods: Arc::default(),
         };
         let (sender, source) = watch::channel(None);
         let metrics = Arc::new(Metrics::new());
@@ -105,7 +126,7 @@ impl Bench {
             source,
             "cluster.local",
             Limits::default(),
-            metrics,
+            metrics.clone(),
             upstream.clone(),
             timer,
         );
@@ -116,6 +137,7 @@ impl Bench {
             table,
             flush,
             upstream,
+            metrics,
             timer,
         };
         bench.configure(config).await;
@@ -132,8 +154,8 @@ impl Bench {
         self.table.changed().await.unwrap();
     }
 
-    /// Submits rows `first..first + rows`; gives the answer and its time.
-    fn submit(&self, app: &str, first: u64, rows: u64) -> JoinHandle<(Result<Answered, ApiError>, Nanos)> {
+    /// Submits rows `first..first + rows`.
+    fn submit_only(&self, app: &str, first: u64, rows: u64) -> Waiter {
         let data: Vec<u64> = (first..first + rows).collect();
         let body = json!({"inputs": [{"name": "x", "shape": [rows], "datatype": "INT64", "data": data}]});
         let request = Request::read(&Bytes::from(body.to_string())).unwrap();
@@ -142,13 +164,41 @@ impl Bench {
             model: "mlp".to_owned(),
             version: None,
             arrival: self.timer.now(),
+            memory: Budget::new(0).hold(),
         };
         let table = self.table.borrow();
-        let waiter = table
+        table
             .submit(table.routes.by_app("shop", app).unwrap(), submission)
-            .unwrap();
-        let timer = self.timer;
+            .unwrap()
+    }
+
+    /// Submits rows `first..first + rows`; gives the answer and its time.
+    fn submit(&self, app: &str, first: u64, rows: u64) -> JoinHandle<(Result<Answered, ApiError>, Nanos)> {
+        let (waiter, timer) = (self.submit_only(app, first, rows), self.timer);
         tokio::spawn(async move { (waiter.answer(timer).await, timer.now()) })
+    }
+
+    /// Rows that wait in all groups.
+    fn queued_rows(&self) -> u64 {
+        let table = self.table.borrow();
+        let rows = table
+            .group_stats()
+            .map(|(_, stats)| stats.queued_rows.load(Ordering::Acquire));
+        rows.sum()
+    }
+
+    fn set_mood(&self, replica: u8, mood: Mood) {
+        self.upstream.moods.lock().unwrap().insert(replica, mood);
+    }
+
+    /// How many batches failed for a reason.
+    fn failed_batches(&self, reason: &str) -> String {
+        let metrics = self.metrics.encode(&self.table.borrow()).unwrap();
+        let name = format!(
+            r#"harmonybatch_gateway_failed_batches_total{{namespace="shop",group="mlp-a",reason="{reason}"}} "#
+        );
+        let count = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        count.unwrap().to_owned()
     }
 
     fn seen(&self) -> Vec<Seen> {
@@ -287,7 +337,13 @@ async fn a_timeout_takes_a_request_out_of_the_queue_and_it_is_never_sent() {
         "{:?}",
         bench.seen()
     );
-    assert!(bench.table.borrow().is_idle());
+    assert!(
+        bench
+            .table
+            .borrow()
+            .group_stats()
+            .all(|(_, stats)| stats.is_idle())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -297,12 +353,170 @@ async fn a_dropped_waiter_takes_its_request_out_of_the_queue() {
     tokio::time::sleep(ms(10)).await;
     gone.abort();
     tokio::time::sleep(ms(10)).await;
-    {
-        let table = bench.table.borrow();
-        let (_, group) = table.group_stats().next().unwrap();
-        assert_eq!(group.queued_rows.load(Ordering::Acquire), 1);
-    }
+    assert_eq!(bench.queued_rows(), 1);
     assert_eq!(answered(stays).await, (1, 300 * MS));
+    // One that is dropped before its group's task has seen the request.
+    drop(bench.submit_only("a", 3, 2));
+    tokio::time::sleep(ms(10)).await;
+    assert_eq!(bench.queued_rows(), 0);
+}
+
+/// The group that takes the place of [`group`].
+fn successor(members: &[Arc<MemberConfig>], endpoints: &[u8]) -> GroupConfig {
+    GroupConfig {
+        key: Key::new("shop", "mlp-b"),
+        plan_generation: 2,
+        ..group(1, members, endpoints)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_gone_gives_back_what_its_replicas_cannot_be_sent() {
+    let members = [member("a", 300, 0)];
+    let mut bench = Bench::start(group(1, &members, &[1])).await;
+    bench.upstream.dead.lock().unwrap().insert(1);
+    let calls = [bench.submit("a", 1, 1), bench.submit("a", 2, 1)];
+    // Tried at 0, 50 and 150 ms, then at 350.
+    tokio::time::sleep(ms(200)).await;
+    bench.configure(successor(&members, &[2])).await;
+    for (call, at) in calls.into_iter().zip([450, 550]) {
+        assert_eq!(answered(call).await, (1, at * MS));
+    }
+    assert_eq!(bench.seen(), [(350 * MS, 2, vec![1]), (450 * MS, 2, vec![2])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_may_leave_after_its_request_was_moved_to_another_group() {
+    let members = [member("a", 300, 0)];
+    let mut bench = Bench::start(group(1, &members, &[])).await;
+    let (gone, late) = (bench.submit("a", 1, 1), bench.submit("a", 2, 2));
+    tokio::time::sleep(ms(10)).await;
+    bench.configure(successor(&members, &[])).await;
+    tokio::time::sleep(ms(1)).await;
+    assert_eq!(bench.queued_rows(), 3);
+    gone.abort();
+    tokio::time::sleep(ms(1)).await;
+    assert_eq!(bench.queued_rows(), 2);
+    // Why it is late is said of the group that it waits in now.
+    bench.upstream.dead.lock().unwrap().insert(2);
+    bench.configure(successor(&members, &[2])).await;
+    let error = late.await.unwrap().0.unwrap_err();
+    assert!(error.message.contains("could be reached"), "{}", error.message);
+    assert_eq!(bench.queued_rows(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_not_moved_to_a_group_of_another_model() {
+    let members = [member("a", 300, 0)];
+    let mut bench = Bench::start(group(1, &members, &[])).await;
+    let call = bench.submit("a", 1, 1);
+    tokio::time::sleep(ms(10)).await;
+    bench
+        .configure(GroupConfig {
+            model: "other".into(),
+            ..successor(&members, &[2])
+        })
+        .await;
+    let (answer, at) = call.await.unwrap();
+    let error = answer.unwrap_err();
+    assert_eq!((error.status, at), (StatusCode::NOT_FOUND, 10 * MS));
+    assert_eq!(
+        error.message,
+        "InferenceApp a has no model mlp; its model is other"
+    );
+    assert_eq!(bench.seen(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_is_late_gets_no_other_batch_while_it_works() {
+    let bench = Bench::start(group(1, &[member("a", 300, 0)], &[1])).await;
+    bench.set_mood(1, Mood::Slow(ms(3000)));
+    let (answer, at) = bench.submit("a", 1, 1).await.unwrap();
+    assert_eq!(
+        (answer.unwrap_err().status, at),
+        (StatusCode::GATEWAY_TIMEOUT, 1000 * MS)
+    );
+    tokio::time::sleep(ms(1500)).await;
+    bench.set_mood(1, Mood::Slow(Duration::MAX));
+    let second = bench.submit("a", 2, 1);
+    // The second never ends: after 30 s more than its timeout the replica is tried again.
+    assert_eq!(second.await.unwrap().1, 3500 * MS);
+    tokio::time::sleep(ms(29_900)).await;
+    bench.upstream.moods.lock().unwrap().clear();
+    let third = bench.submit("a", 3, 1);
+    // It rests as one that was lost.
+    assert_eq!(answered(third).await, (1, 33_650 * MS));
+    assert_eq!(
+        bench.seen(),
+        [
+            (0, 1, vec![1]),
+            (3000 * MS, 1, vec![2]),
+            (33_550 * MS, 1, vec![3])
+        ]
+    );
+    assert_eq!(bench.failed_batches("overdue"), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_fails_fast_does_not_attract_the_batches() {
+    for (mood, reason) in [
+        (Mood::Breaks, "broken"),
+        (
+            Mood::Answers(StatusCode::INTERNAL_SERVER_ERROR, "no"),
+            "server_error",
+        ),
+    ] {
+        let bench = Bench::start(group(1, &[member("a", 300, 0)], &[1, 2])).await;
+        bench.set_mood(1, mood);
+        let mut calls = Vec::new();
+        for i in 0..100 {
+            calls.push(bench.submit("a", i, 1));
+            tokio::time::sleep(ms(100)).await;
+        }
+        let mut failed = 0;
+        for call in calls {
+            failed += u32::from(call.await.unwrap().0.is_err());
+        }
+        // In 10 s it rests for 50, 100, 200, 400, 800 and 1600 ms, then three or four times for 2 s.
+        assert!((6..=11).contains(&failed), "{reason}: {failed}");
+        assert_eq!(bench.failed_batches(reason), failed.to_string());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_fails_rests_no_replica_that_is_the_last_one() {
+    let bench = Bench::start(group(1, &[member("a", 300, 0)], &[1])).await;
+    bench.set_mood(1, Mood::Answers(StatusCode::SERVICE_UNAVAILABLE, "no"));
+    for i in 0..5 {
+        assert_eq!(bench.submit("a", i, 1).await.unwrap().1, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_runtime_says_is_told_only_to_a_lone_request() {
+    let bench = Bench::start(group(2, &[member("a", 300, 10), member("b", 300, 10)], &[1])).await;
+    let table = [
+        (Mood::Answers(StatusCode::BAD_REQUEST, "secret"), "client_error"),
+        (Mood::Answers(StatusCode::BAD_GATEWAY, "secret"), "server_error"),
+        (
+            Mood::Answers(
+                StatusCode::OK,
+                r#"{"outputs":[{"name":"secret","shape":[1],"datatype":"FP32","data":[]}]}"#,
+            ),
+            "invalid",
+        ),
+    ];
+    for (mood, reason) in table {
+        bench.set_mood(1, mood);
+        let alone = bench.submit("a", 1, 1).await.unwrap().0.unwrap_err();
+        assert!(alone.message.contains("secret"), "{}", alone.message);
+        for call in [bench.submit("a", 1, 1), bench.submit("b", 2, 1)] {
+            let shared = call.await.unwrap().0.unwrap_err();
+            assert_eq!(shared.status, StatusCode::BAD_GATEWAY);
+            assert!(!shared.message.contains("secret"), "{}", shared.message);
+        }
+        assert_eq!(bench.failed_batches(reason), "2");
+    }
 }
 
 #[tokio::test(start_paused = true)]

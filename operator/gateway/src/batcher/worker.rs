@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     batch::{self, Batch, BatchIds, Done, InFlight},
     queue::{Due, Queue},
-    replicas::Replicas,
+    replicas::{Conduct, Replicas},
     request::{GroupStats, Queued},
 };
 use crate::{
@@ -113,6 +113,10 @@ impl<U: Upstream> Worker<U> {
     }
 
     fn admit(&mut self, request: Queued) {
+        // Its caller left before it came here, or while it was in a batch that came back: nobody will tell of it again.
+        if request.is_abandoned(self.parts.timer.now()) {
+            return;
+        }
         if let Err(error) = self.queue.arrive(request) {
             // Cannot be: members are added as they come, and a request has rows. The caller sees its queue end.
             tracing::error!(group = %self.config.key, %error, "a request was not taken in");
@@ -147,7 +151,7 @@ impl<U: Upstream> Worker<U> {
                 // A defect of ours; its callers see their answer's channel closed. The replica goes on.
                 tracing::error!(group = %self.config.key, %error, "a batch's task failed");
                 if let Some(replica) = self.busy.remove(&error.id()) {
-                    self.replicas.release(&replica, None, true, now);
+                    self.replicas.release(&replica, None, Conduct::Answered, now);
                 }
                 return;
             }
@@ -155,10 +159,11 @@ impl<U: Upstream> Worker<U> {
         let Done {
             replica,
             connection,
+            conduct,
             unsent,
             in_flight,
         } = done;
-        self.replicas.release(&replica, connection, unsent.is_none(), now);
+        self.replicas.release(&replica, connection, conduct, now);
         let Some((requests, reason)) = unsent else {
             self.parts.stats.set_failure(None);
             drop(in_flight);
@@ -171,6 +176,10 @@ impl<U: Upstream> Worker<U> {
         for mut request in requests {
             request.make_wait(&self.parts.stats);
             self.admit(request);
+        }
+        if self.retired {
+            // Nobody keeps the list of a group that is gone: what could not be reached will not come back.
+            self.give_back();
         }
         drop(in_flight);
     }
@@ -220,7 +229,7 @@ impl<U: Upstream> Worker<U> {
         for request in &mut requests {
             rows += u64::from(request.rows());
             request.stats.observe_wait(batch::wait(request, now));
-            request.sent.store(true, Ordering::Release);
+            request.progress.sent.store(true, Ordering::Release);
             request.room = None;
         }
         self.parts
@@ -242,7 +251,7 @@ impl<U: Upstream> Worker<U> {
         self.busy.insert(task.id(), replica);
     }
 
-    /// The group is gone and so are its replicas: its requests go where their applications went.
+    /// The group is gone, and its replicas are or cannot be reached: its requests go where their applications went.
     fn give_back(&mut self) {
         for request in self.queue.take_all() {
             if let Err(mpsc::error::SendError(request)) = self.parts.homeless.send(request) {

@@ -53,7 +53,7 @@ async fn run(client: Client, sender: watch::Sender<Option<Arc<Snapshot>>>) {
             }),
         };
         if changed && known_groups.complete && known_slices.complete {
-            let snapshot = read::snapshot(known_groups.objects.values(), &known_slices.objects.values());
+            let snapshot = read::snapshot(known_groups.objects.values(), known_slices.objects.values());
             sender.send_if_modified(|present| {
                 let differs = present.as_deref() != Some(&snapshot);
                 if differs {
@@ -108,19 +108,23 @@ impl<T> Default for Known<T> {
 }
 
 impl<T: Clone> Known<T> {
-    /// Takes an event in; whether the objects may have changed.
+    /// Takes an event in; whether the objects may have changed. What is listed anew counts when the list is complete.
     fn apply<K: Resource>(&mut self, event: Event<K>, read: impl Fn(&K) -> Result<T, String>) -> bool
     where
         K::DynamicType: Default,
     {
         let name = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
         match event {
-            Event::Init => self.listing = HashMap::new(),
+            Event::Init => {
+                self.listing = HashMap::new();
+                return false;
+            }
             Event::InitApply(object) => {
                 let name = name(&object);
                 if let Some(value) = self.value(&name, &object, read) {
                     self.listing.insert(name, value);
                 }
+                return false;
             }
             Event::InitDone => {
                 self.objects = std::mem::take(&mut self.listing);
@@ -205,8 +209,8 @@ mod tests {
         known.apply(Event::Apply(object("a", "broken")), read);
         known.apply(Event::Apply(object("c", "3")), read);
         assert_eq!(values(&known), ["1", "3"]);
-        known.apply(Event::Init, read);
-        known.apply(Event::InitApply(object("a", "broken")), read);
+        assert!(!known.apply(Event::Init, read));
+        assert!(!known.apply(Event::InitApply(object("a", "broken")), read));
         assert_eq!(values(&known), ["1", "3"]);
         known.apply(Event::InitDone, read);
         assert_eq!(values(&known), ["1"]);

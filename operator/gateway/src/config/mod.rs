@@ -8,7 +8,13 @@ pub mod kubernetes;
 mod read;
 mod routes;
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
@@ -47,8 +53,9 @@ impl fmt::Display for Key {
 pub struct Snapshot {
     /// The groups that are active, by name.
     pub groups: BTreeMap<Key, Arc<GroupConfig>>,
-    /// Applications that are planned into a group, with the name of their Service: those that no active group lists are not served yet.
-    pub planned: BTreeMap<Key, Arc<str>>,
+    /// Applications that are planned into a group, with the name of their Service: those that no active group lists are not served yet. One whose
+    /// Service is renamed may be there with both names, each from another group.
+    pub planned: BTreeSet<(Key, Arc<str>)>,
 }
 
 /// One active group.

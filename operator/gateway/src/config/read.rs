@@ -1,6 +1,6 @@
 //! InferenceGroups and EndpointSlices, read into plain values. What cannot be read is an error with the field's name.
 
-use std::{net::SocketAddr, str::FromStr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, str::FromStr, sync::Arc};
 
 use harmonybatch_api::{
     Dispatch, InferenceGroup,
@@ -159,24 +159,27 @@ pub(crate) fn slice(object: &EndpointSlice) -> Slice {
 /// What groups and slices give together.
 pub(crate) fn snapshot<'a>(
     groups: impl Iterator<Item = &'a Group>,
-    slices: &(impl Iterator<Item = &'a Slice> + Clone),
+    slices: impl Iterator<Item = &'a Slice>,
 ) -> Snapshot {
     let mut snapshot = Snapshot::default();
+    let mut by_service: HashMap<(&str, &str), Vec<&Slice>> = HashMap::new();
+    for slice in slices {
+        let service = (slice.namespace.as_str(), slice.service.as_str());
+        by_service.entry(service).or_default().push(slice);
+    }
     for group in groups {
         for (app, service_name) in &group.planned {
             let key = Key {
                 namespace: group.key.namespace.clone(),
                 name: app.clone(),
             };
-            snapshot.planned.insert(key, service_name.clone());
+            snapshot.planned.insert((key, service_name.clone()));
         }
         let Some((config, source)) = &group.active else {
             continue;
         };
-        let of_group = slices.clone();
-        let of_group = of_group
-            .filter(|slice| slice.namespace == *group.key.namespace && slice.service == source.service);
-        let addresses = of_group.flat_map(|slice| {
+        let of_group = by_service.get(&(&*group.key.namespace, source.service.as_str()));
+        let addresses = of_group.into_iter().flatten().flat_map(|slice| {
             let ports = slice.ports.iter().filter(|(name, _)| *name == source.port);
             ports.flat_map(|(_, port)| {
                 slice

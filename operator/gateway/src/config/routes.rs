@@ -59,6 +59,16 @@ pub enum RouteError {
         /// The application.
         app: String,
     },
+    /// The application has another model.
+    #[error("InferenceApp {app} has no model {model}; its model is {has}")]
+    OtherModel {
+        /// The application.
+        app: Arc<str>,
+        /// The model as asked for.
+        model: String,
+        /// The model that it has.
+        has: Arc<str>,
+    },
     /// The application is planned, but its group has never been ready.
     #[error(
         "InferenceApp {app} is not ready yet; check `kubectl describe inferenceapp {app} -n {namespace}`"
@@ -89,6 +99,7 @@ impl Routes {
             ..Self::default()
         };
         for (app, service_name) in &snapshot.planned {
+            // Once for each of its Services.
             routes.planned.insert(app.clone());
             routes.add_service(app, service_name);
         }
@@ -190,6 +201,22 @@ impl Routes {
 }
 
 impl Target {
+    /// Callers may name the model as Kubernetes or as the runtime does.
+    ///
+    /// # Errors
+    /// Where the application has another model.
+    pub fn check_model(&self, model: &str) -> Result<(), RouteError> {
+        let group = &self.group;
+        if model == &*group.model || model == &*group.runtime_model {
+            return Ok(());
+        }
+        Err(RouteError::OtherModel {
+            app: self.member.app.clone(),
+            model: model.to_owned(),
+            has: group.model.clone(),
+        })
+    }
+
     fn precedence(&self) -> (i64, bool) {
         (self.group.plan_generation, !self.member.departing)
     }

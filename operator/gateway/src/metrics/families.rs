@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harmonybatch_dispatch::{Nanos, Reason};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, text},
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text},
     metrics::{
         counter::Counter,
         family::Family,
@@ -76,6 +76,55 @@ enum ReasonLabel {
 
 const REASONS: [ReasonLabel; 3] = [ReasonLabel::full, ReasonLabel::max_wait, ReasonLabel::eager];
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailureLabels {
+    namespace: String,
+    group: String,
+    reason: BatchFailure,
+}
+
+/// Why a batch that was sent gave its callers no answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BatchFailure {
+    /// The replica broke off.
+    Broken,
+    /// It did not answer before the last deadline.
+    Overdue,
+    /// It answered 4xx.
+    ClientError,
+    /// It answered with another status that is no success, mostly 5xx.
+    ServerError,
+    /// Its answer could not be given to the callers.
+    Invalid,
+}
+
+impl BatchFailure {
+    const ALL: [Self; 5] = [
+        Self::Broken,
+        Self::Overdue,
+        Self::ClientError,
+        Self::ServerError,
+        Self::Invalid,
+    ];
+
+    /// The label's value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Overdue => "overdue",
+            Self::ClientError => "client_error",
+            Self::ServerError => "server_error",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+impl EncodeLabelValue for BatchFailure {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        self.name().encode(encoder)
+    }
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of the process.
@@ -88,6 +137,7 @@ pub struct Metrics {
     wait: Histograms<AppLabels>,
     outcomes: Family<OutcomeLabels, Counter>,
     batches: Family<ReasonLabels, Counter>,
+    failed_batches: Family<FailureLabels, Counter>,
     batch_rows: Histograms<GroupLabels>,
     upstream: Histograms<GroupLabels>,
     lateness: Histograms<GroupLabels>,
@@ -107,6 +157,8 @@ pub struct Metrics {
 #[derive(Debug)]
 pub struct GroupMetrics {
     batches: [Counter; 3],
+    /// By the number of [`BatchFailure`].
+    failed_batches: [Counter; 5],
     batch_rows: Histogram,
     upstream: Histogram,
     lateness: Histogram,
@@ -141,6 +193,7 @@ impl Metrics {
             wait: Family::new_with_constructor(latencies),
             outcomes: Family::default(),
             batches: Family::default(),
+            failed_batches: Family::default(),
             batch_rows: Family::new_with_constructor(sizes),
             upstream: Family::new_with_constructor(latencies),
             lateness: Family::new_with_constructor(delays),
@@ -184,6 +237,11 @@ impl Metrics {
             self.outcomes.clone(),
         );
         registry.register("batches", "Batches by what made them ready", self.batches.clone());
+        registry.register(
+            "failed_batches",
+            "Batches that were sent and gave no answers, by why",
+            self.failed_batches.clone(),
+        );
         registry.register("batch_rows", "Rows of a batch", self.batch_rows.clone());
         registry.register(
             "upstream_duration_seconds",
@@ -248,6 +306,10 @@ impl Metrics {
         let labels = group_labels(group);
         GroupMetrics {
             batches: REASONS.map(|reason| self.batches.get_or_create_owned(&reason_labels(group, reason))),
+            failed_batches: BatchFailure::ALL.map(|failure| {
+                self.failed_batches
+                    .get_or_create_owned(&failure_labels(group, failure))
+            }),
             batch_rows: self.batch_rows.get_or_create_owned(&labels),
             upstream: self.upstream.get_or_create_owned(&labels),
             lateness: self.lateness.get_or_create_owned(&labels),
@@ -275,6 +337,9 @@ impl Metrics {
         let labels = group_labels(group);
         for reason in REASONS {
             self.batches.remove(&reason_labels(group, reason));
+        }
+        for failure in BatchFailure::ALL {
+            self.failed_batches.remove(&failure_labels(group, failure));
         }
         self.batch_rows.remove(&labels);
         self.upstream.remove(&labels);
@@ -319,6 +384,11 @@ impl GroupMetrics {
         self.lateness.observe(seconds(now.saturating_sub(since)));
     }
 
+    /// A batch gave its callers no answers.
+    pub fn failed(&self, failure: BatchFailure) {
+        self.failed_batches[failure as usize].inc();
+    }
+
     /// A batch was with its replica from `started` to `ended`.
     pub fn observe_upstream(&self, started: Nanos, ended: Nanos) {
         self.upstream.observe(seconds(ended.saturating_sub(started)));
@@ -342,6 +412,14 @@ fn group_labels(group: &Key) -> GroupLabels {
 
 fn reason_labels(group: &Key, reason: ReasonLabel) -> ReasonLabels {
     ReasonLabels {
+        namespace: group.namespace.to_string(),
+        group: group.name.to_string(),
+        reason,
+    }
+}
+
+fn failure_labels(group: &Key, reason: BatchFailure) -> FailureLabels {
+    FailureLabels {
         namespace: group.namespace.to_string(),
         group: group.name.to_string(),
         reason,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 
 /// An answer that is an error.
@@ -15,6 +15,8 @@ pub struct ApiError {
     pub message: String,
     /// When to try again.
     pub retry_after: Option<Duration>,
+    /// The method to use instead.
+    pub allow: Option<Method>,
 }
 
 impl ApiError {
@@ -28,6 +30,7 @@ impl ApiError {
             status,
             message: message.to_string(),
             retry_after: None,
+            allow: None,
         }
     }
 
@@ -45,6 +48,14 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
+    /// The path has another method: 405, which must name it (RFC 9110, section 15.5.6).
+    pub fn method_not_allowed(allowed: Method, message: impl ToString) -> Self {
+        Self {
+            allow: Some(allowed),
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, message)
+        }
+    }
+
     /// The HTTP answer.
     pub fn into_response(self) -> Response<Full<Bytes>> {
         let body = serde_json::json!({ "error": self.message }).to_string();
@@ -55,6 +66,12 @@ impl ApiError {
         if let Some(after) = self.retry_after {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if let Some(method) = self
+            .allow
+            .and_then(|method| HeaderValue::from_str(method.as_str()).ok())
+        {
+            headers.insert(header::ALLOW, method);
         }
         response
     }

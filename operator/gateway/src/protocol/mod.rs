@@ -5,6 +5,7 @@
 //! that each caller gets its own rows, its own id and the model name that it asked by.
 
 mod answer;
+mod bounded;
 mod error;
 mod key;
 mod merge;

@@ -12,7 +12,7 @@ pub struct Route<'a> {
     pub endpoint: Endpoint<'a>,
 }
 
-/// The protocol's endpoints. `version` is that of the path, where it has one.
+/// The protocol's endpoints. `version` is that of the path, where it has one; of readiness it says nothing, as replicas are ready as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the protocol's own names")]
 pub enum Endpoint<'a> {
@@ -25,7 +25,6 @@ pub enum Endpoint<'a> {
     },
     ModelReady {
         model: &'a str,
-        version: Option<&'a str>,
     },
     Infer {
         model: &'a str,
@@ -59,7 +58,7 @@ pub fn locate<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, ApiError>
             };
             match rest {
                 [] => Endpoint::ModelMetadata { model, version },
-                ["ready"] => Endpoint::ModelReady { model, version },
+                ["ready"] => Endpoint::ModelReady { model },
                 ["infer"] => Endpoint::Infer { model, version },
                 _ => return Err(unknown(path)),
             }
@@ -73,7 +72,7 @@ pub fn locate<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, ApiError>
     };
     if *method != allowed {
         let message = format!("method {method} is not allowed for {path}; use {allowed}");
-        return Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message));
+        return Err(ApiError::method_not_allowed(allowed, message));
     }
     Ok(Route { app, endpoint })
 }
@@ -111,13 +110,7 @@ mod tests {
                     version: None,
                 },
             ),
-            (
-                "/v2/models/m/ready",
-                Endpoint::ModelReady {
-                    model: "m",
-                    version: None,
-                },
-            ),
+            ("/v2/models/m/ready", Endpoint::ModelReady { model: "m" }),
             (
                 "/v2/models/m/versions/3",
                 Endpoint::ModelMetadata {
@@ -127,10 +120,7 @@ mod tests {
             ),
             (
                 "/v2/models/m/versions/3/ready",
-                Endpoint::ModelReady {
-                    model: "m",
-                    version: Some("3"),
-                },
+                Endpoint::ModelReady { model: "m" },
             ),
         ];
         for (path, endpoint) in table {

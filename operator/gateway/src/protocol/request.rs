@@ -1,18 +1,23 @@
 //! An infer request, read and checked: nothing malformed gets past here.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
     ApiError,
+    bounded::{AtMost, Counted, Parameters},
     tensor::{self, Data},
 };
 
-/// Parameters as the protocol has them: names with a string, a number or a boolean.
-type Parameters = BTreeMap<String, Value>;
+/// Most inputs, and most outputs that can be asked for. Every one costs memory beyond its bytes, and names are compared pair by pair.
+const TENSORS: usize = 256;
+/// Most dimensions of an input; frameworks end at 32 or 64.
+const DIMENSIONS: usize = 32;
+/// Most bytes of the id, all names, datatypes and parameters together: a name of 64 bytes for each of the most inputs.
+const TEXT_LIMIT: usize = 16 << 10;
+/// Most characters of what the JSON reader says: it repeats names that it does not know.
+const LONGEST_PROBLEM: usize = 512;
 
 /// A request that can enter a batch.
 #[derive(Clone, Debug)]
@@ -72,16 +77,16 @@ struct WireRequest<'a> {
     #[serde(default)]
     parameters: Parameters,
     #[serde(borrow)]
-    inputs: Vec<WireInput<'a>>,
+    inputs: AtMost<WireInput<'a>, TENSORS>,
     #[serde(default)]
-    outputs: Vec<WireOutput>,
+    outputs: AtMost<WireOutput, TENSORS>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WireInput<'a> {
     name: String,
-    shape: Vec<u64>,
+    shape: AtMost<u64, DIMENSIONS>,
     datatype: String,
     #[serde(default)]
     parameters: Parameters,
@@ -97,6 +102,30 @@ struct WireOutput {
     parameters: Parameters,
 }
 
+impl Counted for WireInput<'_> {
+    const NAME: &'static str = "inputs";
+}
+
+impl Counted for WireOutput {
+    const NAME: &'static str = "outputs";
+}
+
+impl Counted for u64 {
+    const NAME: &'static str = "dimensions";
+}
+
+impl WireRequest<'_> {
+    /// Bytes of all texts that are kept beside the data.
+    fn text_size(&self) -> usize {
+        let inputs = self.inputs.0.iter();
+        let inputs = inputs.map(|input| input.name.len() + input.datatype.len() + input.parameters.size());
+        let outputs = self.outputs.0.iter();
+        let outputs = outputs.map(|output| output.name.len() + output.parameters.size());
+        let own = self.id.as_ref().map_or(0, String::len) + self.parameters.size();
+        own + inputs.chain(outputs).sum::<usize>()
+    }
+}
+
 /// Parameters by which the binary tensor extension announces itself.
 const BINARY_PARAMETERS: [&str; 3] = ["binary_data_size", "binary_data", "binary_data_output"];
 
@@ -106,13 +135,23 @@ impl Request {
     /// # Errors
     /// Names the first field that is wrong.
     pub fn read(body: &Bytes) -> Result<Self, BadRequest> {
-        let wire: WireRequest =
-            serde_json::from_slice(body).map_err(|error| bad("body", error.to_string()))?;
-        if wire.inputs.is_empty() {
+        let wire: WireRequest = serde_json::from_slice(body).map_err(|error| {
+            let problem: String = error.to_string().chars().take(LONGEST_PROBLEM).collect();
+            bad("body", problem)
+        })?;
+        let text_size = wire.text_size();
+        if text_size > TEXT_LIMIT {
+            let problem = format!(
+                "has {text_size} bytes of id, names, datatypes and parameters, at most {TEXT_LIMIT} may be"
+            );
+            return Err(bad("body", problem));
+        }
+        if wire.inputs.0.is_empty() {
             return Err(bad("inputs", "is empty, must hold at least one tensor"));
         }
         let inputs = wire
             .inputs
+            .0
             .into_iter()
             .enumerate()
             .map(|(index, input)| Input::read(body, index, input));
@@ -130,7 +169,7 @@ impl Request {
                 ));
             }
         }
-        let outputs = wire.outputs.into_iter().enumerate().map(|(index, output)| {
+        let outputs = wire.outputs.0.into_iter().enumerate().map(|(index, output)| {
             let field = format!("outputs[{index}].parameters");
             Ok(RequestedOutput {
                 name: output.name,
@@ -168,11 +207,6 @@ impl Request {
     pub fn size(&self) -> usize {
         self.size
     }
-
-    /// The caller's id.
-    pub fn id(&self) -> Option<&str> {
-        self.id.as_deref()
-    }
 }
 
 impl Input {
@@ -180,26 +214,27 @@ impl Input {
         let field = |name: &str| format!("inputs[{index}].{name}");
         let parameters = parameters(field("parameters"), &wire.parameters)?;
         tensor::check_datatype(&wire.datatype).map_err(|problem| bad(field("datatype"), problem))?;
-        if wire.shape.is_empty() {
+        let shape = wire.shape.0;
+        if shape.is_empty() {
             return Err(bad(
                 field("shape"),
                 "is empty, must have the batch as its first dimension",
             ));
         }
-        if wire.shape.contains(&0) {
+        if shape.contains(&0) {
             return Err(bad(
                 field("shape"),
-                format!("is {:?}, every dimension must be at least 1", wire.shape),
+                format!("is {shape:?}, every dimension must be at least 1"),
             ));
         }
         let data = wire.data.ok_or_else(|| bad(field("data"), "is missing"))?;
         let data = body.slice_ref(data.get().as_bytes());
-        let data = tensor::check(&data, &wire.shape, &wire.datatype)
-            .map_err(|problem| bad(field("data"), problem))?;
+        let data =
+            tensor::check(&data, &shape, &wire.datatype).map_err(|problem| bad(field("data"), problem))?;
         Ok(Self {
             name: wire.name,
             datatype: wire.datatype,
-            shape: wire.shape,
+            shape,
             parameters,
             data,
         })
@@ -208,19 +243,21 @@ impl Input {
 
 /// Parameters in one form, so that equal ones are equal text.
 fn parameters(field: String, parameters: &Parameters) -> Result<String, BadRequest> {
-    if let Some(name) = BINARY_PARAMETERS
-        .iter()
-        .find(|name| parameters.contains_key(**name))
-    {
-        // `false` asks for JSON, which is what there is.
-        if parameters[*name] != Value::Bool(false) {
-            return Err(bad(
-                field,
-                format!("{name}: binary tensors are not supported, send and ask for JSON"),
-            ));
-        }
+    // `false` asks for JSON, which is what there is.
+    let asks_for_binary = |name: &&&str| {
+        parameters
+            .0
+            .get(**name)
+            .is_some_and(|value| *value != Value::Bool(false))
+    };
+    if let Some(name) = BINARY_PARAMETERS.iter().find(asks_for_binary) {
+        return Err(bad(
+            field,
+            format!("{name}: binary tensors are not supported, send and ask for JSON"),
+        ));
     }
     if let Some((name, _)) = parameters
+        .0
         .iter()
         .find(|(_, value)| !(value.is_string() || value.is_number() || value.is_boolean()))
     {
@@ -229,10 +266,10 @@ fn parameters(field: String, parameters: &Parameters) -> Result<String, BadReque
             format!("{name} must be a string, a number or a boolean"),
         ));
     }
-    if parameters.is_empty() {
+    if parameters.0.is_empty() {
         return Ok(String::new());
     }
-    serde_json::to_string(parameters).map_err(|error| bad(field, error.to_string()))
+    serde_json::to_string(&parameters.0).map_err(|error| bad(field, error.to_string()))
 }
 
 #[cfg(test)]

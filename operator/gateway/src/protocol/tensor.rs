@@ -1,37 +1,67 @@
-//! A tensor's `data` as text: checked, stripped and cut by rows without reading a number.
+//! A tensor's `data` as text: checked, stripped and cut by rows; a number is read only to see whether its datatype holds it.
 //!
 //! The text is known to be JSON. Both of the protocol's forms are taken: flat (all elements in one array, row-major) and nested (arrays in arrays
 //! as the shape says).
 
+use std::str::FromStr;
+
 use bytes::Bytes;
 
 /// The protocol's datatypes, as far as their elements differ in JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Element {
     Bool,
-    Unsigned,
-    Signed,
-    Float,
+    /// Up to this.
+    Unsigned(u64),
+    /// From one less than its negative up to this.
+    Signed(i64),
+    Float(Float),
     Bytes,
+}
+
+/// What a floating-point datatype holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Float {
+    /// Magnitudes from here on are rounded to infinity: the largest finite value and half of its last place.
+    overflow: f64,
+    /// A number without an exponent that has no more characters than this before its point is surely below.
+    safe_digits: usize,
+}
+
+const TWO_POW_127: f64 = 1.701_411_834_604_692_3e38;
+
+const fn float(overflow: f64, safe_digits: usize) -> Element {
+    Element::Float(Float {
+        overflow,
+        safe_digits,
+    })
 }
 
 /// Names as the protocol writes them.
 const DATATYPES: &[(&str, Element)] = &[
     ("BOOL", Element::Bool),
-    ("UINT8", Element::Unsigned),
-    ("UINT16", Element::Unsigned),
-    ("UINT32", Element::Unsigned),
-    ("UINT64", Element::Unsigned),
-    ("INT8", Element::Signed),
-    ("INT16", Element::Signed),
-    ("INT32", Element::Signed),
-    ("INT64", Element::Signed),
-    ("FP16", Element::Float),
-    ("BF16", Element::Float),
-    ("FP32", Element::Float),
-    ("FP64", Element::Float),
+    ("UINT8", Element::Unsigned(0xff)),
+    ("UINT16", Element::Unsigned(0xffff)),
+    ("UINT32", Element::Unsigned(0xffff_ffff)),
+    ("UINT64", Element::Unsigned(u64::MAX)),
+    ("INT8", Element::Signed(0x7f)),
+    ("INT16", Element::Signed(0x7fff)),
+    ("INT32", Element::Signed(0x7fff_ffff)),
+    ("INT64", Element::Signed(i64::MAX)),
+    ("FP16", float(65_520.0, 4)),
+    ("BF16", float((2.0 - 1.0 / 256.0) * TWO_POW_127, 38)),
+    ("FP32", float((2.0 - 1.0 / 16_777_216.0) * TWO_POW_127, 38)),
+    ("FP64", float(f64::INFINITY, 308)),
     ("BYTES", Element::Bytes),
 ];
+
+/// Whose text it is. A caller's must fit its datatype, as a runtime might refuse the whole batch for it. A runtime's is passed on as it is, with
+/// `null` where a float is no number, which JSON cannot write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Author {
+    Caller,
+    Runtime,
+}
 
 /// How `data` is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +101,7 @@ pub(super) fn elements_per_row(shape: &[u64]) -> Option<u64> {
 /// Checks `data` against shape and datatype.
 pub(super) fn check(text: &Bytes, shape: &[u64], datatype: &str) -> Result<Data, String> {
     let mut cuts = |_: usize| {};
-    scan(text, shape, element(datatype)?, &[], &mut cuts)
+    scan(text, shape, (element(datatype)?, Author::Caller), &[], &mut cuts)
 }
 
 /// Cuts `data` after each of `rows`: as many parts, in order, each without brackets.
@@ -85,7 +115,8 @@ pub(super) fn cut(text: &Bytes, shape: &[u64], datatype: &str, rows: &[u64]) -> 
             total
         })
         .collect();
-    let data = scan(text, shape, element(datatype)?, &boundaries, &mut |end| {
+    let elements = (element(datatype)?, Author::Runtime);
+    let data = scan(text, shape, elements, &boundaries, &mut |end| {
         ends.push(end);
     })?;
     let base = text.as_ptr() as usize;
@@ -105,7 +136,7 @@ pub(super) fn cut(text: &Bytes, shape: &[u64], datatype: &str, rows: &[u64]) -> 
 fn scan(
     text: &Bytes,
     shape: &[u64],
-    element: Element,
+    elements: (Element, Author),
     boundaries: &[u64],
     cut: &mut dyn FnMut(usize),
 ) -> Result<Data, String> {
@@ -160,7 +191,7 @@ fn scan(
                         "has an element at depth {depth}, its shape has {rank} dimensions"
                     ));
                 }
-                at = token(text, at, element)?;
+                at = token(text, at, elements)?;
                 counts[depth] += 1;
                 continue;
             }
@@ -184,31 +215,37 @@ fn wrong_count(nested: bool, depth: usize, found: u64, expected: u64) -> String 
 }
 
 /// Checks the element that begins at `at`; the position behind it.
-fn token(text: &[u8], at: usize, element: Element) -> Result<usize, String> {
+fn token(text: &[u8], at: usize, (element, author): (Element, Author)) -> Result<usize, String> {
     let rest = &text[at..];
     if rest[0] == b'"' {
         if element != Element::Bytes {
             return Err("has a string among its elements".to_owned());
         }
-        let mut end = 1;
-        while rest[end] != b'"' {
-            end += if rest[end] == b'\\' { 2 } else { 1 };
-        }
-        return Ok(at + end + 1);
+        return string(rest).map(|length| at + length);
     }
     let end = rest
         .iter()
         .position(|byte| matches!(byte, b',' | b']') || byte.is_ascii_whitespace())
         .unwrap_or(rest.len());
     let token = &rest[..end];
+    let is_from_runtime = author == Author::Runtime;
     let fits = match element {
         Element::Bool => matches!(token, b"true" | b"false" | b"0" | b"1"),
-        Element::Unsigned => token.iter().all(u8::is_ascii_digit),
-        Element::Signed => token
-            .iter()
-            .enumerate()
-            .all(|(i, byte)| byte.is_ascii_digit() || (i == 0 && *byte == b'-')),
-        Element::Float => token[0] == b'-' || token[0].is_ascii_digit(),
+        Element::Unsigned(most) => {
+            token.iter().all(u8::is_ascii_digit)
+                && (is_from_runtime || number::<u64>(token).is_some_and(|number| number <= most))
+        }
+        Element::Signed(most) => {
+            let digits = token.strip_prefix(b"-").unwrap_or(token);
+            digits.iter().all(u8::is_ascii_digit)
+                && (is_from_runtime
+                    || number::<i64>(token).is_some_and(|number| (-most - 1..=most).contains(&number)))
+        }
+        Element::Float(float) => {
+            (is_from_runtime && token == b"null")
+                || ((token[0] == b'-' || token[0].is_ascii_digit())
+                    && (is_from_runtime || float.holds(token)))
+        }
         Element::Bytes => false,
     };
     if fits {
@@ -218,6 +255,48 @@ fn token(text: &[u8], at: usize, element: Element) -> Result<usize, String> {
     Err(format!(
         "has {shown} among its elements, which its datatype does not hold"
     ))
+}
+
+fn number<T: FromStr>(token: &[u8]) -> Option<T> {
+    str::from_utf8(token).ok()?.parse().ok()
+}
+
+impl Float {
+    /// Whether a number stays finite. The usual ones are known to by their length.
+    fn holds(self, token: &[u8]) -> bool {
+        let has_exponent = token.iter().any(|byte| matches!(byte, b'e' | b'E'));
+        let whole = token.iter().position(|byte| *byte == b'.').unwrap_or(token.len());
+        (!has_exponent && whole <= self.safe_digits)
+            || number::<f64>(token).is_some_and(|number| number.abs() < self.overflow)
+    }
+}
+
+/// The length of the string that the text begins with, quotes included. Its escapes must make up Unicode: JSON's grammar allows half of a
+/// surrogate pair, of which no runtime can make bytes.
+fn string(text: &[u8]) -> Result<usize, String> {
+    let mut at = 1;
+    while text[at] != b'"' {
+        if text[at] != b'\\' {
+            at += 1;
+        } else if text[at + 1] != b'u' {
+            at += 2;
+        } else {
+            at += match escaped(&text[at..]) {
+                Some(0xd800..=0xdbff) if matches!(escaped(&text[at + 6..]), Some(0xdc00..=0xdfff)) => 12,
+                Some(0xd800..=0xdfff) => {
+                    return Err("has half of a surrogate pair among its elements".to_owned());
+                }
+                _ => 6,
+            };
+        }
+    }
+    Ok(at + 1)
+}
+
+/// The code unit of the escape `\uXXXX` that the text begins with.
+fn escaped(text: &[u8]) -> Option<u16> {
+    let digits = text.get(..6)?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// Without white space around it.

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use harmonybatch_gateway::{
-    Options,
+    Error, Options,
     config::{GroupConfig, Key, MemberConfig, Snapshot},
     serve,
 };
@@ -183,7 +183,7 @@ pub struct Gateway {
     pub admin: SocketAddr,
     pub config: watch::Sender<Option<Arc<Snapshot>>>,
     shutdown: Option<oneshot::Sender<()>>,
-    server: JoinHandle<()>,
+    server: JoinHandle<Result<(), Error>>,
 }
 
 impl Gateway {
@@ -289,7 +289,7 @@ impl Gateway {
 
     /// Waits for its end.
     pub async fn ended(self) {
-        soon(self.server).await.unwrap();
+        soon(self.server).await.unwrap().unwrap();
     }
 }
 

@@ -50,7 +50,7 @@ fn what_is_active_is_routed_and_what_is_only_planned_is_known() {
         endpoint_slice("mlp-aaaaa-serve", &ports, &endpoints),
         endpoint_slice("mlp-aaaaa-other", &ports, &json!([{"addresses": ["10.0.0.9"]}])),
     ];
-    let snapshot = snapshot([&group].into_iter(), &slices.iter());
+    let snapshot = snapshot([&group].into_iter(), slices.iter());
     let config = &snapshot.groups[&Key::new("shop", "mlp-aaaaa")];
     assert_eq!((config.plan_generation, config.batch_size), (3, 6));
     assert_eq!((&*config.model, &*config.runtime_model), ("mlp", "net"));
@@ -64,8 +64,25 @@ fn what_is_active_is_routed_and_what_is_only_planned_is_known() {
     assert_eq!(members, [("search", false), ("gone", true)]);
     assert_eq!(config.members[0].max_wait, Duration::from_micros(212_500));
     assert_eq!(config.members[0].timeout, Duration::from_secs(2));
-    let planned: Vec<_> = snapshot.planned.keys().map(|key| &*key.name).collect();
+    let planned: Vec<_> = snapshot.planned.iter().map(|(app, _)| &*app.name).collect();
     assert_eq!(planned, ["later", "search"]);
+}
+
+#[test]
+fn a_service_that_is_renamed_has_both_names_until_both_groups_are_replaced() {
+    let (old, mut new) = (object(), object());
+    new["metadata"]["name"] = json!("mlp-bbbbb");
+    new["spec"]["members"][0]["serviceName"] = json!("find-infer");
+    let (old, new) = (read(&old).unwrap(), read(&new).unwrap());
+    let search = |groups: [&Group; 2]| {
+        let planned = snapshot(groups.into_iter(), [].iter()).planned.into_iter();
+        let services = planned.filter(|(app, _)| &*app.name == "search");
+        services
+            .map(|(_, service)| service.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(search([&old, &new]), ["find-infer", "search-infer"]);
+    assert_eq!(search([&new, &old]), ["find-infer", "search-infer"]);
 }
 
 #[test]

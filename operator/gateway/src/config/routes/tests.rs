@@ -32,7 +32,7 @@ fn routes(groups: &[Arc<GroupConfig>]) -> Routes {
     }
     snapshot
         .planned
-        .insert(Key::new("shop", "later"), "later-infer".into());
+        .insert((Key::new("shop", "later"), "later-infer".into()));
     Routes::new(&snapshot, "cluster.local")
 }
 

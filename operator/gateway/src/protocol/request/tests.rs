@@ -20,19 +20,30 @@ fn valid() -> Value {
 #[test]
 fn reads_what_the_protocol_allows() {
     let request = read(&valid()).unwrap();
-    assert_eq!((request.rows(), request.id()), (2, Some("7")));
+    assert_eq!((request.rows(), request.id.as_deref()), (2, Some("7")));
     assert_eq!(request.parameters, r#"{"a":true,"b":1}"#);
     assert_eq!(
         read(&json!({"inputs": [{"name": "x", "shape": [1], "datatype": "BOOL", "data": [true]}]}))
             .unwrap()
-            .id(),
+            .id,
         None
     );
 }
 
+/// What is said of a request that is valid but for one field.
+fn refused(field: &str, value: Value) -> String {
+    let mut body = valid();
+    let (parent, name) = field.rsplit_once('/').unwrap();
+    match body.pointer_mut(parent).unwrap() {
+        Value::Array(items) => items[name.parse::<usize>().unwrap()] = value,
+        object => object[name] = value,
+    }
+    read(&body).unwrap_err()
+}
+
 #[test]
 fn names_the_field_that_is_wrong() {
-    let table: [(&str, Value, &str); 20] = [
+    let table: [(&str, Value, &str); 22] = [
         (
             "/id",
             json!(7),
@@ -105,15 +116,54 @@ fn names_the_field_that_is_wrong() {
             json!({"binary_data": true}),
             "outputs[0].parameters: binary_data: binary tensors",
         ),
+        (
+            "/inputs/1/parameters",
+            json!({"binary_data_size": false, "binary_data": true}),
+            "inputs[1].parameters: binary_data: binary tensors",
+        ),
+        (
+            "/inputs/0/data",
+            json!([1, 2, 3, 4e38]),
+            "inputs[0].data: has 4e+38 among its elements",
+        ),
     ];
     for (field, value, says) in table {
-        let mut body = valid();
-        let (parent, name) = field.rsplit_once('/').unwrap();
-        match body.pointer_mut(parent).unwrap() {
-            Value::Array(items) => items[name.parse::<usize>().unwrap()] = value,
-            object => object[name] = value,
-        }
-        let error = read(&body).unwrap_err();
+        let error = refused(field, value);
+        assert!(error.starts_with(says), "{field}: {error}");
+    }
+}
+
+#[test]
+fn a_body_that_would_cost_more_than_its_bytes_is_refused() {
+    let table: [(&str, Value, &str); 5] = [
+        (
+            "/inputs",
+            json!(vec![valid()["inputs"][0].clone(); 257]),
+            "body: more than 256 inputs at line 1",
+        ),
+        (
+            "/outputs",
+            json!(vec![json!({"name": "z"}); 257]),
+            "body: more than 256 outputs at line 1",
+        ),
+        (
+            "/inputs/0/shape",
+            json!(vec![1; 33]),
+            "body: more than 32 dimensions at line 1",
+        ),
+        (
+            "/parameters",
+            json!({"p": "x".repeat(4097)}),
+            "body: parameters of more than 4096 bytes at line 1",
+        ),
+        (
+            "/inputs/0/name",
+            json!("x".repeat(20_000)),
+            "body: has 20014 bytes of id, names, datatypes and parameters, at most 16384 may be",
+        ),
+    ];
+    for (field, value, says) in table {
+        let error = refused(field, value);
         assert!(error.starts_with(says), "{field}: {error}");
     }
 }
@@ -267,5 +317,25 @@ fn an_answer_without_what_was_asked_for_is_no_answer() {
             .unwrap_err()
             .to_string()
             .contains("lacks the output z")
+    );
+}
+
+#[test]
+fn what_a_body_may_hold_most_is_taken() {
+    let inputs: Vec<Value> = (0..256)
+        .map(|i| json!({"name": format!("{i:048}"), "shape": vec![1; 32], "datatype": "INT8", "data": [1]}))
+        .collect();
+    let outputs: Vec<Value> = (0..256).map(|i| json!({"name": i.to_string()})).collect();
+    assert!(read(&json!({"inputs": inputs, "outputs": outputs})).is_ok());
+}
+
+#[test]
+fn what_the_json_reader_repeats_is_cut() {
+    let mut body = valid();
+    body["x".repeat(100_000)] = json!(1);
+    let error = read(&body).unwrap_err();
+    assert!(
+        error.starts_with("body: unknown field `xxx") && error.len() < 600,
+        "{error}"
     );
 }

@@ -173,3 +173,68 @@ fn flattens_without_touching_strings() {
     flatten(br#"["a]\"[\\"],["b"]"#, &mut out);
     assert_eq!(String::from_utf8(out).unwrap(), r#""a]\"[\\","b""#);
 }
+
+#[test]
+fn takes_exactly_the_numbers_that_a_datatype_holds() {
+    let table = [
+        ("UINT8", "255", "256"),
+        ("UINT16", "65535", "65536"),
+        ("UINT32", "4294967295", "4294967296"),
+        ("UINT64", "18446744073709551615", "18446744073709551616"),
+        ("INT8", "127", "128"),
+        ("INT8", "-128", "-129"),
+        ("INT16", "-32768", "-32769"),
+        ("INT32", "2147483647", "2147483648"),
+        ("INT64", "-9223372036854775808", "-9223372036854775809"),
+        // The limits of IEEE 754, halfway from the largest finite value to the next one.
+        ("FP16", "65519.99", "65520"),
+        ("FP16", "-6.5519e4", "-6.552e4"),
+        ("BF16", "3.3961e38", "3.3962e38"),
+        ("FP32", "3.4028235e38", "3.4028236e38"),
+        (
+            "FP32",
+            "-340282350000000000000000000000000000000",
+            "-340282360000000000000000000000000000000",
+        ),
+        ("FP32", "1E-400", "1E+39"),
+        ("FP64", "1.7976931348623157e308", "1.8e308"),
+        ("FP64", "0", "1e999"),
+    ];
+    for (datatype, held, not_held) in table {
+        let data = |number: &str| checked(&format!("[{number}]"), &[1], datatype);
+        assert_eq!(data(held), Ok((Form::Flat, held.to_owned())), "{datatype}");
+        assert!(
+            data(not_held).is_err_and(|problem| problem.contains("which its datatype does not hold")),
+            "{datatype} {not_held}"
+        );
+    }
+}
+
+#[test]
+fn takes_escapes_only_where_they_are_unicode() {
+    for text in [r#"["\ud83d\uDE00"]"#, r#"["\u00e9\\ud800"]"#, r#"["\uffff\""]"#] {
+        assert!(checked(text, &[1], "BYTES").is_ok(), "{text}");
+    }
+    for text in [
+        r#"["\ud83d"]"#,
+        r#"["\ude00"]"#,
+        r#"["\ud83dx\ude00"]"#,
+        r#"["\ud83d\u0041"]"#,
+        r#"["\ud83d\ud83d\ude00"]"#,
+    ] {
+        assert_eq!(
+            checked(text, &[1], "BYTES"),
+            Err("has half of a surrogate pair among its elements".to_owned()),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_runtimes_numbers_are_passed_on_and_may_be_null_where_they_are_floats() {
+    assert_eq!(parts("[1,null,1e999,-2]", &[4], &[2, 2]), ["1,null", "1e999,-2"]);
+    let cut =
+        |text: &'static str, datatype| cut(&Bytes::from(text), &[1], datatype, &[1]).map(|parts| parts.len());
+    assert_eq!(cut("[256]", "UINT8"), Ok(1));
+    assert!(cut("[null]", "INT8").is_err() && cut("[null]", "BYTES").is_err());
+}
