@@ -10,9 +10,9 @@
 //!
 //! The path of a plan through the modules: [`App`]s are screened and sorted by SLO (`model`), `latency` turns
 //! the profile into a catalogue of functions, `provision` finds the cheapest function of a run of
-//! applications, `group` cuts the sorted applications into the cheapest runs, `inventory` makes all models fit on the devices that there are,
-//! `explain` says why. Where batches queue
-//! for pods that stay up, `simulate` plays requests through the gateway's own batching rule and gives the verdict.
+//! applications, `group` cuts the sorted applications into the cheapest runs, `inventory` makes all models fit on the devices that there
+//! are, `explain` says why. Where batches queue for pods that stay up, `simulate` plays requests through the gateway's own batching rule
+//! and gives the verdict. [`baseline`] says what other algorithms would make of the same applications.
 
 mod app;
 mod arrival;

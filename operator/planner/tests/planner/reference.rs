@@ -155,6 +155,22 @@ fn two_stage_merging_reproduces_the_worked_example() {
     assert_close(exact.cost_per_second, expected);
 }
 
+/// The paper merges all three, as our own planner does: pods that stay up then cost the same.
+#[test]
+fn groups_merged_in_two_stages_get_the_sizes_that_their_billing_needs() {
+    let apps = vec![
+        app("search", 0.5, 5.0),
+        app("cart", 0.8, 10.0),
+        app("feed", 1.0, 20.0),
+    ];
+    let PlanRequest { platform, models } = request(harmonybatch_planner::Billing::PerReplica, &VGG19, apps);
+    let platform = platform.with_planner(Planner::TwoStage);
+    let plan = harmonybatch_planner::plan(&PlanRequest { platform, models }).remove(0);
+    assert_eq!(membership(&plan), [["search", "cart", "feed"]]);
+    assert!(plan.groups[0].verified);
+    assert_close(plan.cost_per_second, 3.0e-5);
+}
+
 #[test]
 fn two_stage_merging_lies_between_dynamic_programming_and_no_merging_at_all() {
     for set in sets().iter().step_by(4) {
