@@ -136,6 +136,7 @@ pub async fn run(
         cluster_domain: options.cluster_domain.clone(),
         platform: options.platform.clone(),
         decided: std::collections::BTreeMap::new(),
+        started: tokio::time::Instant::now(),
         wanted: std::collections::BTreeMap::new(),
         leaving: std::collections::BTreeMap::new(),
     };

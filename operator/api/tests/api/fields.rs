@@ -19,6 +19,8 @@ const MAY_BE_ZERO: &[&str] = &[
     "fixed",
     "gpuUnitSecond",
     "maxWait",
+    "minInterval",
+    "minSaving",
     "overhead",
     "perRow",
     "replicas",

@@ -8,7 +8,7 @@ use harmonybatch_api::names::{self, PLAN_MANAGER};
 use harmonybatch_api::{
     InferenceApp, InferenceGroup, InferenceModel, InferencePlatform, InferencePlatformSpec,
 };
-use harmonybatch_planner::{Plan, PlanRequest};
+use harmonybatch_planner::Plan;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -22,9 +22,10 @@ use tokio::time::Instant;
 use super::apply;
 use super::apply::Wanted;
 use super::build::{self, ModelGroups};
-use super::decide::{decide, refusal};
+use super::decide::{Decided, decide_again, refusal};
 use super::gather::{Gathered, gather};
 use super::retire::{self, Verdict};
+use super::running::running;
 use super::status::{self, Place};
 use super::validate::{Kind, Validated, key, service_name, validate};
 use crate::cluster::{self, call};
@@ -91,8 +92,10 @@ pub(crate) struct Worker {
     pub(crate) cluster_domain: String,
     /// Spec of the platform `default`, made if the cluster has none.
     pub(crate) platform: Option<InferencePlatformSpec>,
-    /// The last request and plan of every platform: the same request has the same plan, and needs no search.
-    pub(crate) decided: BTreeMap<String, (PlanRequest, Arc<Vec<Plan>>)>,
+    /// What was decided last for every platform: the same request has the same plan, and needs no search.
+    pub(crate) decided: BTreeMap<String, Decided>,
+    /// From when the times in there count.
+    pub(crate) started: Instant,
     /// The groups as the last plan wanted them.
     pub(crate) wanted: Wanted,
     /// Since when a group waits to be deleted, and whether that was said.
@@ -148,7 +151,7 @@ impl Worker {
         self.make_platform().await?;
         let gathered = gather(&self.client, &self.stores).await?;
         let validated = validate(&gathered.inputs, &gathered.taken);
-        self.decide(&validated).await?;
+        self.decide(&gathered, &validated).await?;
         let planned = self.build(&gathered, &validated);
         let wanted = planned.iter().flat_map(|it| it.groups.wanted.clone()).collect();
         let applied = apply::groups(
@@ -196,31 +199,35 @@ impl Worker {
     }
 
     /// Searches for a plan on every platform whose request differs from the last, off the runtime's threads.
-    async fn decide(&mut self, validated: &Validated) -> Result<(), Error> {
+    async fn decide(&mut self, gathered: &Gathered, validated: &Validated) -> Result<(), Error> {
         self.decided
             .retain(|platform, _| validated.requests.contains_key(platform));
         for (platform, request) in &validated.requests {
-            if self
-                .decided
-                .get(platform)
-                .is_some_and(|(last, _)| last == request)
-            {
+            let Some(&patience) = validated.patience.get(platform) else {
+                continue;
+            };
+            let last = self.decided.get(platform);
+            let started = Instant::now();
+            let now = started.duration_since(self.started);
+            if last.is_some_and(|last| !last.is_due(request, &patience, now)) {
                 continue;
             }
-            let started = Instant::now();
-            let input = request.clone();
-            let plans = tokio::task::spawn_blocking(move || decide(&input)).await?;
+            let (input, last) = (request.clone(), last.cloned());
+            let runs = running(&gathered.groups);
+            let decided = tokio::task::spawn_blocking(move || {
+                decide_again(&input, last.as_ref(), &runs, &patience, now)
+            })
+            .await?;
             self.metrics.planned(started.elapsed());
-            tracing::info!(%platform, models = plans.len(), took = ?started.elapsed(), "planned");
-            self.decided
-                .insert(platform.clone(), (request.clone(), Arc::new(plans)));
+            tracing::info!(%platform, models = decided.plans.len(), took = ?started.elapsed(), "planned");
+            self.decided.insert(platform.clone(), decided);
         }
         Ok(())
     }
 
     fn build<'a>(&self, gathered: &'a Gathered, validated: &Validated) -> Vec<Planned<'a>> {
         let knative = *self.knative_served.borrow();
-        let plans = self.decided.values().flat_map(|(_, plans)| plans.iter());
+        let plans = self.decided.values().flat_map(|decided| decided.plans.iter());
         plans
             .filter_map(|plan| {
                 let of_plan =
