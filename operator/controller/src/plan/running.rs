@@ -100,8 +100,6 @@ fn seconds(text: &str) -> Option<Seconds> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
     use crate::fixtures;
 
