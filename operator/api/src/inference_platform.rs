@@ -106,6 +106,41 @@ pub struct InferencePlatformSpec {
     /// How applications are grouped.
     #[serde(default)]
     pub planner: Planner,
+    /// When a plan that runs gives way to another.
+    #[serde(default)]
+    pub replan: Replan,
+}
+
+/// When a plan that runs gives way to another. What must change changes at once: an application that is new or gone, another SLO or
+/// percentile, a rate that changes by more than a fifth, a group that no longer keeps its SLOs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Replan {
+    /// Part of the cost that another plan must save to be followed.
+    #[serde(default = "default_min_saving")]
+    #[schemars(schema_with = "schema::part")]
+    pub min_saving: String,
+    /// How long a plan stays before smaller changes of rates may bring another one.
+    #[serde(default = "default_min_interval")]
+    #[schemars(schema_with = "schema::duration")]
+    pub min_interval: String,
+}
+
+impl Default for Replan {
+    fn default() -> Self {
+        Self {
+            min_saving: default_min_saving(),
+            min_interval: default_min_interval(),
+        }
+    }
+}
+
+fn default_min_saving() -> String {
+    "5%".to_owned()
+}
+
+fn default_min_interval() -> String {
+    "600s".to_owned()
 }
 
 fn default_currency() -> String {

@@ -130,6 +130,14 @@ pub(crate) fn text(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "maxLength": 1024})
 }
 
+/// A part of something, below all of it.
+pub(crate) fn part(_: &mut SchemaGenerator) -> Schema {
+    ruled(&[rule(
+        r"self.matches('^[0-9]{1,2}(\\.[0-9]{1,6})?%$')",
+        "is not a part: write a percentage from 0% to below 100%, such as 5%",
+    )])
+}
+
 /// A percentage with its sign.
 pub(crate) fn percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]+)?%$", "maxLength": MAX_QUANTITY})

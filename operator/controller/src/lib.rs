@@ -196,6 +196,7 @@ impl Shared {
             ),
             platform: options.platform.clone(),
             decided: BTreeMap::new(),
+            started: tokio::time::Instant::now(),
             wanted: BTreeMap::new(),
             publisher: plan::Publisher {
                 client: self.client.clone(),

@@ -137,6 +137,19 @@ pub fn saving_of_one_more_device(request: &PlanRequest, pool: &str) -> Option<f6
     Some(cost(request) - cost(&more))
 }
 
+/// Whether the devices of every pool hold the plans together.
+pub(crate) fn holds(platform: &Platform, plans: &[Plan]) -> bool {
+    let mut pools = platform.gpu_pools().iter().map(|pool| pool_use(pool, plans));
+    pools.all(|used| used.fits())
+}
+
+impl PoolUse {
+    /// Whether there are devices enough.
+    pub fn fits(&self) -> bool {
+        self.limit.is_none_or(|limit| self.devices <= u64::from(limit))
+    }
+}
+
 /// The plans under certain multipliers.
 #[derive(Debug, Clone)]
 struct Evaluation {
@@ -183,9 +196,7 @@ impl Evaluation {
     }
 
     fn fits_on(&self, pool: usize) -> bool {
-        self.pools[pool]
-            .limit
-            .is_none_or(|limit| self.pools[pool].devices <= u64::from(limit))
+        self.pools[pool].fits()
     }
 }
 

@@ -20,6 +20,8 @@ const MAY_BE_ZERO: &[&str] = &[
     "fixed",
     "gpuUnitSecond",
     "maxWait",
+    "minInterval",
+    "minSaving",
     "overhead",
     "perRow",
     "devices",

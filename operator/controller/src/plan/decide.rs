@@ -1,10 +1,70 @@
 //! The decision itself: one call of the planner a platform, and the words for what it refused.
 
-use harmonybatch_planner::{InfeasibleApp, InfeasibleReason, Plan, PlanRequest};
+use std::sync::Arc;
+use std::time::Duration;
+
+use harmonybatch_planner::{
+    InfeasibleApp, InfeasibleReason, Plan, PlanOutline, PlanRequest, ReplanDecision, replan,
+};
+
+use super::validate::Patience;
 
 /// Plans all models of one platform. It takes as long as the search does: call it off the runtime's threads.
 pub fn decide(request: &PlanRequest) -> Vec<Plan> {
     harmonybatch_planner::plan(request)
+}
+
+/// What was decided for a platform.
+#[derive(Clone, Debug)]
+pub(crate) struct Decided {
+    /// What users wrote then.
+    pub(crate) request: PlanRequest,
+    /// The plans to follow.
+    pub(crate) plans: Arc<Vec<Plan>>,
+    /// The same with the rates that they hold for.
+    held: Vec<PlanOutline>,
+    /// When something last changed.
+    changed_at: Duration,
+    /// Whether plans that only save were looked for.
+    looked_for_savings: bool,
+}
+
+impl Decided {
+    /// Whether the request has to be looked at again, `now` since any fixed moment.
+    pub(crate) fn is_due(&self, request: &PlanRequest, patience: &Patience, now: Duration) -> bool {
+        self.request != *request || (!self.looked_for_savings && self.may_save(patience, now))
+    }
+
+    fn may_save(&self, patience: &Patience, now: Duration) -> bool {
+        now.saturating_sub(self.changed_at) >= patience.min_interval
+    }
+}
+
+/// Plans all models of one platform with regard to what runs: what was decided last, or `running` where nothing was yet. What users
+/// edit other than rates takes effect at once if it is worth it. It takes as long as the search does.
+pub(crate) fn decide_again(
+    request: &PlanRequest,
+    last: Option<&Decided>,
+    running: &[PlanOutline],
+    patience: &Patience,
+    now: Duration,
+) -> Decided {
+    let may_save =
+        last.is_none_or(|last| last.may_save(patience, now) || !last.request.differs_in_rates_only(request));
+    let old = last.map_or(running, |last| &last.held);
+    let found = replan(request, old, &patience.rule, may_save);
+    let changed = found.iter().any(|it| it.decision != ReplanDecision::Kept);
+    let (plans, held) = found.into_iter().map(|it| (it.plan, it.held)).unzip();
+    Decided {
+        request: request.clone(),
+        plans: Arc::new(plans),
+        held,
+        changed_at: match last {
+            Some(last) if !changed => last.changed_at,
+            _ => now,
+        },
+        looked_for_savings: may_save,
+    }
 }
 
 /// Why an application is in no plan, and what would put it into one: the field, what was found, what is allowed.
@@ -20,3 +80,6 @@ pub fn refusal(model: &str, infeasible: &InfeasibleApp) -> String {
         reason => format!("model {model}: {reason}{remedy}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use harmonybatch_api::conditions::reason;
 use harmonybatch_api::quantity::Duration;
 use harmonybatch_api::{InferenceApp, InferenceModel, InferencePlatform, names};
-use harmonybatch_planner::{App, ModelSet, PlanRequest};
+use harmonybatch_planner::{App, ModelSet, PlanRequest, ReplanRule};
 use kube::ResourceExt;
 
 mod app;
@@ -86,11 +86,22 @@ pub struct Contract {
     pub timeout: Duration,
 }
 
+/// When the plan of a platform gives way to another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Patience {
+    /// What is worth a change.
+    pub rule: ReplanRule,
+    /// How long a plan stays before changes of rates alone may bring a cheaper one.
+    pub min_interval: std::time::Duration,
+}
+
 /// The good objects as the planner takes them, and what is wrong with the others.
 #[derive(Clone, Debug, Default)]
 pub struct Validated {
     /// One request a platform that any good model names.
     pub requests: BTreeMap<String, PlanRequest>,
+    /// When their plans give way to others.
+    pub patience: BTreeMap<String, Patience>,
     /// The contracts of all good applications.
     pub contracts: BTreeMap<Key, Contract>,
     /// Why the others were left out.
@@ -119,9 +130,12 @@ pub fn validate(inputs: &Inputs, taken: &BTreeSet<Key>) -> Validated {
     let mut validated = Validated::default();
     let mut platforms = BTreeMap::new();
     for written in &inputs.platforms {
-        match platform::platform(&written.spec) {
-            Ok(platform) => {
+        let read = platform::platform(&written.spec)
+            .and_then(|platform| Ok((platform, platform::patience(&written.spec)?)));
+        match read {
+            Ok((platform, patience)) => {
                 platforms.insert(written.name_any(), platform);
+                validated.patience.insert(written.name_any(), patience);
             }
             Err(problem) => validated.reject(Kind::Platform, key(written), problem),
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use harmonybatch_api::conditions::reason;
 use harmonybatch_api::names::{self, PLAN_MANAGER};
 use harmonybatch_api::{InferenceGroup, InferenceModel, InferencePlatform, InferencePlatformSpec};
-use harmonybatch_planner::{Plan, PlanRequest};
+use harmonybatch_planner::Plan;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 use thiserror::Error;
@@ -17,11 +17,12 @@ use tokio::time::Instant;
 use super::apply::{self, Wanted};
 use super::build::{self, ModelGroups};
 use super::callers;
-use super::decide::decide;
+use super::decide::{Decided, decide_again};
 use super::gather::{Gathered, gather};
 use super::publish::Publisher;
 use super::refusals::Refusals;
 use super::removal::Removal;
+use super::running::running;
 use super::validate::{Validated, key, validate};
 use crate::cluster::{self, call};
 use crate::events::Events;
@@ -75,8 +76,10 @@ pub(crate) struct Worker {
     pub(crate) gateway_host: String,
     /// Spec of the platform `default`, made if the cluster has none.
     pub(crate) platform: Option<InferencePlatformSpec>,
-    /// The last request and plan of every platform: the same request has the same plan, and needs no search.
-    pub(crate) decided: BTreeMap<String, (PlanRequest, Arc<Vec<Plan>>)>,
+    /// What was decided last for every platform: the same request has the same plan, and needs no search.
+    pub(crate) decided: BTreeMap<String, Decided>,
+    /// From when the times in there count.
+    pub(crate) started: Instant,
     /// The groups as the last plan wanted them.
     pub(crate) wanted: Wanted,
     /// Writes statuses.
@@ -132,7 +135,7 @@ impl Worker {
         self.make_platform().await?;
         let gathered = gather(&self.client, &self.stores).await?;
         let validated = validate(&gathered.inputs, &gathered.taken);
-        self.decide(&validated).await?;
+        self.decide(&gathered, &validated).await?;
         let planned = self.build(&gathered, &validated);
         let wanted = planned.iter().flat_map(|it| it.groups.wanted.clone()).collect();
         let mut refusals = Refusals::default();
@@ -198,31 +201,35 @@ impl Worker {
     }
 
     /// Searches for a plan on every platform whose request differs from the last, off the runtime's threads.
-    async fn decide(&mut self, validated: &Validated) -> Result<(), Error> {
+    async fn decide(&mut self, gathered: &Gathered, validated: &Validated) -> Result<(), Error> {
         self.decided
             .retain(|platform, _| validated.requests.contains_key(platform));
         for (platform, request) in &validated.requests {
-            if self
-                .decided
-                .get(platform)
-                .is_some_and(|(last, _)| last == request)
-            {
+            let Some(&patience) = validated.patience.get(platform) else {
+                continue;
+            };
+            let last = self.decided.get(platform);
+            let started = Instant::now();
+            let now = started.duration_since(self.started);
+            if last.is_some_and(|last| !last.is_due(request, &patience, now)) {
                 continue;
             }
-            let started = Instant::now();
-            let input = request.clone();
-            let plans = tokio::task::spawn_blocking(move || decide(&input)).await?;
+            let (input, last) = (request.clone(), last.cloned());
+            let runs = running(&gathered.groups);
+            let decided = tokio::task::spawn_blocking(move || {
+                decide_again(&input, last.as_ref(), &runs, &patience, now)
+            })
+            .await?;
             self.metrics.planned(started.elapsed());
-            tracing::info!(%platform, models = plans.len(), took = ?started.elapsed(), "planned");
-            self.decided
-                .insert(platform.clone(), (request.clone(), Arc::new(plans)));
+            tracing::info!(%platform, models = decided.plans.len(), took = ?started.elapsed(), "planned");
+            self.decided.insert(platform.clone(), decided);
         }
         Ok(())
     }
 
     fn build<'a>(&self, gathered: &'a Gathered, validated: &Validated) -> Vec<Planned<'a>> {
         let knative = *self.knative_served.borrow();
-        let plans = self.decided.values().flat_map(|(_, plans)| plans.iter());
+        let plans = self.decided.values().flat_map(|decided| decided.plans.iter());
         plans
             .filter_map(|plan| {
                 let of_plan =

@@ -13,6 +13,7 @@ use crate::PlanRequest;
 use crate::app::{App, ModelSet};
 use crate::arrival::Load;
 use crate::diff::{GroupOutline, MemberOutline, PlanOutline};
+use crate::inventory;
 use crate::plan::{GroupPlan, InfeasibleApp, Plan};
 use crate::platform::{ArrivalModel, Billing};
 use crate::provision::{Choice, Exact, Operation, Paper, PerReplica, Standing};
@@ -57,6 +58,9 @@ pub enum ReplanReason {
     /// What runs no longer keeps the SLOs of a group, or is no longer on offer.
     #[error("group {0} no longer keeps its SLOs")]
     GroupBroken(String),
+    /// What runs and what is new do not fit on the devices of a pool together.
+    #[error("the devices of a gpu pool do not suffice for what runs and what is new")]
+    PoolExhausted,
     /// Another plan is cheaper by enough.
     #[error("another plan is cheaper")]
     Saving,
@@ -127,6 +131,18 @@ pub fn replan(
             }
         })
         .collect();
+    // Each model was judged by itself: what runs on and what is new may together want more devices than there are.
+    let together: Vec<Plan> = found.iter().map(|it| it.plan.clone()).collect();
+    if !inventory::holds(&planned_for.platform, &together) {
+        let plans = new.get_or_init(|| crate::plan(&planned_for));
+        found = plans
+            .iter()
+            .map(|plan| {
+                let decision = ReplanDecision::Replanned(ReplanReason::PoolExhausted);
+                Replanned::new(plan.clone(), decision, &[])
+            })
+            .collect();
+    }
     found.sort_by(|a, b| (&a.plan.namespace, &a.plan.model).cmp(&(&b.plan.namespace, &b.plan.model)));
     found
 }

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use harmonybatch_api::inference_platform::{Billing, CpuGrid, Planner, Prices, Serving};
+use harmonybatch_api::inference_platform::{Billing, CpuGrid, Planner, Prices, Replan, Serving};
 use harmonybatch_api::yaml::{self, Document};
 use harmonybatch_api::{InferencePlatform, InferencePlatformSpec, names};
 use harmonybatch_controller::plan::{Inputs, Key, Kind, key};
@@ -231,6 +231,7 @@ fn paper_platform() -> InferencePlatform {
             gpu_pools: Vec::new(),
             serving: Serving::default(),
             planner: Planner::default(),
+            replan: Replan::default(),
         },
     )
 }

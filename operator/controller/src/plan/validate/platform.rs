@@ -9,8 +9,8 @@ use harmonybatch_planner as planner;
 use harmonybatch_planner::units::{Bytes, GpuUnits, Price, Seconds, Vcpu};
 use harmonybatch_planner::{Platform, PlatformError};
 
-use super::Problem;
 use super::app::{checked, parse};
+use super::{Patience, Problem};
 
 /// Reads it.
 pub(super) fn platform(spec: &InferencePlatformSpec) -> Result<Platform, Problem> {
@@ -32,6 +32,30 @@ pub(super) fn platform(spec: &InferencePlatformSpec) -> Result<Platform, Problem
     Platform::new(billing, prices, seconds("overhead", &spec.overhead)?, cpu, pools)
         .map(|platform| platform.with_planner(planner))
         .map_err(|error| contradiction(&error))
+}
+
+/// When its plan gives way to another.
+pub(super) fn patience(spec: &InferencePlatformSpec) -> Result<Patience, Problem> {
+    let field = "replan.minSaving";
+    let part: Decimal = parse(
+        field,
+        spec.replan.min_saving.strip_suffix('%').unwrap_or_default(),
+    )?;
+    let interval: Duration = parse("replan.minInterval", &spec.replan.min_interval)?;
+    let min_saving = part.to_f64() / 100.0;
+    if min_saving >= 1.0 {
+        return Err(Problem::invalid(format!(
+            "{field} {} must be below 100%",
+            spec.replan.min_saving
+        )));
+    }
+    Ok(Patience {
+        rule: planner::ReplanRule {
+            min_saving,
+            ..planner::ReplanRule::default()
+        },
+        min_interval: interval.into(),
+    })
 }
 
 fn cpu_grid(grid: &written::CpuGrid) -> Result<planner::CpuGrid, Problem> {
