@@ -20,6 +20,8 @@ struct Arguments {
 enum Command {
     /// Print the plan for the applications, models and platform in some YAML files, without a cluster
     Plan(cli::plan::Arguments),
+    /// Play requests through the plan for some YAML files, and print what every application would see
+    Simulate(cli::simulate::Arguments),
     /// Print the CustomResourceDefinitions, or write them to a folder
     Crds(cli::crds::Arguments),
     /// Run the controller: plan, serve and observe the applications of a cluster
@@ -31,6 +33,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Plan(arguments) => cli::plan::run(&arguments),
+        Command::Simulate(arguments) => cli::simulate::run(&arguments),
         Command::Crds(arguments) => cli::crds::run(&arguments),
         Command::Controller(arguments) => cli::controller::run(arguments),
         Command::Gateway(arguments) => cli::gateway::run(arguments),

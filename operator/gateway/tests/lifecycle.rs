@@ -406,7 +406,10 @@ async fn a_kept_connection_that_the_runtime_closed_is_replaced_unseen() {
 
 #[tokio::test]
 async fn a_call_that_brings_its_replica_down_is_not_sent_to_the_next_one() {
-    let (listener, next) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Runtime::start().await);
+    let (listener, next) = (
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        Runtime::start().await,
+    );
     let address = listener.local_addr().unwrap();
     let members = [member("search", EAGER, LONG)];
     let gateway = Gateway::start(snapshot([group("mlp-a", &members, &[address])])).await;
@@ -426,12 +429,18 @@ async fn a_call_that_brings_its_replica_down_is_not_sent_to_the_next_one() {
         ..group("mlp-a", &members, &[address, next.address])
     }]));
     gateway
-        .until("/acknowledged", |_, body| body["groups"][0]["planGeneration"] == 2)
+        .until("/acknowledged", |_, body| {
+            body["groups"][0]["planGeneration"] == 2
+        })
         .await;
     // The next replica has had nothing for longest.
-    let first = soon(gateway.infer("search", &request("first", 0, 1))).await.unwrap();
+    let first = soon(gateway.infer("search", &request("first", 0, 1)))
+        .await
+        .unwrap();
     assert_eq!(first.data(), &echoed(0, 1));
-    let fatal = soon(gateway.infer("search", &request("fatal", 0, 1))).await.unwrap();
+    let fatal = soon(gateway.infer("search", &request("fatal", 0, 1)))
+        .await
+        .unwrap();
     assert_eq!(fatal.status, StatusCode::BAD_GATEWAY, "{}", fatal.text);
     soon(server).await.unwrap();
     assert_eq!(next.rows().len(), 1);

@@ -1,8 +1,10 @@
 //! The subcommands: each reads its arguments, calls one crate, and prints.
 
+mod arrivals;
 pub(crate) mod controller;
 pub(crate) mod crds;
 pub(crate) mod gateway;
 pub(crate) mod plan;
 pub(crate) mod print;
 mod process;
+pub(crate) mod simulate;

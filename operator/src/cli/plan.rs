@@ -7,11 +7,11 @@ use clap::{Args, ValueEnum};
 use harmonybatch_controller::plan::{self, Inputs, Kind};
 use harmonybatch_planner::Plan;
 
-use crate::cli::print;
+use crate::cli::{arrivals, print};
 
-mod machine;
-mod read;
-mod table;
+pub(crate) mod machine;
+pub(crate) mod read;
+pub(crate) mod table;
 
 /// What a script gets where an application cannot be planned.
 const INFEASIBLE: u8 = 2;
@@ -26,7 +26,8 @@ const INFEASIBLE: u8 = 2;
 /// 1 if the input is wrong.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  harmonybatch plan -f crds/samples-paper\n  harmonybatch plan -f model.yaml -f apps/ -o json"
+    after_help = "Examples:\n  harmonybatch plan -f crds/samples-paper\n  harmonybatch plan -f model.yaml -f apps/ -o json\n  \
+                  harmonybatch plan -f apps/ --trace search=arrivals.csv"
 )]
 pub(crate) struct Arguments {
     /// YAML file, folder of YAML files, or - for standard input; may be given several times
@@ -35,11 +36,15 @@ pub(crate) struct Arguments {
     /// Form of the output
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     output: Form,
+    /// Plan for the arrivals in a file: one line each, in order, beginning with seconds or YYYY-MM-DD HH:MM:SS; the time is scaled so that their mean
+    /// rate is the application's; may be given several times
+    #[arg(long, value_name = "[NAMESPACE/]APP=FILE")]
+    trace: Vec<arrivals::Trace>,
 }
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Form {
+pub(crate) enum Form {
     /// For people
     Table,
     /// For machines
@@ -61,13 +66,14 @@ pub(crate) struct Named {
 /// Reads, plans, prints.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let files = read::read(&arguments.filename)?;
-    let validated = plan::validate(&files.inputs, &std::collections::BTreeSet::new());
+    let mut validated = plan::validate(&files.inputs, &std::collections::BTreeSet::new());
     if !validated.problems.is_empty() {
         for ((kind, key), problem) in &validated.problems {
             print::error(&format!("error: {}", files.locate(*kind, key, &problem.message)));
         }
         return Ok(ExitCode::FAILURE);
     }
+    arrivals::declare(&mut validated, &arguments.trace, &[])?;
     let plans = named(&files.inputs, &validated);
     let text = match arguments.output {
         Form::Table => table::render(&plans),
@@ -83,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn named(inputs: &Inputs, validated: &plan::Validated) -> Vec<Named> {
+pub(crate) fn named(inputs: &Inputs, validated: &plan::Validated) -> Vec<Named> {
     let mut plans: Vec<Named> = validated
         .requests
         .iter()

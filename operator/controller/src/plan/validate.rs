@@ -145,7 +145,10 @@ pub fn validate(inputs: &Inputs, taken: &BTreeSet<Key>) -> Validated {
     let billed: BTreeMap<Key, (&str, Billing)> = profiles
         .iter()
         .filter_map(|(model, (platform, _))| {
-            Some((model.clone(), (platform.as_str(), platforms.get(platform)?.billing())))
+            Some((
+                model.clone(),
+                (platform.as_str(), platforms.get(platform)?.billing()),
+            ))
         })
         .collect();
     let apps = read_apps(inputs, taken, &billed, &mut validated);

@@ -149,12 +149,12 @@ fn group<'a>(name: &'a str, group: &'a GroupPlan) -> Group<'a> {
 }
 
 /// Seconds times 1000 leave noise in the last digits: a nanosecond is fine enough.
-fn milliseconds(value: f64) -> f64 {
+pub(crate) fn milliseconds(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
 /// As the API writes it.
-pub(super) fn billing(billing: Billing) -> &'static str {
+pub(crate) fn billing(billing: Billing) -> &'static str {
     match billing {
         Billing::PerReplica => "PerReplica",
         Billing::PerInvocation => "PerInvocation",

@@ -142,11 +142,11 @@ fn total(plan: &Plan, currency: &str) -> String {
     text + "\n"
 }
 
-fn duration(seconds: Seconds) -> String {
+pub(crate) fn duration(seconds: Seconds) -> String {
     plan::duration(seconds)
 }
 
-fn columns(text: &mut String, header: &[&str], rows: Vec<Vec<String>>) {
+pub(crate) fn columns(text: &mut String, header: &[&str], rows: Vec<Vec<String>>) {
     let header: Vec<String> = header.iter().map(|&title| title.to_owned()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
     let width = |column: usize| {

@@ -2,11 +2,11 @@
 
 use std::str::FromStr;
 
-use harmonybatch_api::{InferenceApp, InferenceAppSpec};
 use harmonybatch_api::inference_app::Batching;
 use harmonybatch_api::quantity::{Decimal, Duration, QuantityError, Rate};
-use harmonybatch_planner::{App, ArrivalProcess, Billing, Burst};
+use harmonybatch_api::{InferenceApp, InferenceAppSpec};
 use harmonybatch_planner::units::{self, UnitError};
+use harmonybatch_planner::{App, ArrivalProcess, Billing, Burst};
 use kube::ResourceExt;
 
 use super::{Contract, Problem, service_name};

@@ -69,15 +69,12 @@ fn a_wrong_field_of_an_app_is_named_and_the_others_go_on() {
         (|app| app.spec.rate = "0/s".to_owned(), "rate: "),
         (|app| app.spec.rate = "5".to_owned(), "rate: \"5\" has no unit"),
         (
-            |app| app.spec.burst = burst("1", "30s"),
+            |app| app.spec.burst = Some(burst("1", "30s")),
             "burst: burst factor 1 must be above 1 and at most 1000",
         ),
+        (|app| app.spec.burst = Some(burst("4x", "30s")), "burst.factor: "),
         (
-            |app| app.spec.burst = burst("4x", "30s"),
-            "burst.factor: ",
-        ),
-        (
-            |app| app.spec.burst = burst("4", "0s"),
+            |app| app.spec.burst = Some(burst("4", "0s")),
             "burst: burst duration 0ms must be above 0",
         ),
         (
@@ -148,27 +145,30 @@ fn a_wrong_model_or_platform_is_named_and_its_apps_say_which() {
     assert!(validated.requests.is_empty());
 }
 
-fn burst(factor: &str, duration: &str) -> Option<Burst> {
-    Some(Burst {
+fn burst(factor: &str, duration: &str) -> Burst {
+    Burst {
         factor: factor.to_owned(),
         duration: duration.to_owned(),
-    })
+    }
 }
 
 #[test]
 fn bursts_reach_the_planner_where_replicas_are_billed_and_are_refused_elsewhere() {
     let mut inputs = inputs();
-    inputs.apps[0].spec.burst = burst("4", "30s");
+    inputs.apps[0].spec.burst = Some(burst("4", "30s"));
     inputs.apps.truncate(1);
     let validated = validate(&inputs, &BTreeSet::new());
     let app = &validated.requests["default"].models[0].apps()[0];
-    let expected = units::Seconds::new(30.0).and_then(|duration| Ok(planner::Burst::new(4.0, duration).ok()));
-    assert_eq!(Ok(Some(app.arrivals.clone())), expected.map(|burst| burst.map(ArrivalProcess::Burst)));
+    let expected = units::Seconds::new(30.0).map(|duration| planner::Burst::new(4.0, duration).ok());
+    assert_eq!(
+        Ok(Some(app.arrivals.clone())),
+        expected.map(|burst| burst.map(ArrivalProcess::Burst))
+    );
 
     check(
         |inputs| {
             inputs.platforms[0].spec.billing = inference_platform::Billing::PerInvocation;
-            inputs.apps[1].spec.burst = burst("4", "30s");
+            inputs.apps[1].spec.burst = Some(burst("4", "30s"));
         },
         Kind::App,
         "bad",
