@@ -24,6 +24,8 @@ enum Command {
     Explain(cli::explain::Arguments),
     /// Compare two plans: groups, costs and promises, and what the switch needs
     Diff(cli::diff::Arguments),
+    /// Play requests through the plan for some YAML files, and print what every application would see
+    Simulate(cli::simulate::Arguments),
     /// Print the CustomResourceDefinitions, or write them to a folder
     Crds(cli::crds::Arguments),
     /// Run the controller: plan, serve and observe the applications of a cluster
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Plan(arguments) => cli::plan::run(&arguments),
         Command::Explain(arguments) => cli::explain::run(&arguments),
         Command::Diff(arguments) => cli::diff::run(&arguments),
+        Command::Simulate(arguments) => cli::simulate::run(&arguments),
         Command::Crds(arguments) => cli::crds::run(&arguments),
         Command::Controller(arguments) => cli::controller::run(arguments),
         Command::Gateway(arguments) => cli::gateway::run(arguments),

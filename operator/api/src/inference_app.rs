@@ -52,6 +52,10 @@ pub struct InferenceAppSpec {
     /// Long-run mean of rows per time, such as 5/s, 120/m or 0.5/h. A request of n rows counts n.
     #[schemars(schema_with = "schema::rate")]
     pub rate: String,
+    /// How its requests come in bursts; without it they are taken to be independent of each other (a Poisson process). Only where the platform
+    /// bills PerReplica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Burst>,
     /// Whether its requests may share batches with those of other applications.
     #[serde(default)]
     pub batching: Batching,
@@ -85,6 +89,19 @@ pub struct Slo {
 
 fn default_percentile() -> String {
     "99".to_owned()
+}
+
+/// Requests that come in bursts. In a burst they arrive at `factor` times spec.rate; bursts last for `duration` on average and hold half of all
+/// requests, so that they take 1 / (2 factor) of the time; between bursts the rate is factor / (2 factor - 1) of spec.rate, which stays the mean.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Burst {
+    /// How many times spec.rate requests arrive at in a burst: above 1 and at most 1000, such as "4".
+    #[schemars(schema_with = "schema::burst_factor")]
+    pub factor: String,
+    /// How long a burst lasts on average, such as 30s.
+    #[schemars(schema_with = "schema::burst_duration")]
+    pub duration: String,
 }
 
 /// Whether requests of different applications may share a batch.

@@ -52,6 +52,24 @@ pub(crate) fn rate(_: &mut SchemaGenerator) -> Schema {
     )])
 }
 
+/// How many times the mean rate a burst is: above 1, at most 1000.
+pub(crate) fn burst_factor(_: &mut SchemaGenerator) -> Schema {
+    ruled(&[rule(
+        &format!("self.matches('^{DECIMAL}$') && double(self) > 1.0 && double(self) <= 1000.0"),
+        "is not a burst factor: write a plain decimal above 1 and at most 1000, such as 4",
+    )])
+}
+
+/// How long bursts last: above zero, at most an hour.
+pub(crate) fn burst_duration(_: &mut SchemaGenerator) -> Schema {
+    ruled(&[rule(
+        &format!(
+            "self.matches('^{DECIMAL}(us|ms|s)$') && self.matches('[1-9]') && duration(self) <= duration('1h')"
+        ),
+        "is not a duration of bursts: write a decimal above 0 with unit us, ms or s, of at most 3600s, such as 30s",
+    )])
+}
+
 /// A percentage above 0 and below 100.
 pub(crate) fn percentile(_: &mut SchemaGenerator) -> Schema {
     ruled(&[rule(

@@ -1,5 +1,6 @@
 //! The subcommands: each reads its arguments, calls one crate, and prints.
 
+mod arrivals;
 pub(crate) mod controller;
 pub(crate) mod crds;
 pub(crate) mod diff;
@@ -8,3 +9,4 @@ pub(crate) mod gateway;
 pub(crate) mod plan;
 pub(crate) mod print;
 mod process;
+pub(crate) mod simulate;

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use harmonybatch_controller::plan::{self, Inputs, Kind};
 use harmonybatch_planner::{ArrivalModel, Baseline, BaselinePlan, Plan, PlanRequest};
 
-use crate::cli::print;
+use crate::cli::{arrivals, print};
 
 mod baselines;
 pub(crate) mod machine;
@@ -27,7 +27,8 @@ const INFEASIBLE: u8 = 2;
 /// 1 if the input is wrong.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  harmonybatch plan -f crds/samples-paper\n  harmonybatch plan -f model.yaml -f apps/ -o json"
+    after_help = "Examples:\n  harmonybatch plan -f crds/samples-paper\n  harmonybatch plan -f model.yaml -f apps/ -o json\n  \
+                  harmonybatch plan -f apps/ --trace search=arrivals.csv"
 )]
 pub(crate) struct Arguments {
     /// YAML file, folder of YAML files, or - for standard input; may be given several times
@@ -42,6 +43,10 @@ pub(crate) struct Arguments {
     /// Compare the plan with other ways to serve the same applications, at the same prices
     #[arg(long, value_name = "WHICH")]
     baseline: Option<Compared>,
+    /// Plan for the arrivals in a file: one line each, in order, beginning with seconds or YYYY-MM-DD HH:MM:SS; the time is scaled so that their mean
+    /// rate is the application's; may be given several times
+    #[arg(long, value_name = "[NAMESPACE/]APP=FILE")]
+    trace: Vec<arrivals::Trace>,
 }
 
 /// Law of the batch size.
@@ -82,7 +87,7 @@ impl Compared {
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Form {
+pub(crate) enum Form {
     /// For people
     Table,
     /// For machines
@@ -111,6 +116,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Some((files, mut validated)) = load(&arguments.filename)? else {
         return Ok(ExitCode::FAILURE);
     };
+    arrivals::declare(&mut validated, &arguments.trace, &[])?;
     let law = match arguments.model {
         Law::Exact => ArrivalModel::Exact,
         Law::Paper => ArrivalModel::Paper,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use harmonybatch_api::conditions::reason;
 use harmonybatch_api::quantity::Duration;
 use harmonybatch_api::{InferenceApp, InferenceModel, InferencePlatform, names};
-use harmonybatch_planner::{App, ModelSet, PlanRequest, ReplanRule};
+use harmonybatch_planner::{App, Billing, ModelSet, PlanRequest, ReplanRule};
 use kube::ResourceExt;
 
 mod app;
@@ -156,7 +156,16 @@ pub fn validate(inputs: &Inputs, taken: &BTreeSet<Key>) -> Validated {
             Err(problem) => validated.reject(Kind::Model, key(written), problem),
         }
     }
-    let apps = read_apps(inputs, taken, &profiles, &mut validated);
+    let billed: BTreeMap<Key, (&str, Billing)> = profiles
+        .iter()
+        .filter_map(|(model, (platform, _))| {
+            Some((
+                model.clone(),
+                (platform.as_str(), platforms.get(platform)?.billing()),
+            ))
+        })
+        .collect();
+    let apps = read_apps(inputs, taken, &billed, &mut validated);
     for ((namespace, name), (platform, profile)) in profiles {
         let apps = apps
             .get(&(namespace.clone(), name.clone()))
@@ -196,10 +205,10 @@ fn no_platform(platform: &str, broken: bool) -> Problem {
 }
 
 /// The good applications of every model that is planned.
-fn read_apps<P>(
+fn read_apps(
     inputs: &Inputs,
     taken: &BTreeSet<Key>,
-    profiles: &BTreeMap<Key, P>,
+    models: &BTreeMap<Key, (&str, Billing)>,
     validated: &mut Validated,
 ) -> BTreeMap<Key, Vec<App>> {
     let mut apps: BTreeMap<Key, Vec<App>> = BTreeMap::new();
@@ -218,12 +227,13 @@ fn read_apps<P>(
         let service = service_name(written);
         let service_key = (namespace.clone(), service.clone());
         let read = app::app(written).and_then(|read| {
-            if !profiles.contains_key(&model) {
+            let Some(&(platform, billing)) = models.get(&model) else {
                 return Err(no_model(
                     &model,
                     validated.problem(Kind::Model, &model.0, &model.1),
                 ));
-            }
+            };
+            app::check_billing(&read.0, platform, billing)?;
             if taken.contains(&service_key) {
                 return Err(name_taken(&service, "Service", "it was not made for this app"));
             }

@@ -30,7 +30,7 @@ impl Standing for PerReplica {
         if function.single().max > loads.first()?.slo {
             return None;
         }
-        let operation = self.confirm(loads, choice)?;
+        let operation = self.confirm(loads, choice, &mut 0)?;
         let priced = Choice {
             cost_per_second: f64::from(choice.replicas) * function.price,
             ..*choice

@@ -17,6 +17,13 @@ const TICK: u64 = 5 * MINUTE;
 /// How long a plan stays before savings alone may change it.
 const MIN_INTERVAL: u64 = 10 * MINUTE;
 
+/// Under the paper's law, whose figures are known.
+fn paper_request(billing: Billing, model: &Coefficients, apps: Vec<App>) -> PlanRequest {
+    let PlanRequest { platform, models } = request(billing, model, apps);
+    let platform = platform.with_arrivals(ArrivalModel::Paper);
+    PlanRequest { platform, models }
+}
+
 /// What the caller of `replan` holds: the plan that runs and since when.
 struct Cluster {
     billing: Billing,
@@ -38,7 +45,7 @@ impl Cluster {
     }
 
     fn tick(&mut self, now: u64, apps: &[App]) -> Replanned {
-        let request = request(self.billing, &self.model, apps.to_vec());
+        let request = paper_request(self.billing, &self.model, apps.to_vec());
         let may_save = now - self.changed_at >= MIN_INTERVAL;
         let found = replan(&request, &self.held, &ReplanRule::default(), may_save).remove(0);
         self.held = vec![found.held.clone()];
@@ -105,7 +112,7 @@ fn quiet_day(billing: Billing, model: Coefficients, apps: &[App], ticks: u64) ->
         if billing == Billing::PerInvocation {
             check_plan(
                 billing,
-                ArrivalModel::Exact,
+                ArrivalModel::Paper,
                 &model,
                 &planned_for(&now, &found),
                 &found.plan,
@@ -226,7 +233,7 @@ fn every_change_that_must_be_followed_is_followed_at_once_and_named() {
         let found = cluster.tick(0, &apps);
         check_plan(
             Billing::PerInvocation,
-            ArrivalModel::Exact,
+            ArrivalModel::Paper,
             &VGG19,
             &apps,
             &found.plan,
@@ -290,7 +297,7 @@ fn a_function_that_is_no_longer_on_offer_or_too_slow_is_replaced() {
     for platform in [slow, no_gpu] {
         let set = ModelSet::new("shop", VGG19.name, profile(&VGG19), apps.clone()).unwrap();
         let request = PlanRequest {
-            platform,
+            platform: platform.with_arrivals(ArrivalModel::Paper),
             models: vec![set],
         };
         let found = replan(&request, &cluster.held, &ReplanRule::default(), false).remove(0);
@@ -315,7 +322,7 @@ fn a_saving_waits_for_its_time_and_must_be_worth_it() {
     let mut cluster = Cluster::new(Billing::PerInvocation, VGG19);
     cluster.tick(0, &apart);
     let held = cluster.held.clone();
-    let request = request(Billing::PerInvocation, &VGG19, apps);
+    let request = paper_request(Billing::PerInvocation, &VGG19, apps);
     let decide = |min_saving: f64, may_save: bool| {
         let rule = ReplanRule {
             min_saving,

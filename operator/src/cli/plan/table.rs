@@ -146,7 +146,7 @@ fn total(plan: &Plan, currency: &str) -> String {
     text + "\n"
 }
 
-fn duration(seconds: Seconds) -> String {
+pub(crate) fn duration(seconds: Seconds) -> String {
     plan::duration(seconds)
 }
 

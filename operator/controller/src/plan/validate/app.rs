@@ -2,11 +2,11 @@
 
 use std::str::FromStr;
 
-use harmonybatch_api::InferenceApp;
 use harmonybatch_api::inference_app::Batching;
 use harmonybatch_api::quantity::{Decimal, Duration, QuantityError, Rate};
-use harmonybatch_planner::App;
+use harmonybatch_api::{InferenceApp, InferenceAppSpec};
 use harmonybatch_planner::units::{self, UnitError};
+use harmonybatch_planner::{App, ArrivalProcess, Billing, Burst};
 use kube::ResourceExt;
 
 use super::{Contract, Problem, service_name};
@@ -44,7 +44,7 @@ pub(super) fn app(written: &InferenceApp) -> Result<(App, Contract), Problem> {
         percentile: checked("slo.percentile", units::Percentile::new(percentile.to_f64()))?,
         rate: checked("rate", units::Rate::new(rate.per_second()))?,
         isolated: spec.batching == Batching::Isolated,
-        arrivals: harmonybatch_planner::ArrivalProcess::Poisson,
+        arrivals: arrivals(spec)?,
     };
     let contract = Contract {
         model: spec.model_ref.name.clone(),
@@ -56,6 +56,30 @@ pub(super) fn app(written: &InferenceApp) -> Result<(App, Contract), Problem> {
         timeout,
     };
     Ok((app, contract))
+}
+
+/// How its requests arrive.
+fn arrivals(spec: &InferenceAppSpec) -> Result<ArrivalProcess, Problem> {
+    let Some(burst) = &spec.burst else {
+        return Ok(ArrivalProcess::Poisson);
+    };
+    let factor: Decimal = parse("burst.factor", &burst.factor)?;
+    let duration: Duration = parse("burst.duration", &burst.duration)?;
+    let duration = checked("burst.duration", units::Seconds::new(duration.as_secs_f64()))?;
+    Burst::new(factor.to_f64(), duration)
+        .map(ArrivalProcess::Burst)
+        .map_err(|error| Problem::invalid(format!("burst: {error}")))
+}
+
+/// Where functions are billed while they run, formulas for Poisson arrivals make the plan.
+pub(super) fn check_billing(app: &App, platform: &str, billing: Billing) -> Result<(), Problem> {
+    if app.arrivals == ArrivalProcess::Poisson || billing == Billing::PerReplica {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!(
+        "burst: InferencePlatform {platform} bills PerInvocation, whose plans are made for Poisson arrivals: leave burst out, or use a platform \
+         that bills PerReplica"
+    )))
 }
 
 /// Parses a quantity; the error names the field.

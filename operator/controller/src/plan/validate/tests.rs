@@ -1,5 +1,9 @@
 //! What is wrong is named on the object that it is wrong in, and stops nobody else.
 
+use harmonybatch_api::inference_app::Burst;
+use harmonybatch_api::inference_platform;
+use harmonybatch_planner::{self as planner, ArrivalProcess, units};
+
 use super::*;
 use crate::fixtures;
 use harmonybatch_api::inference_platform::{
@@ -43,7 +47,7 @@ fn check(break_it: impl Fn(&mut Inputs), kind: Kind, name: &str, part: &str) {
 #[test]
 fn a_wrong_field_of_an_app_is_named_and_the_others_go_on() {
     type Break = fn(&mut InferenceApp);
-    let cases: [(Break, &str); 12] = [
+    let cases: [(Break, &str); 15] = [
         (
             |app| app.spec.slo.latency = "0ms".to_owned(),
             "slo.latency 0s must be above 0",
@@ -67,6 +71,15 @@ fn a_wrong_field_of_an_app_is_named_and_the_others_go_on() {
         ),
         (|app| app.spec.rate = "0/s".to_owned(), "rate: "),
         (|app| app.spec.rate = "5".to_owned(), "rate: \"5\" has no unit"),
+        (
+            |app| app.spec.burst = Some(burst("1", "30s")),
+            "burst: burst factor 1 must be above 1 and at most 1000",
+        ),
+        (|app| app.spec.burst = Some(burst("4x", "30s")), "burst.factor: "),
+        (
+            |app| app.spec.burst = Some(burst("4", "0s")),
+            "burst: burst duration 0ms must be above 0",
+        ),
         (
             |app| app.spec.timeout = Some("100ms".to_owned()),
             "timeout 100ms is shorter than slo.latency 500ms",
@@ -170,6 +183,37 @@ fn the_deadline_of_a_long_slo_is_one_that_may_be_written() {
     assert_eq!(
         validated.contracts[&key(&inputs.apps[0])].timeout.to_string(),
         "3600s"
+    );
+}
+
+fn burst(factor: &str, duration: &str) -> Burst {
+    Burst {
+        factor: factor.to_owned(),
+        duration: duration.to_owned(),
+    }
+}
+
+#[test]
+fn bursts_reach_the_planner_where_replicas_are_billed_and_are_refused_elsewhere() {
+    let mut inputs = inputs();
+    inputs.apps[0].spec.burst = Some(burst("4", "30s"));
+    inputs.apps.truncate(1);
+    let validated = validate(&inputs, &BTreeSet::new());
+    let app = &validated.requests["default"].models[0].apps()[0];
+    let expected = units::Seconds::new(30.0).map(|duration| planner::Burst::new(4.0, duration).ok());
+    assert_eq!(
+        Ok(Some(app.arrivals.clone())),
+        expected.map(|burst| burst.map(ArrivalProcess::Burst))
+    );
+
+    check(
+        |inputs| {
+            inputs.platforms[0].spec.billing = inference_platform::Billing::PerInvocation;
+            inputs.apps[1].spec.burst = Some(burst("4", "30s"));
+        },
+        Kind::App,
+        "bad",
+        "burst: InferencePlatform default bills PerInvocation",
     );
 }
 

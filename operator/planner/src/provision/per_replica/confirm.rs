@@ -15,7 +15,7 @@ use crate::simulate::{Bounds, Confidence, Horizon, Look, Outcome, Pace, Tally, V
 const ARRIVALS: u64 = 1_000_000;
 
 /// The most that a strict percentile or many replicas may ask for.
-const MOST_ARRIVALS: u64 = 5_000_000;
+pub(super) const MOST_ARRIVALS: u64 = 5_000_000;
 
 /// Checks of the verdict in one run.
 const BLOCKS: u64 = 100;
@@ -36,6 +36,9 @@ const SLOWEST_ARRIVALS: u64 = 50_000;
 /// Dearer configurations that are tried where the chosen one fails.
 const REPAIRS: u32 = 100;
 
+/// Arrivals after which no dearer configuration is tried any more, where bursts or traces make runs long.
+const REPAIR_ARRIVALS: u64 = 30_000_000;
+
 /// Each failure but the first few raises the least cost of the next try by this part of the first cost, so that the
 /// tries reach far enough.
 const STRIDE: f64 = 0.01;
@@ -50,16 +53,35 @@ impl PerReplica {
         if choice.replicas == 0 {
             return None;
         }
-        let first = self.confirm(loads, choice);
-        first.map(|operation| (*choice, operation)).or_else(|| {
-            self.dearer(loads, choice)
-                .iter()
-                .find_map(|dearer| Some((*dearer, self.confirm(loads, dearer)?)))
-        })
+        let random = loads.iter().all(|load| load.process == Process::Poisson);
+        let budget = if random {
+            u64::MAX
+        } else {
+            REPAIR_ARRIVALS * self.effort
+        };
+        let mut played = 0;
+        if let Some(operation) = self.confirm(loads, choice, &mut played) {
+            return Some((*choice, operation));
+        }
+        let dearer = self.dearer(loads, choice);
+        for dearer in &dearer {
+            if played >= budget {
+                break;
+            }
+            if let Some(operation) = self.confirm(loads, dearer, &mut played) {
+                return Some((*dearer, operation));
+            }
+        }
+        None
     }
 
-    /// What the choice does, if a simulation confirms it.
-    pub(in crate::provision) fn confirm(&self, loads: &[Load], choice: &Choice) -> Option<Operation> {
+    /// What the choice does if it keeps every promise; adds the requests that were looked at to `played`.
+    pub(in crate::provision) fn confirm(
+        &self,
+        loads: &[Load],
+        choice: &Choice,
+        played: &mut u64,
+    ) -> Option<Operation> {
         let usual = ARRIVALS
             .max(20 * in_flight(loads, choice))
             .max(for_strictest(loads));
@@ -85,6 +107,7 @@ impl PerReplica {
         };
         let setup = self.setup(loads, choice);
         let outcome = simulate(&setup, &look);
+        *played += outcome.tally.rows;
         let kept = match outcome.verdict {
             Verdict::Kept => true,
             Verdict::Broken => false,

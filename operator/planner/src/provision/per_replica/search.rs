@@ -7,11 +7,11 @@
 //! number the smallest size is found upwards from what the screen allows, then by bisection: a larger size is never
 //! late more often.
 
-use super::{Choice, MAX_REPLICAS, PerReplica, Size, UTILIZATION_LIMIT};
+use super::{Choice, MAX_REPLICAS, PerReplica, Size, UTILIZATION_LIMIT, confirm};
 use crate::arrival::Load;
 use crate::latency::Kind;
 use crate::plan::Dispatch;
-use crate::simulate::{Bounds, Confidence, Horizon, Look, Pace, Setup, Verdict, simulate};
+use crate::simulate::{Bounds, Confidence, Horizon, Look, Pace, Setup, Verdict, can_be_judged, simulate};
 
 /// Checks of the verdict in one simulation.
 const BLOCKS: u64 = 40;
@@ -40,6 +40,9 @@ impl PerReplica {
     pub(super) fn cheapest_within(&self, loads: &[Load], floor: f64, budget: f64) -> Option<Choice> {
         let rate: f64 = loads.iter().map(|load| load.rate).sum();
         let slo = loads.first()?.slo;
+        if !can_be_judged(loads, confirm::MOST_ARRIVALS) {
+            return None;
+        }
         let floor = floor.max(self.screen.bound(rate, slo)) * (1.0 - 1e-9);
         let mut kinds: Vec<(f64, Vec<Size>)> = self
             .kinds

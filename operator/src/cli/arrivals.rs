@@ -1,0 +1,202 @@
+//! Arrivals given on the command line, in place of those that the applications declare.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use harmonybatch_api::quantity::{Decimal, Duration};
+use harmonybatch_controller::plan::Validated;
+use harmonybatch_planner::units::Seconds;
+use harmonybatch_planner::{App, ArrivalProcess, Billing, ModelSet};
+
+/// An application, or all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    namespace: Option<String>,
+    /// None for all.
+    app: Option<String>,
+}
+
+/// `[NAMESPACE/]APP=FILE`
+#[derive(Clone, Debug)]
+pub(crate) struct Trace {
+    target: Target,
+    file: PathBuf,
+}
+
+/// `[[NAMESPACE/]APP=]FACTOR,DURATION`
+#[derive(Clone, Debug)]
+pub(crate) struct Burst {
+    target: Target,
+    burst: harmonybatch_planner::Burst,
+}
+
+impl Target {
+    fn of(text: &str) -> Self {
+        let (namespace, app) = match text.split_once('/') {
+            Some((namespace, app)) => (Some(namespace.to_owned()), app),
+            None => (None, text),
+        };
+        Self {
+            namespace,
+            app: Some(app.to_owned()),
+        }
+    }
+
+    fn is(&self, namespace: &str, app: &App) -> bool {
+        self.namespace.as_deref().is_none_or(|it| it == namespace)
+            && self.app.as_deref().is_none_or(|it| it == app.name)
+    }
+}
+
+impl FromStr for Trace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((app, file)) if !app.is_empty() && !file.is_empty() => Ok(Self {
+                target: Target::of(app),
+                file: PathBuf::from(file),
+            }),
+            _ => Err("write APP=FILE, such as search=arrivals.csv".to_owned()),
+        }
+    }
+}
+
+impl FromStr for Burst {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (target, burst) = match text.split_once('=') {
+            Some((app, burst)) => (Target::of(app), burst),
+            None => (
+                Target {
+                    namespace: None,
+                    app: None,
+                },
+                text,
+            ),
+        };
+        let Some((factor, duration)) = burst.split_once(',') else {
+            return Err("write FACTOR,DURATION or APP=FACTOR,DURATION, such as 4,30s".to_owned());
+        };
+        let factor: Decimal = factor.parse().map_err(|error| format!("factor: {error}"))?;
+        let duration: Duration = duration.parse().map_err(|error| format!("duration: {error}"))?;
+        let duration = Seconds::new(duration.as_secs_f64()).map_err(|error| error.to_string())?;
+        let burst =
+            harmonybatch_planner::Burst::new(factor.to_f64(), duration).map_err(|error| error.to_string())?;
+        Ok(Self { target, burst })
+    }
+}
+
+/// Gives applications these arrivals; traces win over bursts.
+pub(crate) fn declare(validated: &mut Validated, traces: &[Trace], bursts: &[Burst]) -> anyhow::Result<()> {
+    for burst in bursts {
+        set(validated, &burst.target, &ArrivalProcess::Burst(burst.burst))?;
+    }
+    for trace in traces {
+        let text =
+            std::fs::read_to_string(&trace.file).with_context(|| format!("read {}", trace.file.display()))?;
+        let read = times(&text).and_then(|times| Ok(harmonybatch_planner::Trace::new(&times)?));
+        let read = read.with_context(|| trace.file.display().to_string())?;
+        set(validated, &trace.target, &ArrivalProcess::Trace(Arc::new(read)))?;
+    }
+    Ok(())
+}
+
+fn set(validated: &mut Validated, target: &Target, arrivals: &ArrivalProcess) -> anyhow::Result<()> {
+    let mut found = false;
+    for request in validated.requests.values_mut() {
+        let billing = request.platform.billing();
+        for model in &mut request.models {
+            let mut apps = model.apps().to_vec();
+            let namespace = model.namespace().to_owned();
+            for app in apps.iter_mut().filter(|app| target.is(&namespace, app)) {
+                if billing == Billing::PerInvocation {
+                    bail!(
+                        "app {}: its platform bills PerInvocation, whose plans are made for Poisson arrivals",
+                        app.name
+                    );
+                }
+                app.arrivals = arrivals.clone();
+                found = true;
+            }
+            *model = ModelSet::new(namespace, model.model(), model.profile().clone(), apps)?;
+        }
+    }
+    if !found {
+        bail!(
+            "no InferenceApp {} in the files",
+            target.app.as_deref().unwrap_or_default()
+        );
+    }
+    Ok(())
+}
+
+/// Times in seconds: what each line begins with, up to a comma. A first line that is no time is a header.
+fn times(text: &str) -> anyhow::Result<Vec<f64>> {
+    let mut times = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let field = line.split(',').next().unwrap_or_default().trim();
+        match seconds(field) {
+            Some(time) => times.push(time),
+            None if number == 1 || field.is_empty() => {}
+            None => bail!("line {number}: {field:?} is no time: write seconds, or YYYY-MM-DD HH:MM:SS"),
+        }
+    }
+    Ok(times)
+}
+
+/// A number of seconds, or a date and time of day in any one time zone.
+fn seconds(text: &str) -> Option<f64> {
+    if let Ok(number) = text.parse() {
+        return Some(number);
+    }
+    let (date, clock) = text.trim_end_matches('Z').split_once([' ', 'T'])?;
+    let mut parts = date.split('-').map(|part| part.parse::<i32>().ok());
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let mut clock = clock.split(':').map(|part| part.parse::<f64>().ok());
+    let (hours, minutes, seconds) = (clock.next()??, clock.next()??, clock.next()??);
+    Some(f64::from(days(year, month, day)) * 86_400.0 + hours * 3600.0 + minutes * 60.0 + seconds)
+}
+
+/// Days since the first of March of the year 0, in years that begin in March, so that the leap day is the last.
+fn days(year: i32, month: i32, day: i32) -> i32 {
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    365 * year + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
+        + (153 * month + 2) / 5
+        + day
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_seconds_or_dates() {
+        let dates = "TIMESTAMP,Tokens\n2023-12-31 23:59:59.5,1\n2024-01-01T00:00:01Z,2\n2024-02-28 00:00:00\n2024-03-01 00:00:00\n";
+        let found = times(dates).unwrap_or_default();
+        let gaps: Vec<f64> = found.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        // 58 days from New Year to 28 February; 2024 is a leap year.
+        assert_eq!(gaps, [1.5, 58.0 * 86_400.0 - 1.0, 2.0 * 86_400.0]);
+        assert_eq!(times("0\n0.5\n\n2e1").ok(), Some(vec![0.0, 0.5, 20.0]));
+        assert!(times("0\nsoon\n").is_err_and(|error| error.to_string().contains("line 2: \"soon\"")));
+    }
+
+    #[test]
+    fn a_burst_is_for_one_application_or_for_all() {
+        let target = |text: &str| text.parse::<Burst>().ok().map(|burst| burst.target.app);
+        assert_eq!(target("4,30s"), Some(None));
+        assert_eq!(target("search=4,30s"), Some(Some("search".to_owned())));
+        assert_eq!(target("shop/search=4,30s"), Some(Some("search".to_owned())));
+        for bad in ["4", "4,", "1,30s", "4,0s", "search=4", "x,30s"] {
+            assert!(bad.parse::<Burst>().is_err(), "{bad}");
+        }
+    }
+}
