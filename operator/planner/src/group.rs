@@ -16,6 +16,9 @@ use crate::provision::Choice;
 /// The most applications, times groups, for which changes between groups are tried.
 const CHANGES_TRIED: usize = 400;
 
+/// The most applications in a group: the list of its members is one object of the API.
+pub(crate) const MOST_MEMBERS: usize = 256;
+
 /// A change must save more than this share of the two groups' cost, so that rounding never decides.
 const WORTH_A_CHANGE: f64 = 1e-9;
 
@@ -58,7 +61,8 @@ fn improve<P: Priced>(cuts: &mut Vec<Cut>, loads: &[Load], prices: &P) -> bool {
                 let left = cuts[from].without(member);
                 let joined = cuts.get(to).map_or_else(|| vec![member], |cut| cut.with(member));
                 let changes_nothing = left.is_empty() && joined.len() == 1;
-                if !changes_nothing && replace(cuts, (from, left), (to, joined), loads, prices) {
+                let may_join = joined.len() <= MOST_MEMBERS;
+                if may_join && !changes_nothing && replace(cuts, (from, left), (to, joined), loads, prices) {
                     return true;
                 }
             }

@@ -5,7 +5,7 @@
 //! whose bound cannot beat the best so far is not priced, and one that is priced is only searched for something
 //! cheaper than that: finding nothing is a bound as well.
 
-use super::Cut;
+use super::{Cut, MOST_MEMBERS};
 use crate::arrival::Load;
 use crate::provision::Choice;
 
@@ -39,7 +39,9 @@ struct Prefix {
 
 /// The cheapest cut into runs of loads that are sorted by SLO and feasible one by one, as `alone`.
 pub(crate) fn pruned_cut<P: Priced>(loads: &[Load], alone: &[Choice], prices: &P) -> Vec<Cut> {
-    let count = loads.len().min(MOST_PARTS);
+    let count = loads
+        .len()
+        .min(MOST_PARTS.max(loads.len().div_ceil(MOST_MEMBERS)));
     let edges: Vec<usize> = (0..=count)
         .map(|part| part * loads.len() / count.max(1))
         .collect();
@@ -151,6 +153,9 @@ impl<P: Priced> Search<'_, P> {
             return known;
         }
         let run = &self.loads[self.edges[start]..self.edges[end]];
+        if run.len() > MOST_MEMBERS {
+            return f64::INFINITY;
+        }
         let bound = known.max(self.prices.bound(run, budget));
         if bound >= budget {
             return bound;

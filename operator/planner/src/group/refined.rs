@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Cut;
 use super::pruned::{MOST_PARTS, Priced, cut_at, pruned_cut};
+use super::{Cut, MOST_MEMBERS};
 use crate::arrival::Load;
 use crate::provision::Choice;
 
@@ -39,7 +39,7 @@ fn cost(cuts: &[Cut]) -> f64 {
 
 /// Edges at and near those of the cut, at growing distances, and some everywhere.
 fn edges_around(cuts: &[Cut], count: usize) -> Vec<usize> {
-    let few = MOST_PARTS / 2;
+    let few = (MOST_PARTS / 2).max(count.div_ceil(MOST_MEMBERS));
     let mut edges: BTreeSet<usize> = (0..=few).map(|part| part * count / few).collect();
     let places: Vec<usize> = cuts
         .iter()

@@ -322,7 +322,7 @@ fn overhead_is_taken_off_every_slo() {
 }
 
 #[test]
-fn a_thousand_equal_applications_share_one_plan() {
+fn a_thousand_equal_applications_share_groups_of_a_size_that_the_api_takes() {
     for billing in BILLINGS {
         let apps: Vec<App> = (0..1000)
             .map(|index| app(&format!("app-{index:04}"), 0.5, 0.1))
@@ -330,6 +330,8 @@ fn a_thousand_equal_applications_share_one_plan() {
         let plan = plan_one(billing, &VGG19, apps);
         let planned: usize = plan.groups.iter().map(|group| group.members.len()).sum();
         assert_eq!(planned, 1000);
+        // The API takes no longer list.
+        assert!(plan.groups.iter().all(|group| group.members.len() <= 256));
         let rate: f64 = plan
             .groups
             .iter()

@@ -96,7 +96,7 @@ fn quiet_day(billing: Billing, model: Coefficients, apps: &[App], ticks: u64) ->
     ));
     assert_eq!(
         first.plan,
-        plan(&request(billing, &model, apps.to_vec())).remove(0)
+        plan(&paper_request(billing, &model, apps.to_vec())).remove(0)
     );
     cluster.changes.clear();
     let membership = cluster.membership();
