@@ -224,8 +224,8 @@ fn bad_input_is_status_1_and_names_file_field_found_and_allowed() {
         ),
         (app("{modelRef: {name: mlp}, slo: {latency: 500ms}}"), &["rate"]),
         (
-            app("{modelRef: {name: mlp}, slo: {latency: 500ms}, rate: 5/s, burst: 3}"),
-            &["unknown field spec.burst"],
+            app("{modelRef: {name: mlp}, slo: {latency: 500ms}, rate: 5/s, replan: 3}"),
+            &["unknown field spec.replan"],
         ),
         (no_model, &["modelRef.name: InferenceModel none does not exist"]),
         (

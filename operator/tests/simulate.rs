@@ -61,7 +61,7 @@ fn the_table_tells_attainment_latencies_batches_and_cost() {
         "MEAN BATCH",
         "SHARE OF BATCHES",
         "COST/MONTH",
-        "of 22",
+        "of 31",
     ] {
         assert!(table.contains(part), "{part} is missing in\n{table}");
     }
