@@ -156,6 +156,52 @@ fn the_gpu_sample_uses_shares_of_its_pool() {
     );
 }
 
+/// The GPU sample with so many devices and these rates.
+fn on_devices(devices: &str, rates: [&str; 3], arguments: &[&str]) -> String {
+    let files = ["platform.yaml", "model.yaml", "apps.yaml"]
+        .map(|file| std::fs::read_to_string(samples("samples-gpu").join(file)).unwrap());
+    let mut text = files.join("\n---\n").replace(
+        "      unitsPerDevice: 24\n",
+        &format!("      unitsPerDevice: 24\n      devices: {devices}\n"),
+    );
+    for (written, rate) in ["rate: 5/s", "rate: 10/s", "rate: 20/s"].iter().zip(rates) {
+        assert!(text.contains(written));
+        text = text.replace(written, &format!("rate: {rate}"));
+    }
+    let output = harmonybatch(&[&["plan", "-f", "-"], arguments].concat(), &text);
+    assert!(
+        matches!(output.status.code(), Some(0 | 2)),
+        "{}",
+        self::text(&output.stderr)
+    );
+    self::text(&output.stdout)
+}
+
+#[test]
+fn limited_devices_are_told_and_who_cannot_be_placed_is_named() {
+    let ample = on_devices("3", ["5/s", "10/s", "20/s"], &[]);
+    assert!(
+        ample.contains("GPUs of platform") && ample.contains("1 of 3"),
+        "{ample}"
+    );
+    assert!(!ample.contains("do not suffice"), "{ample}");
+    let short = on_devices("1", ["800/s", "900/s", "20/s"], &[]);
+    assert!(short.contains("1 of 1"), "{short}");
+    assert!(
+        short.contains("The devices do not suffice for everybody: "),
+        "{short}"
+    );
+    assert!(
+        short.contains("gpu pool a10 is full with the other applications (devices: 1)"),
+        "{short}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&on_devices("2", ["5/s", "10/s", "20/s"], &["-o", "json"])).unwrap();
+    assert_eq!(json["pools"][0]["pool"], "a10");
+    assert_eq!(json["pools"][0]["devices"], 1);
+    assert_eq!(json["pools"][0]["limit"], 2);
+}
+
 #[test]
 fn the_table_names_groups_reasons_and_savings_in_a_tenth_of_a_second() {
     let folder = samples("samples-paper");

@@ -24,6 +24,9 @@ const DOUBLINGS: u32 = 24;
 /// Rounds over all pools: one pool's scarcity may drive groups to another.
 const ROUNDS: u32 = 3;
 
+/// Applications of those left out that are tried again one by one.
+const RETURNS_TRIED: usize = 32;
+
 /// Costs closer than this, relatively, are the same.
 const SAME: f64 = 1e-9;
 
@@ -339,8 +342,21 @@ fn fit_leaving_out(platform: &Platform, models: &[ModelSet]) -> (Found, Vec<Left
                 low = middle + 1;
             }
         }
+        // Some of those before it may still fit, the least greedy first.
+        let mut out: Vec<AppKey> = wanting[..high].to_vec();
+        for index in (0..high.saturating_sub(1)).rev().take(RETURNS_TRIED) {
+            let fewer: Vec<AppKey> = out
+                .iter()
+                .filter(|app| **app != wanting[index])
+                .cloned()
+                .collect();
+            let models = without(&models, &fewer);
+            if Evaluation::of(&dearest, &models).fits_on(exhausted.pool) {
+                out = fewer;
+            }
+        }
         let pool = &platform.gpu_pools()[exhausted.pool];
-        for (namespace, model, app) in &wanting[..high] {
+        for (namespace, model, app) in &out {
             let set = models
                 .iter()
                 .find(|set| set.namespace() == namespace && set.model() == model);
@@ -352,7 +368,7 @@ fn fit_leaving_out(platform: &Platform, models: &[ModelSet]) -> (Found, Vec<Left
                 (set.clone(), app.clone(), reason)
             }));
         }
-        models = without(&models, &wanting[..high]);
+        models = without(&models, &out);
     }
 }
 

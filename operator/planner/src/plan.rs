@@ -156,7 +156,7 @@ pub enum InfeasibleReason {
     },
     /// The devices of a pool do not suffice for everybody, and no other kind of device serves it.
     #[error(
-        "gpu pool {pool} has {devices} devices, which the other applications fill: add a device, or lower a rate"
+        "gpu pool {pool} is full with the other applications (devices: {devices}): add a device, or lower a rate"
     )]
     PoolExhausted {
         /// The pool.

@@ -92,6 +92,9 @@ fn find(inputs: &Inputs, app: &str, namespace: Option<&str>) -> anyhow::Result<(
         .apps
         .iter()
         .map(|written| (plan::key(written), &written.spec.model_ref.name));
+    let elsewhere = all
+        .clone()
+        .find(|((its, name), _)| name == app && namespace.is_some_and(|namespace| namespace != its));
     let here: Vec<_> = all
         .filter(|((its, _), _)| namespace.is_none_or(|namespace| namespace == its))
         .collect();
@@ -101,6 +104,9 @@ fn find(inputs: &Inputs, app: &str, namespace: Option<&str>) -> anyhow::Result<(
         [] => {
             let known: Vec<&str> = here.iter().map(|((_, name), _)| name.as_str()).collect();
             let place = namespace.map_or_else(String::new, |namespace| format!(" in namespace {namespace}"));
+            if let Some(((its, _), _)) = elsewhere {
+                bail!("no InferenceApp {app}{place}: the files have one in namespace {its}");
+            }
             bail!("no InferenceApp {app}{place}{}", near::hint(app, &known))
         }
         several => {

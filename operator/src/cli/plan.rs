@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use harmonybatch_controller::plan::{self, Inputs, Kind};
-use harmonybatch_planner::{ArrivalModel, Baseline, BaselinePlan, Plan, PlanRequest};
+use harmonybatch_planner::{ArrivalModel, Baseline, BaselinePlan, Plan, PlanRequest, plan_platform};
 
 use crate::cli::{arrivals, print};
 
 mod baselines;
 pub(crate) mod machine;
+pub(crate) mod pools;
 pub(crate) mod read;
 pub(crate) mod table;
 
@@ -124,7 +125,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for request in validated.requests.values_mut() {
         request.platform = request.platform.clone().with_arrivals(law);
     }
-    let mut plans = named(&files.inputs, &validated);
+    let (mut plans, limited) = planned(&files.inputs, &validated);
     if let Some(which) = arguments.baseline {
         for named in &mut plans {
             let planned = |request: &&PlanRequest| {
@@ -137,9 +138,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     let text = match arguments.output {
-        Form::Table => table::render(&plans),
-        Form::Json => machine::json(&plans)?,
-        Form::Yaml => machine::yaml(&plans)?,
+        Form::Table => table::render(&plans) + &pools::render(&limited),
+        Form::Json => machine::json(&plans, &limited)?,
+        Form::Yaml => machine::yaml(&plans, &limited)?,
     };
     print::output(&text)?;
     let refused = plans.iter().any(|named| !named.plan.infeasible.is_empty());
@@ -163,21 +164,25 @@ pub(crate) fn load(filename: &[PathBuf]) -> anyhow::Result<Option<(read::Files, 
 
 /// Plans everything that was read, in order of namespace and model.
 pub(crate) fn named(inputs: &Inputs, validated: &plan::Validated) -> Vec<Named> {
-    let mut plans: Vec<Named> = validated
-        .requests
-        .iter()
-        .flat_map(|(platform, request)| {
-            let currency = currency(inputs, platform);
-            plan::decide(request).into_iter().map(move |plan| Named {
-                names: names(inputs, &plan),
-                baselines: Vec::new(),
-                plan,
-                currency: currency.clone(),
-            })
-        })
-        .collect();
+    planned(inputs, validated).0
+}
+
+/// The same, with what the plans take of limited pools.
+fn planned(inputs: &Inputs, validated: &plan::Validated) -> (Vec<Named>, Vec<pools::Limited>) {
+    let (mut plans, mut limited) = (Vec::new(), Vec::new());
+    for (platform, request) in &validated.requests {
+        let planned = plan_platform(request);
+        limited.extend(pools::Limited::of(platform, request, &planned));
+        let currency = currency(inputs, platform);
+        plans.extend(planned.plans.into_iter().map(|plan| Named {
+            names: names(inputs, &plan),
+            baselines: Vec::new(),
+            plan,
+            currency: currency.clone(),
+        }));
+    }
     plans.sort_by(|a, b| (&a.plan.namespace, &a.plan.model).cmp(&(&b.plan.namespace, &b.plan.model)));
-    plans
+    (plans, limited)
 }
 
 /// The currency of a platform.

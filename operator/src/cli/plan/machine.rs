@@ -5,11 +5,14 @@ use harmonybatch_controller::plan;
 use harmonybatch_planner::{Billing, Device, Dispatch, GroupPlan};
 use serde::Serialize;
 
+use super::pools::{self, Limited, PoolForm};
 use super::{Named, baselines};
 
 #[derive(Serialize)]
 struct Output<'a> {
     plans: Vec<ModelPlan<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pools: Vec<PoolForm<'a>>,
 }
 
 #[derive(Serialize)]
@@ -93,18 +96,19 @@ struct Total {
 }
 
 /// As JSON.
-pub(crate) fn json(plans: &[Named]) -> anyhow::Result<String> {
-    Ok(serde_json::to_string_pretty(&output(plans))? + "\n")
+pub(crate) fn json(plans: &[Named], limited: &[Limited]) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(&output(plans, limited))? + "\n")
 }
 
 /// As YAML.
-pub(crate) fn yaml(plans: &[Named]) -> anyhow::Result<String> {
-    Ok(yaml::write(&output(plans))?)
+pub(crate) fn yaml(plans: &[Named], limited: &[Limited]) -> anyhow::Result<String> {
+    Ok(yaml::write(&output(plans, limited))?)
 }
 
-fn output(plans: &[Named]) -> Output<'_> {
+fn output<'a>(plans: &'a [Named], limited: &'a [Limited]) -> Output<'a> {
     Output {
         plans: plans.iter().map(model).collect(),
+        pools: pools::forms(limited),
     }
 }
 
