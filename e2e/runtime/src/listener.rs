@@ -71,6 +71,7 @@ pub(crate) async fn serve(
     service.drain();
     tokio::select! {
         () = accept(&listener, &service, &connections) => (),
+        // Callers that have not heard yet still come for so long.
         () = sleep(drain.linger) => (),
         () = signals.next() => anyhow::bail!("stopped by a second signal"),
     }

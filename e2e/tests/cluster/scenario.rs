@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 
 /// Longest wait for something that takes a pod's start: several times what it takes on two busy cores.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+/// The pause between two looks: the look decides, and the wait has a limit.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// Namespace of the release.
 pub(crate) const SYSTEM: &str = "harmonybatch-system";

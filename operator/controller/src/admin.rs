@@ -16,6 +16,8 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+/// After a failed accept (no file descriptors left), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client may take to send its request's head.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// Connections served at once; a probe and a scrape need two.
@@ -35,7 +37,7 @@ pub(crate) async fn serve(
             Ok((stream, _peer)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "accepting a probe failed");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };

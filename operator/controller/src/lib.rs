@@ -42,6 +42,9 @@ mod watching;
 /// How many groups are reconciled at the same time.
 const SERVED_AT_ONCE: u16 = 8;
 
+/// Between two questions whether Knative is served, until there is an answer.
+const DISCOVERY_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long the first list of Knative Services is waited for.
 const KNATIVE_LIST_LIMIT: Duration = Duration::from_secs(30);
 
@@ -238,7 +241,8 @@ async fn first_discovery(client: &Client, served: &latest::Sender<bool>) {
             }
             Err(error) => {
                 tracing::warn!(%error, "whether Knative is served is asked again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                // An API server that is away is not asked more often.
+                tokio::time::sleep(DISCOVERY_PAUSE).await;
             }
         }
     }

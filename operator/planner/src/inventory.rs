@@ -10,6 +10,10 @@
 
 use std::collections::BTreeSet;
 
+mod packing;
+
+use packing::devices_for;
+
 use crate::app::ModelSet;
 use crate::plan::{Device, InfeasibleApp, InfeasibleReason, Plan};
 use crate::platform::{GpuPool, Platform};
@@ -463,51 +467,6 @@ fn pool_use(pool: &GpuPool, plans: &[Plan]) -> PoolUse {
         units: shares.iter().map(|(units, replicas)| units * replicas).sum(),
         devices: devices_for(shares, u64::from(pool.units_per_device().get())),
         limit: pool.devices(),
-    }
-}
-
-/// Devices of `size` units that hold the shares, given as units and how often; none is larger than a device. Largest first, each where least is left.
-fn devices_for(mut shares: Vec<(u64, u64)>, size: u64) -> u64 {
-    shares.sort_unstable_by(|a, b| b.cmp(a));
-    // How many devices have so many units free, for each number.
-    let mut free = std::collections::BTreeMap::<u64, u64>::new();
-    let mut devices = 0;
-    for (units, mut count) in shares {
-        // What fits into devices that were begun.
-        while count > 0 {
-            let Some((&room, &there)) = free.range(units..).next() else {
-                break;
-            };
-            let fit = room / units;
-            // As many of these devices as can be filled up alike, or one that is filled in part.
-            let whole = (count / fit).min(there);
-            let (used, each) = if whole > 0 { (whole, fit) } else { (1, count) };
-            take(&mut free, room, used);
-            put(&mut free, room - each * units, used);
-            count -= used * each;
-        }
-        let fit = (size / units).max(1);
-        devices += count.div_ceil(fit);
-        put(&mut free, size.saturating_sub(fit * units), count / fit);
-        if count % fit > 0 {
-            put(&mut free, size - count % fit * units, 1);
-        }
-    }
-    devices
-}
-
-fn take(free: &mut std::collections::BTreeMap<u64, u64>, room: u64, count: u64) {
-    if let Some(there) = free.get_mut(&room) {
-        *there -= count;
-        if *there == 0 {
-            free.remove(&room);
-        }
-    }
-}
-
-fn put(free: &mut std::collections::BTreeMap<u64, u64>, room: u64, count: u64) {
-    if room > 0 && count > 0 {
-        *free.entry(room).or_default() += count;
     }
 }
 

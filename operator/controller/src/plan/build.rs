@@ -20,6 +20,13 @@ use super::money;
 use super::naming::{self, Identity};
 use super::validate::{Contract, Key};
 
+/// A model with its plan and its groups.
+pub(crate) struct Planned<'a> {
+    pub(crate) model: &'a InferenceModel,
+    pub(crate) plan: Plan,
+    pub(crate) groups: ModelGroups,
+}
+
 /// The groups of one model as its plan wants them, and those that it does not want.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ModelGroups {

@@ -11,12 +11,12 @@ use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::build::Planned;
 use super::decide::refusal;
 use super::gather::Gathered;
 use super::refusals::Refusals;
 use super::status::{self, Place};
 use super::validate::{Kind, Problem, Validated, key, service_name};
-use super::worker::Planned;
 use crate::cluster;
 use crate::events::Events;
 

@@ -10,10 +10,10 @@ use kube::runtime::events::EventType;
 use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
+use super::build::Planned;
 use super::gather::Gathered;
 use super::retire::{self, Verdict};
 use super::validate::{Key, key};
-use super::worker::Planned;
 use crate::cluster;
 use crate::events::Events;
 use crate::gateways::Gateways;

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use harmonybatch_api::conditions::reason;
 use harmonybatch_api::names::{self, PLAN_MANAGER};
-use harmonybatch_api::{InferenceGroup, InferenceModel, InferencePlatform, InferencePlatformSpec};
-use harmonybatch_planner::Plan;
+use harmonybatch_api::{InferenceGroup, InferencePlatform, InferencePlatformSpec};
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 use thiserror::Error;
@@ -15,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::apply::{self, Wanted};
-use super::build::{self, ModelGroups};
+use super::build::{self, Planned};
 use super::callers;
 use super::decide::{Decided, decide_again};
 use super::gather::{Gathered, gather};
@@ -88,13 +87,6 @@ pub(crate) struct Worker {
     pub(crate) removal: Removal,
 }
 
-/// A model with its plan and its groups.
-pub(crate) struct Planned<'a> {
-    pub(crate) model: &'a InferenceModel,
-    pub(crate) plan: Plan,
-    pub(crate) groups: ModelGroups,
-}
-
 impl Worker {
     /// Runs for ever.
     pub(crate) async fn run(mut self) {
@@ -125,6 +117,7 @@ impl Worker {
                 }
             };
             if tokio::time::timeout(pause, self.changed.notified()).await.is_ok() {
+                // Lets the rest of a burst arrive: one search instead of many.
                 tokio::time::sleep(DEBOUNCE).await;
             }
         }

@@ -289,6 +289,7 @@ impl<U: Upstream> Fleet<U> {
                         tracing::error!(%error, "a group's task failed");
                     }
                 }
+                // Its task and its callers empty it, and neither tells.
                 () = tokio::time::sleep(RETIRED_CHECK), if retired => self.follow(),
             }
         }

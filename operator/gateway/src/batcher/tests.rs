@@ -87,6 +87,7 @@ impl Upstream for Simulated {
                 let body = Bytes::from(text);
                 return (Some(()), Ok(Reply { status, body }));
             }
+            // The service time of a simulated replica, under the paused clock.
             Some(Mood::Slow(time)) => tokio::time::sleep(time).await,
             None => tokio::time::sleep(ms(100)).await,
         }

@@ -1,5 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use super::packing::tests::best_fit_decreasing;
 use super::*;
 use crate::app::App;
 use crate::fixture::{MODELS, TAU, app, grid, prices, profile};
@@ -51,53 +52,6 @@ fn request(platform: Platform, apps: &[App]) -> PlanRequest {
 
 fn cost(plans: &[Plan]) -> f64 {
     plans.iter().map(|plan| plan.cost_per_second).sum()
-}
-
-/// Best fit decreasing, one share at a time, as textbooks have it.
-fn best_fit_decreasing(shares: &[(u64, u64)], size: u64) -> usize {
-    let mut one_by_one: Vec<u64> = shares
-        .iter()
-        .flat_map(|&(units, count)| (0..count).map(move |_| units))
-        .collect();
-    one_by_one.sort_unstable_by(|a, b| b.cmp(a));
-    let mut devices: Vec<u64> = Vec::new();
-    for units in one_by_one {
-        match devices.iter_mut().filter(|room| **room >= units).min() {
-            Some(room) => *room -= units,
-            None => devices.push(size - units),
-        }
-    }
-    devices.len()
-}
-
-#[test]
-fn shares_are_packed_as_best_fit_decreasing_packs_them() {
-    for (shares, devices) in [
-        (vec![], 0),
-        (vec![(13, 2)], 2),
-        (vec![(12, 2)], 1),
-        (vec![(7, 10)], 4),
-        (vec![(13, 1), (11, 1)], 1),
-        (vec![(16, 3), (8, 3)], 3),
-        (vec![(1, 10_000)], 417),
-    ] {
-        assert_eq!(devices_for(shares.clone(), 24), devices, "{shares:?}");
-    }
-    let mut random = Random::seeded(5);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "small and positive"
-    )]
-    let mut below = |limit: f64| (random.unit() * limit).ceil() as u64;
-    for _ in 0..2_000 {
-        let shares: Vec<(u64, u64)> = (0..below(6.0)).map(|_| (below(24.0), below(9.0))).collect();
-        assert_eq!(
-            usize::try_from(devices_for(shares.clone(), 24)).unwrap(),
-            best_fit_decreasing(&shares, 24),
-            "{shares:?}"
-        );
-    }
 }
 
 /// For models of one application, the choice is CPU or GPU for each: all combinations are tried.
