@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::bursts::Bursts;
-use super::random::{Random, mix};
+use super::random::{Random, stream_seed};
 use super::replay::Replay;
 use crate::arrival::{Load, Process, Traces};
 
@@ -100,7 +100,7 @@ pub(crate) fn streams(loads: &[Load]) -> Vec<usize> {
 
 impl Source {
     fn new(loads: &[Load], members: &[u32], stream: u64, traces: &Traces, playing: &Playing) -> Self {
-        let seed = mix(playing.seed ^ stream.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let seed = stream_seed(playing.seed, stream);
         let part: Vec<Load> = members.iter().map(|&member| loads[member as usize]).collect();
         let total: f64 = loads.iter().map(|load| load.rate).sum();
         let rate: f64 = part.iter().map(|load| load.rate).sum();

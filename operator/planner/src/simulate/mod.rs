@@ -5,9 +5,13 @@
 //! Time is whole ticks, a nanosecond each unless a run would last longer than 64 bits count. The same seed gives the
 //! same counts; nothing allocates per request once the queue has grown to its largest.
 //!
+//! The requests of one application leave in the order in which they came. A search asks for far more verdicts on single applications than on
+//! groups; `alone` gives the very same ones without a queue that can do more.
+//!
 //! How long a batch takes is assumed from the profile's mean and maximum ([`crate::latency::Service`]) until
 //! profiles measure more than these; [`Pace::Slowest`] shows what happens if every batch takes its maximum.
 
+mod alone;
 mod arrivals;
 mod bursts;
 mod horizon;
@@ -17,7 +21,7 @@ mod report;
 mod tally;
 
 pub(crate) use horizon::{Bounds, Horizon, can_be_judged};
-pub(crate) use random::mix;
+pub(crate) use random::{SEARCH_SEED, mix};
 pub use report::{AppSimulation, GroupSimulation, Simulation, simulate_plan};
 pub(crate) use tally::{Confidence, Tally, Verdict};
 
@@ -99,7 +103,10 @@ pub(crate) struct Outcome {
 
 /// Plays the setup for a verdict.
 pub(crate) fn simulate(setup: &Setup<'_>, look: &Look) -> Outcome {
-    play(setup, look, true, &mut Unobserved)
+    match setup.loads {
+        [only] if only.process == Process::Poisson && !look.with_latencies => alone::play(setup, only, look),
+        _ => play(setup, look, true, &mut Unobserved),
+    }
 }
 
 /// Sees every answered request and every batch of a run, once counting has begun.
@@ -148,31 +155,14 @@ fn play(setup: &Setup<'_>, look: &Look, verdict: bool, observer: &mut impl Obser
         started = arrival;
     }
     queue.tally = empty;
-    let mut verdict = Verdict::Open;
+    let mut jury = Jury::new(setup.loads, look, random);
     let mut last = started;
-    let mut left_in_block = look.block;
     for _ in 0..look.arrivals {
         let (arrival, member) = source.next();
         queue.arrive(arrival, member, observer);
         last = arrival;
-        left_in_block -= 1;
-        if left_in_block > 0 {
-            continue;
-        }
-        left_in_block = look.block;
-        queue.tally.end_block();
-        if let Some(confidence) = look.early {
-            verdict = queue.tally.verdict(setup.loads, confidence);
-            let enough = match verdict {
-                // Where arrivals are not spread evenly the worst may be yet to come.
-                Verdict::Kept => random && queue.tally.blocks() >= BLOCKS_TO_KEEP,
-                Verdict::Broken => queue.tally.blocks() >= BLOCKS_TO_BREAK,
-                Verdict::Open => false,
-            };
-            if enough {
-                break;
-            }
-            verdict = Verdict::Open;
+        if jury.has_decided(&mut queue.tally) {
+            break;
         }
     }
     #[expect(clippy::cast_precision_loss, reason = "a span to divide by")]
@@ -180,9 +170,57 @@ fn play(setup: &Setup<'_>, look: &Look, verdict: bool, observer: &mut impl Obser
     // What still waits and is late already counts as late: a queue that only grows must not hide behind the end.
     Outcome {
         tally: queue.end(last, observer),
-        verdict,
+        verdict: jury.verdict,
         ticks,
         span,
+    }
+}
+
+/// Looks at the counts after every block of arrivals, and says when they suffice.
+struct Jury<'a> {
+    loads: &'a [Load],
+    block: u64,
+    left_in_block: u64,
+    early: Option<Confidence>,
+    /// Whether arrivals are spread evenly: elsewhere the worst may be yet to come, and only the end of the run speaks in the group's favour.
+    even: bool,
+    /// What was decided before the run's end.
+    verdict: Verdict,
+}
+
+impl<'a> Jury<'a> {
+    fn new(loads: &'a [Load], look: &Look, even: bool) -> Self {
+        Self {
+            loads,
+            block: look.block,
+            left_in_block: look.block,
+            early: look.early,
+            even,
+            verdict: Verdict::Open,
+        }
+    }
+
+    /// Called after each arrival that counts: whether the run may end here.
+    fn has_decided(&mut self, tally: &mut Tally) -> bool {
+        self.left_in_block -= 1;
+        if self.left_in_block > 0 {
+            return false;
+        }
+        self.left_in_block = self.block;
+        tally.end_block();
+        let Some(confidence) = self.early else {
+            return false;
+        };
+        let verdict = tally.verdict(self.loads, confidence);
+        let enough = match verdict {
+            Verdict::Kept => self.even && tally.blocks() >= BLOCKS_TO_KEEP,
+            Verdict::Broken => tally.blocks() >= BLOCKS_TO_BREAK,
+            Verdict::Open => false,
+        };
+        if enough {
+            self.verdict = verdict;
+        }
+        enough
     }
 }
 
@@ -236,13 +274,51 @@ struct Duration {
     law: Spread,
 }
 
+/// Draws how long batches take.
+struct ServiceTimes {
+    /// Of 1, 2, ... rows.
+    durations: Vec<Duration>,
+    pace: Pace,
+    random: Random,
+}
+
+impl ServiceTimes {
+    fn new(service: &[Service], ticks: f64, look: &Look) -> Self {
+        let duration = |service: &Service| Duration {
+            least: to_ticks(service.least, ticks),
+            #[expect(clippy::cast_precision_loss, reason = "ticks of one batch")]
+            spread: (to_ticks(service.max, ticks).saturating_sub(to_ticks(service.least, ticks))) as f64,
+            chance: service.chance_of_max(),
+            law: service.spread,
+        };
+        Self {
+            durations: service.iter().map(duration).collect(),
+            pace: look.pace,
+            random: Random::seeded(mix(look.seed ^ 0x5e41)),
+        }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "ticks of one batch, not negative"
+    )]
+    fn draw(&mut self, rows: u32) -> u64 {
+        let duration = self.durations[rows as usize - 1];
+        let part = match (self.pace, duration.law) {
+            (Pace::Slowest, _) => 1.0,
+            (Pace::Drawn, Spread::Uniform) => unit_of(self.random.bits()),
+            (Pace::Drawn, Spread::TwoPoints) => f64::from(u8::from(self.random.unit() <= duration.chance)),
+        };
+        duration.least + (duration.spread * part) as u64
+    }
+}
+
 /// Requests that wait and replicas that serve them.
 struct Queue {
     dispatcher: Dispatcher<Request>,
     lane: Lane,
-    service: Vec<Duration>,
-    pace: Pace,
-    random: Random,
+    service: ServiceTimes,
     /// Replicas known to be free; others that have finished are found in `busy` when one is needed.
     free: u32,
     /// When busy replicas finish.
@@ -266,19 +342,10 @@ impl Queue {
         })
         .ok()?;
         let lane = dispatcher.open_lane();
-        let duration = |service: &Service| Duration {
-            least: to_ticks(service.least, ticks),
-            #[expect(clippy::cast_precision_loss, reason = "ticks of one batch")]
-            spread: (to_ticks(service.max, ticks).saturating_sub(to_ticks(service.least, ticks))) as f64,
-            chance: service.chance_of_max(),
-            law: service.spread,
-        };
         Some(Self {
             dispatcher,
             lane,
-            service: setup.service.iter().map(duration).collect(),
-            pace: look.pace,
-            random: Random::seeded(mix(look.seed ^ 0x5e41)),
+            service: ServiceTimes::new(setup.service, ticks, look),
             free: setup.replicas,
             busy: BinaryHeap::with_capacity(setup.replicas as usize + 1),
             now: 0,
@@ -325,7 +392,7 @@ impl Queue {
         let Some(taken) = self.dispatcher.take(start, &mut self.batch) else {
             return;
         };
-        let service = self.draw(taken.rows);
+        let service = self.service.draw(taken.rows);
         let finished = start + service;
         self.free -= 1;
         self.busy.push(Reverse(finished));
@@ -340,21 +407,6 @@ impl Queue {
             self.tally.count(request.member, finished - request.arrival);
             observer.request(request.member, finished - request.arrival);
         }
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "ticks of one batch, not negative"
-    )]
-    fn draw(&mut self, rows: u32) -> u64 {
-        let duration = self.service[rows as usize - 1];
-        let part = match (self.pace, duration.law) {
-            (Pace::Slowest, _) => 1.0,
-            (Pace::Drawn, Spread::Uniform) => unit_of(self.random.bits()),
-            (Pace::Drawn, Spread::TwoPoints) => f64::from(u8::from(self.random.unit() <= duration.chance)),
-        };
-        duration.least + (duration.spread * part) as u64
     }
 
     /// Ends the run: counts as late what waits past its SLO already.

@@ -1,9 +1,14 @@
 //! A small seeded generator, so that a plan is the same on every machine and with every version of a library.
 
+use std::sync::LazyLock;
+
 /// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): 64 bits of state, equidistributed, one multiplication chain a
 /// number.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
+
+/// The seed of all simulations of a search, so that configurations are compared on the same arrivals.
+pub(crate) const SEARCH_SEED: u64 = 0x4861_726d_6f6e_7942;
 
 /// The increment of the state, 2^64 divided by the golden ratio.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -27,6 +32,47 @@ impl Random {
     pub(crate) fn exponential(&mut self) -> f64 {
         -self.unit().ln()
     }
+}
+
+/// Exponential gaps of mean 1, as [`Random::exponential`] draws them. A search plays the same arrivals thousands of times, at other rates: those are kept.
+#[derive(Debug)]
+pub(super) struct Gaps {
+    kept: std::slice::Iter<'static, f64>,
+    random: Random,
+}
+
+impl Gaps {
+    pub(super) fn of_stream(seed: u64) -> Self {
+        static OF_SEARCHES: LazyLock<Vec<f64>> = LazyLock::new(|| {
+            let mut random = Random::seeded(stream_seed(SEARCH_SEED, 0));
+            (0..KEPT).map(|_| random.exponential()).collect()
+        });
+        /// Arrivals of a usual simulation of a search, and those before it counts.
+        const KEPT: u64 = 24_000;
+        if seed != SEARCH_SEED {
+            return Self {
+                kept: [].iter(),
+                random: Random::seeded(stream_seed(seed, 0)),
+            };
+        }
+        let drawn = GOLDEN.wrapping_mul(KEPT);
+        Self {
+            kept: OF_SEARCHES.iter(),
+            random: Random::seeded(stream_seed(seed, 0).wrapping_add(drawn)),
+        }
+    }
+
+    pub(super) fn next(&mut self) -> f64 {
+        match self.kept.next() {
+            Some(&gap) => gap,
+            None => self.random.exponential(),
+        }
+    }
+}
+
+/// The seed of one of several streams of arrivals.
+pub(super) fn stream_seed(seed: u64, stream: u64) -> u64 {
+    mix(seed ^ stream.wrapping_mul(GOLDEN))
 }
 
 /// Spreads 64 bits over 64 bits; also joins what a seed depends on.
@@ -53,6 +99,15 @@ mod tests {
         let mut random = Random::seeded(1_234_567);
         assert_eq!(random.bits(), 6_457_827_717_110_365_317);
         assert_eq!(random.bits(), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
+    fn gaps_that_are_kept_are_those_that_would_be_drawn() {
+        for seed in [SEARCH_SEED, 3] {
+            let mut random = Random::seeded(stream_seed(seed, 0));
+            let mut gaps = Gaps::of_stream(seed);
+            assert!((0..50_000).all(|_| gaps.next().to_bits() == random.exponential().to_bits()));
+        }
     }
 
     #[test]
