@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::{
     Lane, MemberRule, Nanos, Rule, RuleError, Ticket,
-    lane::{LaneQueue, Standing},
+    lane::LaneQueue,
+    rule::Waits,
     slab::{NONE, Slab},
     tournament::{NEVER, Tournament},
 };
@@ -14,6 +15,7 @@ use crate::{
 pub struct Dispatcher<T> {
     batch_size: u32,
     members: Box<[MemberRule]>,
+    waits: Waits,
     slab: Slab<T>,
     lanes: Vec<LaneQueue>,
     closed: Vec<u32>,
@@ -111,6 +113,7 @@ impl<T> Dispatcher<T> {
         rule.check()?;
         Ok(Self {
             batch_size: rule.batch_size,
+            waits: Waits::of(&rule.members),
             members: rule.members.into_boxed_slice(),
             slab: Slab::new(),
             lanes: Vec::new(),
@@ -138,7 +141,7 @@ impl<T> Dispatcher<T> {
             };
         }
         let index = self.lanes.len() as u32;
-        self.lanes.push(LaneQueue::new(self.members.len()));
+        self.lanes.push(LaneQueue::new(self.members.len(), self.waits));
         self.ready.grow(self.lanes.len());
         self.waiting.grow(self.lanes.len());
         Lane { index, generation: 0 }
@@ -196,6 +199,13 @@ impl<T> Dispatcher<T> {
         let head = fifo.head;
         let ticket = self.slab.append(fifo, arrival, lane.index, member, rows, payload);
         let is_first = fifo.head != head;
+        if is_first {
+            let rule = self.members[member as usize];
+            queue.by_deadline.lower(member, rule.deadline(arrival));
+            if let Some(by_flush) = &mut queue.by_flush {
+                by_flush.lower(member, rule.flush_at(arrival));
+            }
+        }
         let batch_size = u64::from(self.batch_size);
         let was_full = queue.rows >= batch_size;
         queue.rows += u64::from(rows);
@@ -204,9 +214,6 @@ impl<T> Dispatcher<T> {
         self.rows += u64::from(rows);
         self.entries += 1;
         self.clock = self.clock.max(arrival);
-        if is_first {
-            self.requeue(lane.index, member);
-        }
         if is_first || became_full {
             self.refile(lane.index);
         }
@@ -242,17 +249,27 @@ impl<T> Dispatcher<T> {
         }
         let (_, index) = self.ready.min()?;
         let reason = self.reason(index);
-        let mut rows = 0_u32;
-        while let Some((_, member)) = self.lanes[index as usize].by_deadline.min() {
-            let head = self.lanes[index as usize].fifos[member as usize].head;
-            let more = self.slab.get(head).rows;
+        let queue = &mut self.lanes[index as usize];
+        let (mut rows, mut requests) = (0_u32, 0);
+        while let Some((_, member)) = queue.by_deadline.min() {
+            let fifo = &mut queue.fifos[member as usize];
+            let more = self.slab.get(fifo.head).rows;
             let fits = rows.checked_add(more).is_some_and(|sum| sum <= self.batch_size);
             if rows > 0 && !fits {
                 break;
             }
-            out.extend(self.remove(index, member, head));
+            out.extend(self.slab.pop(fifo));
+            queue.requeue(member, self.members[member as usize], &self.slab);
             rows = rows.saturating_add(more);
+            requests += 1;
+            if rows == self.batch_size {
+                break;
+            }
         }
+        queue.rows -= u64::from(rows);
+        queue.entries -= requests;
+        self.rows -= u64::from(rows);
+        self.entries -= requests as usize;
         self.refile(index);
         Some(Batch {
             lane: Lane {
@@ -313,9 +330,8 @@ impl<T> Dispatcher<T> {
             return Reason::Full;
         }
         let may_wait = lane
-            .by_flush
-            .min()
-            .is_some_and(|(_, member)| self.members[member as usize].max_wait > 0);
+            .first_to_flush()
+            .is_some_and(|member| self.members[member as usize].max_wait > 0);
         if may_wait { Reason::MaxWait } else { Reason::Eager }
     }
 
@@ -331,39 +347,51 @@ impl<T> Dispatcher<T> {
         self.rows -= u64::from(rows);
         self.entries -= 1;
         if was_first {
-            self.requeue(lane, member);
+            queue.requeue(member, self.members[member as usize], &self.slab);
         }
         Some(payload)
-    }
-
-    /// The first request of a member changed: sets its keys in the lane's trees.
-    fn requeue(&mut self, lane: u32, member: u32) {
-        let queue = &mut self.lanes[lane as usize];
-        let head = queue.fifos[member as usize].head;
-        let (deadline, flush_at) = if head == NONE {
-            (NEVER, NEVER)
-        } else {
-            let (rule, arrival) = (self.members[member as usize], self.slab.get(head).arrival);
-            (rule.deadline(arrival), rule.flush_at(arrival))
-        };
-        queue.by_deadline.set(member, deadline);
-        queue.by_flush.set(member, flush_at);
     }
 
     /// Puts a lane where it belongs in the order of lanes.
     fn refile(&mut self, index: u32) {
         let lane = &self.lanes[index as usize];
-        let (ready, waiting) = match lane.standing(lane.rows >= u64::from(self.batch_size), self.clock) {
-            Standing::Empty => (NEVER, NEVER),
-            Standing::Waiting { flush_at } => (NEVER, flush_at),
-            Standing::Ready { deadline } => (deadline, NEVER),
+        let (ready, waiting) = match lane.by_deadline.min() {
+            None => (NEVER, NEVER),
+            Some((deadline, _)) => {
+                let full = lane.rows >= u64::from(self.batch_size);
+                let flush_at = self
+                    .flush_at(lane)
+                    .filter(|&flush_at| !full && flush_at > self.clock);
+                flush_at.map_or((deadline, NEVER), |flush_at| (NEVER, flush_at))
+            }
         };
         self.ready.set(index, ready);
         self.waiting.set(index, waiting);
     }
+
+    /// When a lane is ready whatever else arrives; `None` if nothing in it may wait.
+    fn flush_at(&self, lane: &LaneQueue) -> Option<Nanos> {
+        if self.waits == Waits::None {
+            return None;
+        }
+        let member = lane.first_to_flush()?;
+        let head = lane.fifos[member as usize].head;
+        Some(self.members[member as usize].flush_at(self.slab.get(head).arrival))
+    }
 }
 
 impl LaneQueue {
+    /// The first request of a member left: sets its keys in the trees.
+    fn requeue<T>(&mut self, member: u32, rule: MemberRule, slab: &Slab<T>) {
+        let head = self.fifos[member as usize].head;
+        let first = (head != NONE).then(|| slab.get(head).arrival);
+        self.by_deadline
+            .set(member, first.map_or(NEVER, |arrival| rule.deadline(arrival)));
+        if let Some(by_flush) = &mut self.by_flush {
+            by_flush.set(member, first.map_or(NEVER, |arrival| rule.flush_at(arrival)));
+        }
+    }
+
     fn is(&self, lane: Lane) -> bool {
         self.open && self.generation == lane.generation
     }

@@ -1,6 +1,6 @@
 //! The waiting requests of one lane: a FIFO a member, and who of them is most urgent.
 
-use crate::{Nanos, slab::Fifo, tournament::Tournament};
+use crate::{rule::Waits, slab::Fifo, tournament::Tournament};
 
 /// Names a lane from [`open_lane`](crate::Dispatcher::open_lane) to [`close_lane`](crate::Dispatcher::close_lane).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,12 +19,12 @@ pub(crate) struct LaneQueue {
     pub(crate) fifos: Box<[Fifo]>,
     /// Members by arrival + SLO of their first request.
     pub(crate) by_deadline: Tournament,
-    /// Members by arrival + `max_wait` of their first request.
-    pub(crate) by_flush: Tournament,
+    /// Members by arrival + `max_wait` of their first request, where that is another order.
+    pub(crate) by_flush: Option<Tournament>,
 }
 
 impl LaneQueue {
-    pub(crate) fn new(members: usize) -> Self {
+    pub(crate) fn new(members: usize, waits: Waits) -> Self {
         Self {
             open: true,
             generation: 0,
@@ -32,27 +32,13 @@ impl LaneQueue {
             entries: 0,
             fifos: vec![Fifo::EMPTY; members].into_boxed_slice(),
             by_deadline: Tournament::new(members),
-            by_flush: Tournament::new(members),
+            by_flush: (waits == Waits::Other).then(|| Tournament::new(members)),
         }
     }
 
-    /// Where the lane stands in the order of lanes, given that it is `full` or not.
-    pub(crate) fn standing(&self, full: bool, clock: Nanos) -> Standing {
-        let (Some((flush_at, _)), Some((deadline, _))) = (self.by_flush.min(), self.by_deadline.min()) else {
-            return Standing::Empty;
-        };
-        if full || flush_at <= clock {
-            Standing::Ready { deadline }
-        } else {
-            Standing::Waiting { flush_at }
-        }
+    /// The member whose first request is the first to have waited long enough.
+    pub(crate) fn first_to_flush(&self) -> Option<u32> {
+        let order = self.by_flush.as_ref().unwrap_or(&self.by_deadline);
+        order.min().map(|(_, member)| member)
     }
-}
-
-/// Whether a lane can be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    Empty,
-    Waiting { flush_at: Nanos },
-    Ready { deadline: Nanos },
 }

@@ -10,8 +10,8 @@
 //! fit; a request of more rows than `batch_size` goes alone. While no replica is free, lanes keep filling.
 //!
 //! **Cost.** Requests lie in a slab, chained into one FIFO for each lane and member. A member's SLO and wait are constant, so the first of a
-//! FIFO is its most urgent, and two tournament trees a lane over those firsts (by arrival + SLO, by arrival + `max_wait`) find the most urgent
-//! of all. Two more trees order the lanes: the ready ones by arrival + SLO, the others by the time at which they become ready. An arrival
+//! FIFO is its most urgent, and two tournament trees a lane over those firsts (by arrival + SLO, by arrival + `max_wait`; one where both orders
+//! are the same) find the most urgent of all. Two more trees order the lanes: the ready ones by arrival + SLO, the others by the time at which they become ready. An arrival
 //! behind others touches no tree; no event allocates once slab and trees have grown.
 //!
 //! ```

@@ -34,6 +34,33 @@ impl MemberRule {
     }
 }
 
+/// How the members' waits relate to their SLOs: whether who makes a lane ready first can be told from who is most urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// Nobody may wait: whatever holds a request is ready.
+    None,
+    /// Everybody may wait for the SLO less the same span: the most urgent one is the first to have waited long enough.
+    BehindSlo,
+    /// No such relation.
+    Other,
+}
+
+impl Waits {
+    pub(crate) fn of(members: &[MemberRule]) -> Self {
+        let span = |member: &MemberRule| member.slo.checked_sub(member.max_wait);
+        if members.iter().all(|member| member.max_wait == 0) {
+            Self::None
+        } else if members
+            .iter()
+            .all(|member| span(member).is_some() && span(member) == span(&members[0]))
+        {
+            Self::BehindSlo
+        } else {
+            Self::Other
+        }
+    }
+}
+
 /// Why a [`Rule`] is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleError {

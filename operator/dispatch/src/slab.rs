@@ -137,6 +137,23 @@ impl<T> Slab<T> {
         Some(payload)
     }
 
+    /// Takes the first request out of a chain that is not empty and frees its storage.
+    pub(crate) fn pop(&mut self, fifo: &mut Fifo) -> Option<T> {
+        let index = fifo.head;
+        let entry = self.entries.get_mut(index as usize)?;
+        let payload = entry.payload.take();
+        let next = entry.next;
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.next = self.free;
+        self.free = index;
+        fifo.head = next;
+        match self.entries.get_mut(next as usize) {
+            Some(next) => next.previous = NONE,
+            None => fifo.tail = NONE,
+        }
+        payload
+    }
+
     fn link_after<'a>(&'a mut self, fifo: &'a mut Fifo, previous: u32) -> &'a mut u32 {
         self.entries
             .get_mut(previous as usize)

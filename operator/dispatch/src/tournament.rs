@@ -81,6 +81,21 @@ impl Tournament {
         }
     }
 
+    /// Sets the key of a place to one that is not larger: most of the time a look or two, since the place does not win.
+    pub(crate) fn lower(&mut self, place: u32, key: Nanos) {
+        let mut node = self.capacity + place as usize;
+        debug_assert!(key <= self.nodes[node].key);
+        self.nodes[node].key = key;
+        while node > 1 {
+            node /= 2;
+            let winner = &mut self.nodes[node];
+            if (winner.key, winner.place) < (key, place) {
+                return;
+            }
+            *winner = Winner { key, place };
+        }
+    }
+
     /// The smallest key and its place, unless every place is empty.
     pub(crate) fn min(&self) -> Option<(Nanos, u32)> {
         let winner = self.nodes[1];
@@ -104,6 +119,26 @@ mod tests {
         assert_eq!(tree.min(), Some((5, 2)));
         tree.set(2, 10);
         assert_eq!(tree.min(), Some((9, 0)));
+    }
+
+    #[test]
+    fn a_lowered_key_wins_as_a_set_one_does() {
+        let (mut lowered, mut set) = (Tournament::new(6), Tournament::new(6));
+        for (place, key) in [
+            (4, 90),
+            (2, 70),
+            (5, 70),
+            (4, 70),
+            (0, 100),
+            (5, 69),
+            (2, 69),
+            (0, 69),
+            (3, 80),
+        ] {
+            lowered.lower(place, key);
+            set.set(place, key);
+            assert_eq!(lowered.nodes, set.nodes, "{place} {key}");
+        }
     }
 
     #[test]

@@ -133,8 +133,21 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 fn rules() -> impl Strategy<Value = Rule> {
     let max_wait = prop_oneof![1 => Just(0), 3 => 0_u64..120];
     let member = (0_u64..200, max_wait).prop_map(|(slo, max_wait)| MemberRule { slo, max_wait });
-    (1_u32..9, prop::collection::vec(member, 1..6))
+    let any = prop::collection::vec(member, 1..6);
+    // As plans have them: nobody waits, or everybody for the SLO less the same span.
+    let eager = prop::collection::vec(0_u64..200, 1..6).prop_map(|slos| waiting(&slos, |_| 0));
+    let timed = (0_u64..80, prop::collection::vec(80_u64..200, 1..6))
+        .prop_map(|(span, slos)| waiting(&slos, |slo| slo - span));
+    (1_u32..9, prop_oneof![2 => any, 1 => eager, 1 => timed])
         .prop_map(|(batch_size, members)| Rule { batch_size, members })
+}
+
+fn waiting(slos: &[Nanos], max_wait: impl Fn(Nanos) -> Nanos) -> Vec<MemberRule> {
+    let member = |&slo: &Nanos| MemberRule {
+        slo,
+        max_wait: max_wait(slo),
+    };
+    slos.iter().map(member).collect()
 }
 
 proptest! {

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use super::random::Gaps;
+use super::random::{Random, stream_seed};
 use super::{Jury, Load, Look, Outcome, ServiceTimes, Setup, Tally, ticks_per_second, to_ticks, warm_up};
 
 /// Requests of one application that wait, and the replicas that serve them.
@@ -42,11 +42,11 @@ pub(super) fn play(setup: &Setup<'_>, load: &Load, look: &Look) -> Outcome {
         now: 0,
         tally: Tally::new(&slos, false),
     };
-    let mut gaps = Gaps::of_stream(look.seed);
+    let mut random = Random::seeded(stream_seed(look.seed, 0));
     let mean_gap = ticks / load.rate;
     let mut time = 0.0;
     let mut next_arrival = || {
-        time += gaps.next() * mean_gap;
+        time += random.exponential() * mean_gap;
         time as u64
     };
     let mut started = 0;
@@ -124,7 +124,7 @@ mod tests {
     use crate::latency::{Service, Spread};
     use crate::plan::Dispatch;
     use crate::random::Random;
-    use crate::simulate::{Confidence, Pace, SEARCH_SEED};
+    use crate::simulate::{Confidence, Pace};
 
     /// Batches of up to `size` rows whose times grow with the rows.
     fn services(random: &mut Random, size: u32, spread: Spread) -> Vec<Service> {
@@ -163,11 +163,7 @@ mod tests {
                 dispatch: [Dispatch::Eager, Dispatch::Timed][case as usize / 2 % 2],
             };
             let look = Look {
-                seed: if case % 5 == 0 {
-                    u64::from(case)
-                } else {
-                    SEARCH_SEED
-                },
+                seed: u64::from(case),
                 arrivals: 5_000,
                 block: 125,
                 early: (case % 3 > 0).then_some(Confidence(1.5)),

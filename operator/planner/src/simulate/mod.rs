@@ -21,7 +21,7 @@ mod report;
 mod tally;
 
 pub(crate) use horizon::{Bounds, Horizon, can_be_judged};
-pub(crate) use random::{SEARCH_SEED, mix};
+pub(crate) use random::mix;
 pub use report::{AppSimulation, GroupSimulation, Simulation, simulate_plan};
 pub(crate) use tally::{Confidence, Tally, Verdict};
 

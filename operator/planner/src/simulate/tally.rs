@@ -16,6 +16,8 @@ pub(crate) struct MemberTally {
     histogram: Vec<u32>,
     /// In ticks.
     pub(super) slo: u64,
+    /// Buckets in a tick.
+    scale: f64,
 }
 
 impl MemberTally {
@@ -30,6 +32,11 @@ impl MemberTally {
                 Vec::new()
             },
             slo,
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "SLOs are below 2^53 ticks, or need no such precision"
+            )]
+            scale: BUCKETS as f64 / (slo as f64 + 1.0),
         }
     }
 
@@ -121,8 +128,13 @@ impl Tally {
             tally.late += 1;
             self.late += 1;
         } else if !tally.histogram.is_empty() {
-            let bucket = u128::from(latency) * BUCKETS as u128 / (u128::from(tally.slo) + 1);
-            tally.histogram[bucket as usize] += 1;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "not negative, and below the number of buckets but for rounding"
+            )]
+            let bucket = (latency as f64 * tally.scale) as usize;
+            tally.histogram[bucket.min(BUCKETS - 1)] += 1;
         }
         tally.latency += latency as f64;
     }

@@ -11,9 +11,7 @@ use super::{Choice, MAX_REPLICAS, PerReplica, Size, UTILIZATION_LIMIT, confirm};
 use crate::arrival::Load;
 use crate::latency::Kind;
 use crate::plan::Dispatch;
-use crate::simulate::{
-    Bounds, Confidence, Horizon, Look, Pace, SEARCH_SEED, Setup, Verdict, can_be_judged, simulate,
-};
+use crate::simulate::{Bounds, Confidence, Horizon, Look, Pace, Setup, Verdict, can_be_judged, simulate};
 
 /// Checks of the verdict in one simulation.
 const BLOCKS: u64 = 40;
@@ -32,6 +30,9 @@ const BATCHES: [u32; 16] = [1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 64, 128, 256, 5
 
 /// Batch sizes that are tried of one configuration: the most promising ones.
 const BATCHES_TRIED: usize = 4;
+
+/// The seed of all simulations of the search, so that configurations are compared on the same arrivals.
+const SEED: u64 = 0x4861_726d_6f6e_7942;
 
 impl PerReplica {
     /// The cheapest configuration for the group that costs less than `budget`, if there is one. `floor` is a cost that
@@ -240,7 +241,7 @@ impl PerReplica {
         };
         let Horizon { arrivals, block } = Horizon::new(loads, &self.traces, &bounds);
         Look {
-            seed: SEARCH_SEED,
+            seed: SEED,
             arrivals,
             block,
             early: Some(EARLY),
