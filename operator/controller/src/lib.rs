@@ -199,6 +199,7 @@ impl Shared {
             ),
             platform: options.platform.clone(),
             decided: BTreeMap::new(),
+            session: Arc::default(),
             started: tokio::time::Instant::now(),
             wanted: BTreeMap::new(),
             publisher: plan::Publisher {

@@ -17,6 +17,7 @@ use packing::devices_for;
 use crate::app::ModelSet;
 use crate::plan::{Device, InfeasibleApp, InfeasibleReason, Plan};
 use crate::platform::{GpuPool, Platform};
+use crate::session::{PlanError, Session};
 use crate::{PlanRequest, model};
 
 /// Steps of a bisection: the multiplier is then known to one part in a thousand of its bracket.
@@ -86,17 +87,64 @@ pub struct DearerApp {
 }
 
 /// Plans all models of a platform at once, within the devices of its pools.
-pub fn plan_platform(request: &PlanRequest) -> PlatformPlan {
-    let unlimited = Evaluation::of(&request.platform, &request.models);
+pub fn plan_platform(request: &PlanRequest) -> Result<PlatformPlan, PlanError> {
+    Session::new().plan_platform(request)
+}
+
+impl Session {
+    /// Plans all models of a platform at once, within the devices of its pools.
+    pub fn plan_platform(&self, request: &PlanRequest) -> Result<PlatformPlan, PlanError> {
+        let planned = planned(request, self)?;
+        self.check()?;
+        Ok(planned)
+    }
+
+    /// What one more device of the pool would save per second; zero where the devices suffice, none where their number is not limited or the pool
+    /// is unknown.
+    ///
+    /// An application that is left out for want of devices costs nothing: where one more device serves another application, the difference may
+    /// be below zero.
+    pub fn saving_of_one_more_device(
+        &self,
+        request: &PlanRequest,
+        pool: &str,
+    ) -> Result<Option<f64>, PlanError> {
+        let Some(more) = with_one_more_device(request, pool) else {
+            return Ok(None);
+        };
+        let cost = |request: &PlanRequest| -> Result<f64, PlanError> {
+            let plans = self.plan_platform(request)?.plans;
+            Ok(plans.iter().map(|plan| plan.cost_per_second).sum())
+        };
+        Ok(Some(cost(request)? - cost(&more)?))
+    }
+}
+
+/// The same request with one more device in the pool, if their number is limited.
+pub(crate) fn with_one_more_device(request: &PlanRequest, pool: &str) -> Option<PlanRequest> {
+    let pools = request.platform.gpu_pools();
+    let index = pools.iter().position(|known| known.name() == pool)?;
+    let devices = pools[index].devices()?;
+    Some(PlanRequest {
+        platform: request
+            .platform
+            .clone()
+            .with_pool_devices(index, devices.saturating_add(1)),
+        models: request.models.clone(),
+    })
+}
+
+fn planned(request: &PlanRequest, session: &Session) -> Result<PlatformPlan, PlanError> {
+    let unlimited = Evaluation::of(&request.platform, &request.models, session);
     if unlimited.fits() {
         let pools = unlimited.pools;
-        return PlatformPlan {
+        return Ok(PlatformPlan {
             plans: unlimited.plans,
             pools,
             shortage: None,
-        };
+        });
     }
-    let (found, left_out) = fit_leaving_out(&request.platform, &request.models);
+    let (found, left_out) = fit_leaving_out(&request.platform, &request.models, session)?;
     let mut plans = found.best.plans;
     for (set, app, reason) in left_out {
         if let Some(plan) = plans
@@ -116,32 +164,11 @@ pub fn plan_platform(request: &PlanRequest) -> PlatformPlan {
         gap: (found.bound > 0.0).then(|| (found.best.cost / found.bound - 1.0).max(0.0)),
         dearer: dearer(&unlimited.plans, &plans),
     };
-    PlatformPlan {
+    Ok(PlatformPlan {
         plans,
         pools: found.best.pools,
         shortage: Some(shortage),
-    }
-}
-
-/// What one more device of the pool would save per second; zero where the devices suffice, none where their number is not limited or the pool is unknown.
-///
-/// An application that is left out for want of devices costs nothing: where one more device serves another application, the difference may be below zero.
-pub fn saving_of_one_more_device(request: &PlanRequest, pool: &str) -> Option<f64> {
-    let pools = request.platform.gpu_pools();
-    let index = pools.iter().position(|known| known.name() == pool)?;
-    let devices = pools[index].devices()?;
-    let more = PlanRequest {
-        platform: request
-            .platform
-            .clone()
-            .with_pool_devices(index, devices.saturating_add(1)),
-        models: request.models.clone(),
-    };
-    let cost = |request: &PlanRequest| -> f64 {
-        let plans = plan_platform(request).plans;
-        plans.iter().map(|plan| plan.cost_per_second).sum()
-    };
-    Some(cost(request) - cost(&more))
+    })
 }
 
 /// Whether the devices of every pool hold the plans together.
@@ -169,10 +196,10 @@ struct Evaluation {
 }
 
 impl Evaluation {
-    fn of(platform: &Platform, models: &[ModelSet]) -> Self {
+    fn of(platform: &Platform, models: &[ModelSet], session: &Session) -> Self {
         let mut plans: Vec<Plan> = models
             .iter()
-            .map(|set| model::plan_model(platform, set))
+            .map(|set| model::plan_model(platform, set, session))
             .collect();
         plans.sort_by(|a, b| (&a.namespace, &a.model).cmp(&(&b.namespace, &b.model)));
         let pools: Vec<PoolUse> = platform
@@ -225,6 +252,7 @@ struct Exhausted {
 struct Search<'a> {
     platform: &'a Platform,
     models: &'a [ModelSet],
+    session: &'a Session,
     scarcity: Vec<f64>,
     found: Option<(Evaluation, Vec<f64>)>,
     bound: f64,
@@ -294,7 +322,7 @@ impl Search<'_> {
     /// Plans under the present multipliers, and remembers what is worth it.
     fn evaluate(&mut self) -> Evaluation {
         let platform = self.platform.clone().with_scarcity(self.scarcity.clone());
-        let now = Evaluation::of(&platform, self.models);
+        let now = Evaluation::of(&platform, self.models, self.session);
         self.bound = self.bound.max(now.bound);
         let cheaper = |(known, _): &(Evaluation, _)| now.cost < known.cost * (1.0 - SAME);
         if now.fits() && self.found.as_ref().is_none_or(cheaper) {
@@ -304,10 +332,11 @@ impl Search<'_> {
     }
 }
 
-fn fit(platform: &Platform, models: &[ModelSet]) -> Result<Found, Exhausted> {
+fn fit(platform: &Platform, models: &[ModelSet], session: &Session) -> Result<Found, Exhausted> {
     let search = Search {
         platform,
         models,
+        session,
         scarcity: vec![0.0; platform.gpu_pools().len()],
         found: None,
         bound: f64::NEG_INFINITY,
@@ -319,23 +348,28 @@ fn fit(platform: &Platform, models: &[ModelSet]) -> Result<Found, Exhausted> {
 type LeftOut = (ModelSet, String, InfeasibleReason);
 
 /// The cheapest plans that fit, after as few applications as this finds were left out.
-fn fit_leaving_out(platform: &Platform, models: &[ModelSet]) -> (Found, Vec<LeftOut>) {
+fn fit_leaving_out(
+    platform: &Platform,
+    models: &[ModelSet],
+    session: &Session,
+) -> Result<(Found, Vec<LeftOut>), PlanError> {
     let mut models = models.to_vec();
     let mut left_out = Vec::new();
     loop {
-        let exhausted = match fit(platform, &models) {
-            Ok(found) => return (found, left_out),
+        session.check()?;
+        let exhausted = match fit(platform, &models, session) {
+            Ok(found) => return Ok((found, left_out)),
             Err(exhausted) => exhausted,
         };
         let dearest = platform.clone().with_scarcity(exhausted.scarcity);
         let wanting = by_units_alone(
-            &Evaluation::of(&dearest, &models).plans,
+            &Evaluation::of(&dearest, &models, session).plans,
             platform.gpu_pools()[exhausted.pool].name(),
         );
         // The smallest number of the greediest without which the others fit.
         let fits_without = |count: usize| {
             let models = without(&models, &wanting[..count]);
-            Evaluation::of(&dearest, &models).fits_on(exhausted.pool)
+            Evaluation::of(&dearest, &models, session).fits_on(exhausted.pool)
         };
         let (mut low, mut high) = (1, wanting.len());
         while low < high {
@@ -355,7 +389,7 @@ fn fit_leaving_out(platform: &Platform, models: &[ModelSet]) -> (Found, Vec<Left
                 .cloned()
                 .collect();
             let models = without(&models, &fewer);
-            if Evaluation::of(&dearest, &models).fits_on(exhausted.pool) {
+            if Evaluation::of(&dearest, &models, session).fits_on(exhausted.pool) {
                 out = fewer;
             }
         }

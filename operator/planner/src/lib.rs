@@ -27,6 +27,7 @@ mod plan;
 mod platform;
 mod profile;
 mod provision;
+mod session;
 mod simulate;
 pub mod units;
 
@@ -41,7 +42,7 @@ pub use explain::{
     Alone, AppExplanation, Constraint, CostChange, ExplainError, Explanation, InfeasibleExplanation,
     Relaxation, RunnerUp, ServedExplanation, Verdict, WhatIf, explain,
 };
-pub use inventory::{DearerApp, PlatformPlan, PoolUse, Shortage, plan_platform, saving_of_one_more_device};
+pub use inventory::{DearerApp, PlatformPlan, PoolUse, Shortage, plan_platform};
 pub use model::replan::{ReplanDecision, ReplanReason, ReplanRule, Replanned, replan};
 pub use plan::{
     Device, Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted, Simulated,
@@ -50,6 +51,7 @@ pub use platform::{
     ArrivalModel, Billing, CpuGrid, GpuPool, Planner, Platform, PlatformError, Prices, Sharing,
 };
 pub use profile::{CpuLatency, Exponential, GpuLatency, Memory, ModelProfile, ProfileError};
+pub use session::{PlanError, Session, Stop};
 pub use simulate::{AppSimulation, GroupSimulation, Simulation, simulate_plan};
 
 /// Everything that a plan depends on.
@@ -62,8 +64,8 @@ pub struct PlanRequest {
 }
 
 /// Plans all models of a platform at once, within the devices of its pools; the plans come in order of namespace and model.
-pub fn plan(request: &PlanRequest) -> Vec<Plan> {
-    plan_platform(request).plans
+pub fn plan(request: &PlanRequest) -> Result<Vec<Plan>, PlanError> {
+    Ok(plan_platform(request)?.plans)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 pub(crate) mod replan;
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::app::{App, ModelSet};
 use crate::arrival::{Load, Process, Traces};
@@ -15,6 +15,7 @@ use crate::platform::{ArrivalModel, Billing, Planner, Platform};
 use crate::provision::{
     Choice, Exact, MAX_REPLICAS, Operation, Paper, PerReplica, Provisioner, Repriced, TwoStage,
 };
+use crate::session::{Choices, Fingerprint, Session, Stop};
 use crate::units::{BatchSize, Seconds};
 
 /// Sums of the same costs differ by less than this, relatively.
@@ -24,22 +25,26 @@ const ROUNDING: f64 = 1e-9;
 const STRICTEST: f64 = 99.999;
 
 /// Plans the applications of one model.
-pub(crate) fn plan_model(platform: &Platform, set: &ModelSet) -> Plan {
+pub(crate) fn plan_model(platform: &Platform, set: &ModelSet, session: &Session) -> Plan {
     let paper = platform.arrivals() == ArrivalModel::Paper;
     match (platform.billing(), platform.planner()) {
-        (Billing::PerReplica, Planner::Optimal) => ModelPlanner::<PerReplica>::new(platform, set).plan(),
+        (Billing::PerReplica, Planner::Optimal) => {
+            ModelPlanner::<PerReplica>::new(platform, set, session).plan()
+        }
         (Billing::PerReplica, Planner::TwoStage) => {
-            ModelPlanner::<TwoStage<PerReplica>>::new(platform, set).plan()
+            ModelPlanner::<TwoStage<PerReplica>>::new(platform, set, session).plan()
         }
         (Billing::PerInvocation, Planner::Optimal) if paper => {
-            ModelPlanner::<Paper>::new(platform, set).plan()
+            ModelPlanner::<Paper>::new(platform, set, session).plan()
         }
-        (Billing::PerInvocation, Planner::Optimal) => ModelPlanner::<Exact>::new(platform, set).plan(),
+        (Billing::PerInvocation, Planner::Optimal) => {
+            ModelPlanner::<Exact>::new(platform, set, session).plan()
+        }
         (Billing::PerInvocation, Planner::TwoStage) if paper => {
-            ModelPlanner::<TwoStage<Paper>>::new(platform, set).plan()
+            ModelPlanner::<TwoStage<Paper>>::new(platform, set, session).plan()
         }
         (Billing::PerInvocation, Planner::TwoStage) => {
-            ModelPlanner::<TwoStage<Repriced>>::new(platform, set).plan()
+            ModelPlanner::<TwoStage<Repriced>>::new(platform, set, session).plan()
         }
     }
 }
@@ -71,23 +76,23 @@ struct ModelPlanner<'a, P> {
     processes: Vec<Process>,
     provisioner: P,
     by_kind: Vec<(Kind, P)>,
+    /// What was chosen before.
+    choices: Arc<Choices>,
+    stop: Stop,
 }
 
 impl<'a, P: Provisioner> ModelPlanner<'a, P> {
-    fn new(platform: &'a Platform, set: &'a ModelSet) -> Self {
+    fn new(platform: &'a Platform, set: &'a ModelSet, session: &Session) -> Self {
         let catalogue = Catalogue::new(platform, set.profile());
         let mut traces = Traces::default();
         let processes = set.apps().iter().map(|app| traces.add(&app.arrivals)).collect();
-        let provisioner = P::new(&catalogue, platform, None).with_traces(&traces);
+        let (memory, stop) = (session.memory(platform, &catalogue), session.stop());
+        let prepared = |kind| P::new(&catalogue, platform, kind).simulating(&traces, &memory, &stop);
+        let provisioner = prepared(None);
         let by_kind = catalogue
             .kinds()
             .into_iter()
-            .map(|kind| {
-                (
-                    kind,
-                    P::new(&catalogue, platform, Some(kind)).with_traces(&traces),
-                )
-            })
+            .map(|kind| (kind, prepared(Some(kind))))
             .collect();
         Self {
             platform,
@@ -96,6 +101,8 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
             processes,
             provisioner,
             by_kind,
+            choices: memory.choices,
+            stop,
         }
     }
 
@@ -111,7 +118,13 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
             .iter()
             .map(|one| self.build_group(&self.settle_alone(one)))
             .collect();
-        for Cut { members, choice } in self.provisioner.groups(&loads, &alone) {
+        let cuts = self
+            .choices
+            .cuts
+            .get_or(&self.stop, Fingerprint::of_loads(&loads), || {
+                self.provisioner.groups(&loads, &alone)
+            });
+        for Cut { members, choice } in cuts {
             let members: Vec<&Candidate> = members.iter().map(|&index| &shared[index]).collect();
             let settled = self.settle(&members, &choice);
             groups.extend(settled.iter().map(|group| self.build_group(group)));
@@ -182,8 +195,6 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
     fn screen(&self) -> (Vec<Candidate<'a>>, Vec<InfeasibleApp>) {
         let mut candidates = Vec::new();
         let mut infeasible = Vec::new();
-        // Applications with the same numbers are looked at once.
-        let mut known: HashMap<[u64; 5], (Choice, Option<Choice>)> = HashMap::new();
         for (app, &process) in self.set.apps().iter().zip(&self.processes) {
             let load = Load {
                 slo: app.slo.get() - self.platform.overhead().get(),
@@ -191,25 +202,13 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
                 miss: 1.0 - app.percentile.fraction(),
                 process,
             };
-            let [slo, rate, miss] = [load.slo, load.rate, load.miss].map(f64::to_bits);
-            let [kind, detail] = process.identity();
-            let key = [slo, rate, miss, kind, detail];
-            let found = match known.get(&key) {
-                Some(found) => Ok(*found),
-                None => self
-                    .alone(app, load)
-                    .map(|alone| (alone, self.runner_up(load, &alone))),
-            };
-            match found {
-                Ok((alone, runner_up)) => {
-                    known.insert(key, (alone, runner_up));
-                    candidates.push(Candidate {
-                        app,
-                        load,
-                        alone,
-                        runner_up,
-                    });
-                }
+            match self.alone(app, load) {
+                Ok(alone) => candidates.push(Candidate {
+                    app,
+                    load,
+                    alone,
+                    runner_up: self.runner_up(load, &alone),
+                }),
                 Err(found) => infeasible.push(found),
             }
         }
@@ -239,7 +238,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
             return refuse(InfeasibleReason::ArrivalsNotPoisson, None);
         }
         let run = [load];
-        if let Some(choice) = self.provisioner.choose(&run) {
+        if let Some(choice) = self.cheapest_alone(load, None, &self.provisioner) {
             return Ok(choice);
         }
         let Some(fastest) = P::fastest(&self.catalogue) else {
@@ -288,8 +287,17 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
         let kind = self.catalogue.functions[alone.function].site.kind();
         let others = self.by_kind.iter().filter(|(other, _)| *other != kind);
         others
-            .filter_map(|(_, provisioner)| provisioner.choose(&[load]))
+            .filter_map(|(kind, provisioner)| self.cheapest_alone(load, Some(*kind), provisioner))
             .min_by(Choice::compare)
+    }
+
+    /// What the provisioner of one kind of device, or of all, chooses for one application; many have the same numbers.
+    fn cheapest_alone(&self, load: Load, kind: Option<Kind>, provisioner: &P) -> Option<Choice> {
+        let run = [load];
+        let key = (Fingerprint::of_loads(&run), kind);
+        self.choices
+            .alone
+            .get_or(&self.stop, key, || provisioner.choose(&run))
     }
 
     /// What a choice costs in truth, per second: a search may have priced its share higher.

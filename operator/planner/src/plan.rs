@@ -35,7 +35,7 @@ impl fmt::Display for Device {
 }
 
 /// When a batch leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dispatch {
     /// A free replica takes what waits.
     Eager,

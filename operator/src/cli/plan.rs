@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use harmonybatch_controller::plan::{self, Inputs, Kind};
-use harmonybatch_planner::{ArrivalModel, Baseline, BaselinePlan, Plan, PlanRequest, plan_platform};
+use harmonybatch_planner::{ArrivalModel, Baseline, BaselinePlan, Plan, PlanError, PlanRequest, Session};
 
 use crate::cli::{arrivals, print};
 
@@ -125,7 +125,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for request in validated.requests.values_mut() {
         request.platform = request.platform.clone().with_arrivals(law);
     }
-    let (mut plans, limited) = planned(&files.inputs, &validated);
+    let (mut plans, limited) = planned(&files.inputs, &validated)?;
     if let Some(which) = arguments.baseline {
         for named in &mut plans {
             let planned = |request: &&PlanRequest| {
@@ -163,16 +163,20 @@ pub(crate) fn load(filename: &[PathBuf]) -> anyhow::Result<Option<(read::Files, 
 }
 
 /// Plans everything that was read, in order of namespace and model.
-pub(crate) fn named(inputs: &Inputs, validated: &plan::Validated) -> Vec<Named> {
-    planned(inputs, validated).0
+pub(crate) fn named(inputs: &Inputs, validated: &plan::Validated) -> Result<Vec<Named>, PlanError> {
+    Ok(planned(inputs, validated)?.0)
 }
 
 /// The same, with what the plans take of limited pools.
-fn planned(inputs: &Inputs, validated: &plan::Validated) -> (Vec<Named>, Vec<pools::Limited>) {
+fn planned(
+    inputs: &Inputs,
+    validated: &plan::Validated,
+) -> Result<(Vec<Named>, Vec<pools::Limited>), PlanError> {
+    let session = Session::new();
     let (mut plans, mut limited) = (Vec::new(), Vec::new());
     for (platform, request) in &validated.requests {
-        let planned = plan_platform(request);
-        limited.extend(pools::Limited::of(platform, request, &planned));
+        let planned = session.plan_platform(request)?;
+        limited.extend(pools::Limited::of(platform, request, &planned, &session)?);
         let currency = currency(inputs, platform);
         plans.extend(planned.plans.into_iter().map(|plan| Named {
             names: names(inputs, &plan),
@@ -182,7 +186,7 @@ fn planned(inputs: &Inputs, validated: &plan::Validated) -> (Vec<Named>, Vec<poo
         }));
     }
     plans.sort_by(|a, b| (&a.plan.namespace, &a.plan.model).cmp(&(&b.plan.namespace, &b.plan.model)));
-    (plans, limited)
+    Ok((plans, limited))
 }
 
 /// The currency of a platform.

@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let plans = named(
         &files.inputs,
         if arguments.replan { &arriving } else { &declared },
-    );
+    )?;
     let simulation = Simulation {
         requests: arguments.requests,
         seed: arguments.seed,

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harmonybatch_planner::{
-    InfeasibleApp, InfeasibleReason, Plan, PlanOutline, PlanRequest, ReplanDecision, replan,
+    InfeasibleApp, InfeasibleReason, Plan, PlanError, PlanOutline, PlanRequest, ReplanDecision, Session,
 };
 
 use super::validate::Patience;
 
 /// Plans all models of one platform. It takes as long as the search does: call it off the runtime's threads.
-pub fn decide(request: &PlanRequest) -> Vec<Plan> {
+pub fn decide(request: &PlanRequest) -> Result<Vec<Plan>, PlanError> {
     harmonybatch_planner::plan(request)
 }
 
@@ -48,14 +48,15 @@ pub(crate) fn decide_again(
     running: &[PlanOutline],
     patience: &Patience,
     now: Duration,
-) -> Decided {
+    session: &Session,
+) -> Result<Decided, PlanError> {
     let may_save =
         last.is_none_or(|last| last.may_save(patience, now) || !last.request.differs_in_rates_only(request));
     let old = last.map_or(running, |last| &last.held);
-    let found = replan(request, old, &patience.rule, may_save);
+    let found = session.replan(request, old, &patience.rule, may_save)?;
     let changed = found.iter().any(|it| it.decision != ReplanDecision::Kept);
     let (plans, held) = found.into_iter().map(|it| (it.plan, it.held)).unzip();
-    Decided {
+    Ok(Decided {
         request: request.clone(),
         plans: Arc::new(plans),
         held,
@@ -64,7 +65,7 @@ pub(crate) fn decide_again(
             _ => now,
         },
         looked_for_savings: may_save,
-    }
+    })
 }
 
 /// Why an application is in no plan, and what would put it into one: the field, what was found, what is allowed.

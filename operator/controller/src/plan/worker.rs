@@ -7,6 +7,7 @@ use std::time::Duration;
 use harmonybatch_api::conditions::reason;
 use harmonybatch_api::names::{self, PLAN_MANAGER};
 use harmonybatch_api::{InferenceGroup, InferencePlatform, InferencePlatformSpec};
+use harmonybatch_planner::{Session, Stop};
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 use thiserror::Error;
@@ -52,6 +53,23 @@ pub(crate) enum Error {
     Planner(#[from] tokio::task::JoinError),
 }
 
+/// Stops the search when nobody waits for it any more: a process that ends does not wait for a plan.
+struct StopOnDrop(Option<Stop>);
+
+impl StopOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(stop) = &self.0 {
+            stop.request();
+        }
+    }
+}
+
 impl Error {
     fn reason(&self) -> &'static str {
         match self {
@@ -77,6 +95,8 @@ pub(crate) struct Worker {
     pub(crate) platform: Option<InferencePlatformSpec>,
     /// What was decided last for every platform: the same request has the same plan, and needs no search.
     pub(crate) decided: BTreeMap<String, Decided>,
+    /// What planning remembers.
+    pub(crate) session: Arc<Session>,
     /// From when the times in there count.
     pub(crate) started: Instant,
     /// The groups as the last plan wanted them.
@@ -208,11 +228,22 @@ impl Worker {
                 continue;
             }
             let (input, last) = (request.clone(), last.cloned());
-            let runs = running(&gathered.groups);
+            let (runs, session) = (running(&gathered.groups), Arc::clone(&self.session));
+            let waiting = StopOnDrop(Some(self.session.stop()));
             let decided = tokio::task::spawn_blocking(move || {
-                decide_again(&input, last.as_ref(), &runs, &patience, now)
+                decide_again(&input, last.as_ref(), &runs, &patience, now, &session)
             })
             .await?;
+            waiting.disarm();
+            let decided = match decided {
+                Ok(decided) => decided,
+                // What runs is better than a plan that is not one.
+                Err(error) => {
+                    tracing::error!(%platform, %error, "no plan: what was decided before stays");
+                    self.metrics.failed("plan", "Unplanned");
+                    continue;
+                }
+            };
             self.metrics.planned(started.elapsed());
             tracing::info!(%platform, models = decided.plans.len(), took = ?started.elapsed(), "planned");
             self.decided.insert(platform.clone(), decided);

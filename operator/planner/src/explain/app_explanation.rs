@@ -9,6 +9,7 @@ use crate::PlanRequest;
 use crate::app::{App, ModelSet};
 use crate::plan::{GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan};
 use crate::platform::Billing;
+use crate::session::{PlanError, Session};
 use crate::units::{Percentile, Rate, Seconds};
 
 /// The parts of its SLO at which an application's cost is given.
@@ -98,6 +99,11 @@ pub enum Constraint {
     Percentile,
     /// The memory of the shares that it may run on; relaxed: the model needs two thirds of what it does.
     DeviceMemory,
+    /// The number of devices in a pool, which all models of the platform share; relaxed: one more.
+    Devices {
+        /// The pool.
+        pool: String,
+    },
     /// What a second of its load takes of a device; looked at only where no promise binds. Relaxed: two thirds of
     /// the rate.
     Capacity,
@@ -156,10 +162,38 @@ pub enum ExplainError {
         /// The application that was asked for.
         app: String,
     },
+    /// There is no plan to explain.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
 }
 
 /// Explains one application of a request. It plans the request about ten times.
 pub fn explain(
+    request: &PlanRequest,
+    namespace: &str,
+    model: &str,
+    app: &str,
+) -> Result<AppExplanation, ExplainError> {
+    Session::new().explain(request, namespace, model, app)
+}
+
+impl Session {
+    /// As [`explain`], with what this session remembers: the questions about the applications of one request have much in common.
+    pub fn explain(
+        &self,
+        request: &PlanRequest,
+        namespace: &str,
+        model: &str,
+        app: &str,
+    ) -> Result<AppExplanation, ExplainError> {
+        let explained = explained(self, request, namespace, model, app)?;
+        self.check()?;
+        Ok(explained)
+    }
+}
+
+fn explained(
+    session: &Session,
     request: &PlanRequest,
     namespace: &str,
     model: &str,
@@ -179,8 +213,9 @@ pub fn explain(
         app: app.to_owned(),
     };
     let app = set.apps().iter().find(|it| it.name == app).ok_or_else(unknown)?;
-    let Planned { plan, total } = planned(request, set).ok_or_else(unknown)?;
+    let Planned { plan, total } = planned(session, request, set)?.ok_or_else(unknown)?;
     let question = Question {
+        session,
         request,
         set,
         app,
@@ -221,7 +256,7 @@ struct Planned {
 }
 
 /// Plans all models of the request, one of them with other applications or another profile.
-fn planned(request: &PlanRequest, set: &ModelSet) -> Option<Planned> {
+fn planned(session: &Session, request: &PlanRequest, set: &ModelSet) -> Result<Option<Planned>, PlanError> {
     let ours = |namespace: &str, model: &str| (namespace, model) == (set.namespace(), set.model());
     let models = request.models.iter().map(|other| {
         if ours(other.namespace(), other.model()) {
@@ -230,19 +265,19 @@ fn planned(request: &PlanRequest, set: &ModelSet) -> Option<Planned> {
             other.clone()
         }
     });
-    let plans = crate::plan(&PlanRequest {
+    let request = PlanRequest {
         platform: request.platform.clone(),
         models: models.collect(),
-    });
+    };
+    let plans = session.plan_platform(&request)?.plans;
     let total = plans.iter().map(|plan| plan.cost_per_second).sum();
-    let plan = plans
-        .into_iter()
-        .find(|plan| ours(&plan.namespace, &plan.model))?;
-    Some(Planned { plan, total })
+    let plan = plans.into_iter().find(|plan| ours(&plan.namespace, &plan.model));
+    Ok(plan.map(|plan| Planned { plan, total }))
 }
 
 /// One application of a model and the plan as it is.
 struct Question<'a> {
+    session: &'a Session,
     request: &'a PlanRequest,
     set: &'a ModelSet,
     app: &'a App,
@@ -252,6 +287,11 @@ struct Question<'a> {
 }
 
 impl Question<'_> {
+    /// The plan with other applications or another profile; what could not be planned answers no question.
+    fn with(&self, set: &ModelSet) -> Option<Planned> {
+        planned(self.session, self.request, set).ok().flatten()
+    }
+
     fn served(&self, group: usize, member: usize) -> ServedExplanation {
         let slo_prices = what_if(&SLO_FACTORS, self.app.slo.get(), Seconds::new, |factor, slo| {
             let changed = App {
@@ -279,7 +319,7 @@ impl Question<'_> {
     /// What the plan costs if the application is another. The plan as it is serves an `easier` one as well: where the
     /// search finds nothing cheaper, it stays.
     fn cost_with(&self, changed: &App, easier: bool) -> Option<CostChange> {
-        let new = planned(self.request, &self.set.with_app(changed))?;
+        let new = self.with(&self.set.with_app(changed))?;
         let (plan, total) = if easier && new.total > self.total {
             (&self.plan, self.total)
         } else {
@@ -324,6 +364,7 @@ impl Question<'_> {
             found.push(self.relaxed(Constraint::Percentile, lenient));
         }
         found.push(self.with_less_memory());
+        found.extend(self.with_one_more_device().map(Some));
         let mut found: Vec<Relaxation> = found.into_iter().flatten().collect();
         if found.iter().all(|relaxation| relaxation.saving_per_second <= 0.0) {
             let slower = Rate::new(self.app.rate.get() / RELAXED).ok().map(|rate| App {
@@ -355,10 +396,24 @@ impl Question<'_> {
         })
     }
 
+    /// What one more device in each pool of a limited number would save on all models.
+    fn with_one_more_device(&self) -> impl Iterator<Item = Relaxation> {
+        let pools = self.request.platform.gpu_pools().iter();
+        pools.filter_map(|pool| {
+            let saving = self.session.saving_of_one_more_device(self.request, pool.name());
+            Some(Relaxation {
+                constraint: Constraint::Devices {
+                    pool: pool.name().to_owned(),
+                },
+                saving_per_second: self.worth(saving.ok().flatten()?),
+            })
+        })
+    }
+
     /// What the plan of an easier set saves on the applications that are served now. The plan as it is serves that set as
     /// well, so the saving is never below zero.
     fn saving(&self, constraint: Constraint, easier: &ModelSet) -> Relaxation {
-        let saving = planned(self.request, easier).map_or(0.0, |new| {
+        let saving = self.with(easier).map_or(0.0, |new| {
             let members = new.plan.groups.iter().flat_map(|group| &group.members);
             let newly_served: f64 = members
                 .filter(|member| self.plan.infeasible.iter().any(|app| app.app == member.app))
@@ -394,7 +449,7 @@ impl Question<'_> {
                 rate: Rate::new(rate).ok()?,
                 ..self.app.clone()
             };
-            let new = planned(self.request, &self.set.only(&slower))?;
+            let new = self.with(&self.set.only(&slower))?;
             new.plan.infeasible.is_empty().then_some(slower.rate)
         };
         #[expect(clippy::cast_precision_loss, reason = "a number of replicas")]

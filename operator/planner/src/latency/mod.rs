@@ -10,10 +10,11 @@ mod gpu;
 use crate::plan::Device;
 use crate::platform::Platform;
 use crate::profile::ModelProfile;
+use crate::session::Fingerprint;
 use crate::units::{Bytes, GpuUnits, Vcpu};
 
 /// The kind of device that a function runs on; the order breaks ties of cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     /// On CPU.
     Cpu,
@@ -146,6 +147,33 @@ impl Catalogue {
             functions.extend(found);
         }
         Self { functions, shortage }
+    }
+
+    /// All times of all functions.
+    pub(crate) fn services(&self) -> Fingerprint {
+        let services = self.functions.iter().flat_map(|function| &function.service);
+        let print = Fingerprint::EMPTY.of_numbers(services.flat_map(|service| {
+            let law = f64::from(u8::from(service.spread == Spread::TwoPoints));
+            [service.mean, service.max, service.least, law]
+        }));
+        // Where one function ends and the next begins.
+        let sizes = self
+            .functions
+            .iter()
+            .map(|function| function.service.len() as u64);
+        sizes.fold(print, Fingerprint::add)
+    }
+
+    /// All prices of all functions, and on which kind of device they run.
+    pub(crate) fn prices(&self) -> Fingerprint {
+        self.functions.iter().fold(Fingerprint::EMPTY, |print, function| {
+            let kind = match function.site.kind() {
+                Kind::Cpu => 0,
+                Kind::Pool(pool) => 1 + pool as u64,
+            };
+            let runs = function.service.iter().map(|service| service.run_cost);
+            print.add(kind).of_numbers([function.price]).of_numbers(runs)
+        })
     }
 
     /// The kinds of device on offer, in order, each once.

@@ -17,6 +17,7 @@ use crate::inventory;
 use crate::plan::{GroupPlan, InfeasibleApp, Plan};
 use crate::platform::{ArrivalModel, Billing};
 use crate::provision::{Choice, Exact, Operation, Paper, PerReplica, Standing};
+use crate::session::{PlanError, Session};
 use crate::units::Rate;
 
 /// Promises that differ by less than this, relatively, are the same: they may have been written and read again.
@@ -96,7 +97,32 @@ pub fn replan(
     old: &[PlanOutline],
     rule: &ReplanRule,
     may_save: bool,
-) -> Vec<Replanned> {
+) -> Result<Vec<Replanned>, PlanError> {
+    Session::new().replan(request, old, rule, may_save)
+}
+
+impl Session {
+    /// As [`replan`], with what this session remembers.
+    pub fn replan(
+        &self,
+        request: &PlanRequest,
+        old: &[PlanOutline],
+        rule: &ReplanRule,
+        may_save: bool,
+    ) -> Result<Vec<Replanned>, PlanError> {
+        let replanned = replanned(request, old, rule, may_save, self)?;
+        self.check()?;
+        Ok(replanned)
+    }
+}
+
+fn replanned(
+    request: &PlanRequest,
+    old: &[PlanOutline],
+    rule: &ReplanRule,
+    may_save: bool,
+    session: &Session,
+) -> Result<Vec<Replanned>, PlanError> {
     let of = |namespace: &str, model: &str| {
         let mut plans = old.iter();
         let found = plans.find(|old| old.namespace == namespace && old.model == model);
@@ -111,12 +137,13 @@ pub fn replan(
         models: models.collect(),
     };
     // All models at once, and only where it is asked for.
-    let new: OnceCell<Vec<Plan>> = OnceCell::new();
+    let new: OnceCell<Result<Vec<Plan>, PlanError>> = OnceCell::new();
     let mut found: Vec<Replanned> = planned_for
         .models
         .iter()
         .map(|set| {
             let again = Again {
+                session,
                 request: &planned_for,
                 set,
                 new: &new,
@@ -134,17 +161,25 @@ pub fn replan(
     // Each model was judged by itself: what runs on and what is new may together want more devices than there are.
     let together: Vec<Plan> = found.iter().map(|it| it.plan.clone()).collect();
     if !inventory::holds(&planned_for.platform, &together) {
-        let plans = new.get_or_init(|| crate::plan(&planned_for));
+        let plans = new.get_or_init(|| new_plans(session, &planned_for));
         found = plans
             .iter()
+            .flatten()
             .map(|plan| {
                 let decision = ReplanDecision::Replanned(ReplanReason::PoolExhausted);
                 Replanned::new(plan.clone(), decision, &[])
             })
             .collect();
     }
+    if let Some(Err(error)) = new.into_inner() {
+        return Err(error);
+    }
     found.sort_by(|a, b| (&a.plan.namespace, &a.plan.model).cmp(&(&b.plan.namespace, &b.plan.model)));
-    found
+    Ok(found)
+}
+
+fn new_plans(session: &Session, request: &PlanRequest) -> Result<Vec<Plan>, PlanError> {
+    Ok(session.plan_platform(request)?.plans)
 }
 
 impl PlanRequest {
@@ -192,10 +227,11 @@ fn with_held_rates(set: &ModelSet, old: &[GroupOutline], rule: &ReplanRule) -> M
 
 /// One model and what its decision depends on.
 struct Again<'r> {
+    session: &'r Session,
     request: &'r PlanRequest,
     set: &'r ModelSet,
     /// The new plans of all models, once one was asked for.
-    new: &'r OnceCell<Vec<Plan>>,
+    new: &'r OnceCell<Result<Vec<Plan>, PlanError>>,
     old: &'r [GroupOutline],
     rule: &'r ReplanRule,
     may_save: bool,
@@ -203,7 +239,7 @@ struct Again<'r> {
 
 impl Again<'_> {
     fn decide<P: Standing>(&self) -> Replanned {
-        let planner = ModelPlanner::<P>::new(&self.request.platform, self.set);
+        let planner = ModelPlanner::<P>::new(&self.request.platform, self.set, self.session);
         let (candidates, infeasible) = planner.screen();
         let running = Running {
             planner: &planner,
@@ -239,11 +275,11 @@ impl Again<'_> {
     }
 
     fn new_plan(&self) -> Plan {
-        let plans = self.new.get_or_init(|| crate::plan(self.request));
+        let plans = self.new.get_or_init(|| new_plans(self.session, self.request));
         let ours = |plan: &&Plan| plan.namespace == self.set.namespace() && plan.model == self.set.model();
         // Every model of a request has its plan.
-        let found = plans.iter().find(ours).cloned();
-        found.unwrap_or_else(|| plan_model(&self.request.platform, self.set))
+        let found = plans.iter().flatten().find(ours).cloned();
+        found.unwrap_or_else(|| plan_model(&self.request.platform, self.set, self.session))
     }
 }
 

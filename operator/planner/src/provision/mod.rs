@@ -23,6 +23,7 @@ use crate::group::Cut;
 use crate::latency::{Catalogue, Function, Kind, Service};
 use crate::plan::Dispatch;
 use crate::platform::Platform;
+use crate::session::{Memory, Stop};
 
 /// The most replicas that a group may have.
 pub(crate) const MAX_REPLICAS: u32 = 10_000;
@@ -114,8 +115,8 @@ pub(crate) trait Provisioner: Sized {
     /// Prepares the functions of the catalogue that run on `only`, or all of them.
     fn new(catalogue: &Catalogue, platform: &Platform, only: Option<Kind>) -> Self;
 
-    /// Takes what loads with traces refer to; nothing where arrivals are taken to be Poisson.
-    fn with_traces(self, _: &Traces) -> Self {
+    /// Takes what simulations need: what loads with traces refer to, what is remembered, and what stops them; nothing where formulas decide.
+    fn simulating(self, _: &Traces, _: &Memory, _: &Stop) -> Self {
         self
     }
 

@@ -2,11 +2,12 @@
 //! paper's own prices, whatever prices them afterwards.
 
 use super::{Choice, Exact, Fastest, Operation, Paper, Provisioner};
-use crate::arrival::Load;
+use crate::arrival::{Load, Traces};
 use crate::baseline::Merger;
 use crate::group::Cut;
 use crate::latency::{Catalogue, Kind};
 use crate::platform::Platform;
+use crate::session::{Memory, Stop};
 
 /// The paper's groups, on the functions that another provisioner gives them.
 #[derive(Debug)]
@@ -20,6 +21,13 @@ impl<P: Provisioner> Provisioner for TwoStage<P> {
         Self {
             merger: Merger::new(catalogue, platform, only),
             provisioner: P::new(catalogue, platform, only),
+        }
+    }
+
+    fn simulating(self, traces: &Traces, memory: &Memory, stop: &Stop) -> Self {
+        Self {
+            provisioner: self.provisioner.simulating(traces, memory, stop),
+            ..self
         }
     }
 

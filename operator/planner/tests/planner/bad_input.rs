@@ -3,11 +3,11 @@
 use harmonybatch_planner::units::{BatchSize, Bytes, GpuUnits, Percentile, Price, Rate, Seconds, Vcpu};
 use harmonybatch_planner::{
     App, Billing, CpuGrid, CpuLatency, Exponential, GpuLatency, GpuPool, InfeasibleReason, Memory,
-    ModelProfile, ModelSet, PlanRequest, Platform, PlatformError, Prices, ProfileError, Sharing, plan,
+    ModelProfile, ModelSet, PlanRequest, Platform, PlatformError, Prices, ProfileError, Sharing,
 };
 
 use crate::fixture::{
-    VGG19, a10, app, exponential, grid, membership, plan_one, platform, prices, profile, seconds,
+    VGG19, a10, app, exponential, grid, membership, plan, plan_one, platform, prices, profile, seconds,
 };
 
 const BAD: [f64; 6] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 1e308, -1e308];
@@ -131,11 +131,11 @@ fn an_application_listed_twice_is_named() {
 #[test]
 fn no_application_is_no_group() {
     for billing in BILLINGS {
-        let plan = plan_one(billing, &VGG19, vec![]);
-        assert!(plan.groups.is_empty() && plan.infeasible.is_empty());
-        assert!(plan.cost_per_second.abs() < f64::MIN_POSITIVE);
+        let empty = plan_one(billing, &VGG19, vec![]);
+        assert!(empty.groups.is_empty() && empty.infeasible.is_empty());
+        assert!(empty.cost_per_second.abs() < f64::MIN_POSITIVE);
         assert!(
-            harmonybatch_planner::plan(&PlanRequest {
+            plan(&PlanRequest {
                 platform: platform(billing),
                 models: vec![]
             })

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use harmonybatch_planner::units::Seconds;
 use harmonybatch_planner::{
     App, ArrivalProcess, Billing, Burst, GroupPlan, InfeasibleReason, Plan, PlanRequest, Simulation, Trace,
-    plan, simulate_plan,
+    simulate_plan,
 };
 
-use crate::fixture::{Coefficients, GPT2, MODELS, VGG19, app, plan_exactly, plan_one, request};
+use crate::fixture::{Coefficients, GPT2, MODELS, VGG19, app, plan, plan_exactly, plan_one, request};
 use crate::holdout::play;
 use crate::random::Random;
 

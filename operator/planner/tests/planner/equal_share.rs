@@ -5,10 +5,10 @@ use std::num::NonZeroU16;
 use harmonybatch_planner::units::{BatchSize, Bytes, Seconds};
 use harmonybatch_planner::{
     App, Billing, Device, GpuLatency, GroupPlan, Memory, ModelProfile, ModelSet, PlanRequest, Platform,
-    Sharing, plan,
+    Sharing,
 };
 
-use crate::fixture::{GPU_UNIT_SECOND, MAX_BATCH, REQUEST, TAU, VGG19, a10_shared, app, prices};
+use crate::fixture::{GPU_UNIT_SECOND, MAX_BATCH, REQUEST, TAU, VGG19, a10_shared, app, plan, prices};
 
 const GIB: u64 = 1 << 30;
 

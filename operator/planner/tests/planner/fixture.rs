@@ -291,16 +291,21 @@ pub(crate) fn request(billing: Billing, model: &Coefficients, apps: Vec<App>) ->
     }
 }
 
+/// Plans everything; nothing stops it.
+pub(crate) fn plan(request: &PlanRequest) -> Vec<Plan> {
+    harmonybatch_planner::plan(request).unwrap()
+}
+
 /// Plans one model on the paper's platform.
 pub(crate) fn plan_one(billing: Billing, model: &Coefficients, apps: Vec<App>) -> Plan {
-    harmonybatch_planner::plan(&request(billing, model, apps)).remove(0)
+    plan(&request(billing, model, apps)).remove(0)
 }
 
 /// Plans one model on the paper's platform under a law of the batch size.
 pub(crate) fn plan_under(arrivals: ArrivalModel, model: &Coefficients, apps: Vec<App>) -> Plan {
     let PlanRequest { platform, models } = request(Billing::PerInvocation, model, apps);
     let platform = platform.with_arrivals(arrivals);
-    harmonybatch_planner::plan(&PlanRequest { platform, models }).remove(0)
+    plan(&PlanRequest { platform, models }).remove(0)
 }
 
 /// Plans one model on the paper's platform under the exact law of the batch size.

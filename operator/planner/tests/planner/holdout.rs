@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use harmonybatch_planner::{App, Billing, Device, Dispatch, GroupPlan, PlanRequest, plan};
+use harmonybatch_planner::{App, Billing, Device, Dispatch, GroupPlan, PlanRequest};
 
-use crate::fixture::{Coefficients, MODELS, TAU, UNITS, plan_one, request};
+use crate::fixture::{Coefficients, MODELS, TAU, UNITS, plan, plan_one, request};
 use crate::random::Random;
 
 /// A request that waits: the order in which it leaves, its arrival and its member.

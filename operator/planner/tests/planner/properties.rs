@@ -2,11 +2,11 @@
 
 use harmonybatch_planner::units::{Percentile, Rate, Seconds};
 use harmonybatch_planner::{
-    App, ArrivalModel, ArrivalProcess, Billing, InfeasibleReason, ModelSet, PlanRequest, plan,
+    App, ArrivalModel, ArrivalProcess, Billing, InfeasibleReason, ModelSet, PlanRequest,
 };
 use proptest::prelude::*;
 
-use crate::fixture::{MODELS, plan_as_the_paper, plan_one, platform, profile, request};
+use crate::fixture::{MODELS, plan, plan_as_the_paper, plan_one, platform, profile, request};
 use crate::validator::{ROUNDING, check_plan};
 
 fn any_app() -> impl Strategy<Value = App> {

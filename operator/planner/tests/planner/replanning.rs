@@ -3,10 +3,10 @@
 use harmonybatch_planner::units::{Rate, Seconds};
 use harmonybatch_planner::{
     App, ArrivalModel, Billing, ModelSet, PlanOutline, PlanRequest, ReplanDecision, ReplanReason, ReplanRule,
-    Replanned, plan, replan,
+    Replanned, replan,
 };
 
-use crate::fixture::{BERT, Coefficients, VGG19, app, platform, profile, request};
+use crate::fixture::{BERT, Coefficients, VGG19, app, plan, platform, profile, request};
 use crate::random::Random;
 use crate::validator::{ROUNDING, check_plan};
 
@@ -47,7 +47,9 @@ impl Cluster {
     fn tick(&mut self, now: u64, apps: &[App]) -> Replanned {
         let request = paper_request(self.billing, &self.model, apps.to_vec());
         let may_save = now - self.changed_at >= MIN_INTERVAL;
-        let found = replan(&request, &self.held, &ReplanRule::default(), may_save).remove(0);
+        let found = replan(&request, &self.held, &ReplanRule::default(), may_save)
+            .unwrap()
+            .remove(0);
         self.held = vec![found.held.clone()];
         if let ReplanDecision::Resized(reason) | ReplanDecision::Replanned(reason) = &found.decision {
             self.changes.push(reason.clone());
@@ -300,7 +302,9 @@ fn a_function_that_is_no_longer_on_offer_or_too_slow_is_replaced() {
             platform: platform.with_arrivals(ArrivalModel::Paper),
             models: vec![set],
         };
-        let found = replan(&request, &cluster.held, &ReplanRule::default(), false).remove(0);
+        let found = replan(&request, &cluster.held, &ReplanRule::default(), false)
+            .unwrap()
+            .remove(0);
         let (ReplanDecision::Resized(reason) | ReplanDecision::Replanned(reason)) = &found.decision else {
             panic!("{:?}", found.decision);
         };
@@ -328,7 +332,10 @@ fn a_saving_waits_for_its_time_and_must_be_worth_it() {
             min_saving,
             ..ReplanRule::default()
         };
-        replan(&request, &held, &rule, may_save).remove(0).decision
+        replan(&request, &held, &rule, may_save)
+            .unwrap()
+            .remove(0)
+            .decision
     };
     assert_eq!(decide(0.05, false), ReplanDecision::Kept);
     assert_eq!(

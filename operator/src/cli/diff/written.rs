@@ -225,6 +225,6 @@ fn planned(path: &Path) -> anyhow::Result<Option<Plans>> {
     let Some((files, validated)) = plan::load(&[path.to_owned()])? else {
         return Ok(None);
     };
-    let text = plan::machine::json(&plan::named(&files.inputs, &validated), &[])?;
+    let text = plan::machine::json(&plan::named(&files.inputs, &validated)?, &[])?;
     Ok(Some(Plans::new(serde_json::from_str(&text)?)?))
 }

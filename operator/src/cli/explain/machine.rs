@@ -93,6 +93,8 @@ struct RelaxationForm<'a> {
     constraint: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     of_app: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<&'a str>,
     saving_per_second: f64,
 }
 
@@ -205,23 +207,25 @@ fn served<'a>(named: &'a Named, found: &'a ServedExplanation) -> Served<'a> {
 }
 
 fn relaxation(found: &Relaxation) -> RelaxationForm<'_> {
-    let (name, of_app) = constraint(&found.constraint);
+    let (name, of_app, pool) = constraint(&found.constraint);
     RelaxationForm {
         constraint: name,
         of_app,
+        pool,
         saving_per_second: found.saving_per_second,
     }
 }
 
-/// The name of a constraint, and whose it is if it is another's.
-fn constraint(constraint: &Constraint) -> (&'static str, Option<&str>) {
+/// The name of a constraint, whose it is if it is another's, and the pool that it is about.
+fn constraint(constraint: &Constraint) -> (&'static str, Option<&str>, Option<&str>) {
     match constraint {
-        Constraint::Slo => ("Slo", None),
-        Constraint::SloOf { app, .. } => ("SloOf", Some(app)),
-        Constraint::Percentile => ("Percentile", None),
-        Constraint::DeviceMemory => ("DeviceMemory", None),
-        Constraint::Capacity => ("Capacity", None),
-        _ => ("Other", None),
+        Constraint::Slo => ("Slo", None, None),
+        Constraint::SloOf { app, .. } => ("SloOf", Some(app), None),
+        Constraint::Percentile => ("Percentile", None, None),
+        Constraint::DeviceMemory => ("DeviceMemory", None, None),
+        Constraint::Devices { pool } => ("Devices", None, Some(pool)),
+        Constraint::Capacity => ("Capacity", None, None),
+        _ => ("Other", None, None),
     }
 }
 

@@ -235,6 +235,9 @@ fn binds(found: &ServedExplanation, currency: &str) -> String {
         Constraint::Capacity => {
             format!("no promise, but its load: a third less would save {saved}")
         }
+        Constraint::Devices { pool } => {
+            format!("the devices of gpu pool {pool}, which all models share: one more would save {saved}")
+        }
         _ => format!("a limit of the platform: without it {saved} would be saved"),
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use harmonybatch_controller::plan::money;
 use harmonybatch_planner::{
-    DearerApp, InfeasibleReason, PlanRequest, PlatformPlan, PoolUse, Shortage, saving_of_one_more_device,
+    DearerApp, InfeasibleReason, PlanError, PlanRequest, PlatformPlan, PoolUse, Session, Shortage,
 };
 use serde::Serialize;
 
@@ -30,29 +30,38 @@ struct Pool {
 
 impl Limited {
     /// None where no pool of the platform is limited.
-    pub(crate) fn of(platform: &str, request: &PlanRequest, planned: &PlatformPlan) -> Option<Self> {
+    pub(crate) fn of(
+        platform: &str,
+        request: &PlanRequest,
+        planned: &PlatformPlan,
+        session: &Session,
+    ) -> Result<Option<Self>, PlanError> {
         let infeasible = planned.plans.iter().flat_map(|plan| &plan.infeasible);
         let left_out: Vec<String> = infeasible
             .filter(|app| matches!(app.reason, InfeasibleReason::PoolExhausted { .. }))
             .map(|app| app.app.clone())
             .collect();
         let limited = planned.pools.iter().filter(|used| used.limit.is_some());
-        let pools: Vec<Pool> = limited
-            .map(|used| Pool {
-                used: used.clone(),
-                one_more: planned
-                    .shortage
-                    .as_ref()
-                    .filter(|_| left_out.is_empty())
-                    .and_then(|_| saving_of_one_more_device(request, &used.pool)),
+        let short = planned.shortage.is_some() && left_out.is_empty();
+        let pools = limited
+            .map(|used| {
+                let one_more = if short {
+                    session.saving_of_one_more_device(request, &used.pool)?
+                } else {
+                    None
+                };
+                Ok(Pool {
+                    used: used.clone(),
+                    one_more,
+                })
             })
-            .collect();
-        (!pools.is_empty()).then(|| Self {
+            .collect::<Result<Vec<Pool>, PlanError>>()?;
+        Ok((!pools.is_empty()).then(|| Self {
             platform: platform.to_owned(),
             pools,
             shortage: planned.shortage.clone(),
             left_out,
-        })
+        }))
     }
 }
 

@@ -15,7 +15,7 @@ fn built(apps: &[InferenceApp], existing: &[InferenceGroup]) -> ModelGroups {
         apps: apps.to_vec(),
     };
     let validated = validate(&inputs, &BTreeSet::new());
-    let plan = decide(&validated.requests["default"]).remove(0);
+    let plan = decide(&validated.requests["default"]).unwrap().remove(0);
     let existing: Vec<&InferenceGroup> = existing.iter().collect();
     groups(&plan, &inputs.models[0], &validated.contracts, &existing, |_| {
         ServingMode::Deployment

@@ -30,26 +30,41 @@ fn apps(rate: &str) -> Vec<InferenceApp> {
     ]
 }
 
+/// With a session of its own: what is remembered changes nothing.
+fn decided_again(
+    request: &PlanRequest,
+    last: Option<&Decided>,
+    running: &[PlanOutline],
+    patience: &Patience,
+    now: Duration,
+) -> Decided {
+    decide_again(request, last, running, patience, now, &Session::new()).unwrap()
+}
+
 const MINUTE: Duration = Duration::from_mins(1);
 
 #[test]
 fn a_small_change_of_rates_keeps_what_runs_and_savings_wait_for_the_interval() {
     let (first, patience) = request(&apps("5/s"));
     assert_eq!(patience.min_interval, 10 * MINUTE);
-    let decided = decide_again(&first, None, &[], &patience, Duration::ZERO);
-    assert_eq!(*decided.plans, decide(&first), "the first plan is the planner's");
+    let decided = decided_again(&first, None, &[], &patience, Duration::ZERO);
+    assert_eq!(
+        *decided.plans,
+        decide(&first).unwrap(),
+        "the first plan is the planner's"
+    );
     assert!(!decided.is_due(&first, &patience, 60 * MINUTE), "nothing new");
 
     let (jittered, _) = request(&apps("4.8/s"));
     assert!(decided.is_due(&jittered, &patience, MINUTE));
-    let kept = decide_again(&jittered, Some(&decided), &[], &patience, MINUTE);
+    let kept = decided_again(&jittered, Some(&decided), &[], &patience, MINUTE);
     assert_eq!(kept.plans, decided.plans, "planned for the higher rate still");
     assert!(!kept.is_due(&jittered, &patience, 2 * MINUTE));
     assert!(
         kept.is_due(&jittered, &patience, 10 * MINUTE),
         "savings are looked for now"
     );
-    let later = decide_again(&jittered, Some(&kept), &[], &patience, 10 * MINUTE);
+    let later = decided_again(&jittered, Some(&kept), &[], &patience, 10 * MINUTE);
     assert_eq!(later.plans, decided.plans);
     assert!(!later.is_due(&jittered, &patience, 60 * MINUTE));
 }
@@ -57,22 +72,22 @@ fn a_small_change_of_rates_keeps_what_runs_and_savings_wait_for_the_interval() {
 #[test]
 fn a_new_controller_goes_on_with_what_runs() {
     let (asked, patience) = request(&apps("5/s"));
-    let before = decide_again(&asked, None, &[], &patience, Duration::ZERO);
-    let after = decide_again(&asked, None, &before.held, &patience, Duration::ZERO);
+    let before = decided_again(&asked, None, &[], &patience, Duration::ZERO);
+    let after = decided_again(&asked, None, &before.held, &patience, Duration::ZERO);
     assert_eq!(after.plans, before.plans);
 }
 
 #[test]
 fn an_edit_takes_effect_at_once() {
     let (first, patience) = request(&apps("5/s"));
-    let decided = decide_again(&first, None, &[], &patience, Duration::ZERO);
+    let decided = decided_again(&first, None, &[], &patience, Duration::ZERO);
     let mut more = apps("5/s");
     more.push(fixtures::app("feed", "1s", "20/s"));
     let (more, _) = request(&more);
-    let changed = decide_again(&more, Some(&decided), &[], &patience, MINUTE);
+    let changed = decided_again(&more, Some(&decided), &[], &patience, MINUTE);
     assert!(changed.plans[0].place_of("feed").is_some());
     let (gone, _) = request(&apps("5/s")[..1]);
-    let changed = decide_again(&gone, Some(&changed), &[], &patience, MINUTE);
+    let changed = decided_again(&gone, Some(&changed), &[], &patience, MINUTE);
     assert!(changed.plans[0].place_of("feed").is_none());
     assert!(changed.plans[0].place_of("search").is_some());
     let broken = platform_problem("100%");

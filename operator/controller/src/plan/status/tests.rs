@@ -21,7 +21,7 @@ fn plan(apps: &[InferenceApp]) -> Plan {
     };
     let validated = validate(&inputs, &BTreeSet::new());
     assert_eq!(validated.problems, std::collections::BTreeMap::new());
-    decide(&validated.requests["default"]).remove(0)
+    decide(&validated.requests["default"]).unwrap().remove(0)
 }
 
 fn place<'a>(plan: &'a Plan, group: &'a str, app: &str) -> Place<'a> {

@@ -9,6 +9,7 @@ use super::search::in_flight;
 use super::{Choice, MAX_REPLICAS, Operation, PerReplica};
 use crate::arrival::{Load, Process};
 use crate::provision::{MemberOperation, SimulatedLatency};
+use crate::session::{Confirmed, Fingerprint};
 use crate::simulate::{Bounds, Confidence, Horizon, Look, Outcome, Pace, Tally, Verdict, mix, simulate};
 
 /// Arrivals of a confirmation, where the verdict is not sure earlier.
@@ -82,6 +83,24 @@ impl PerReplica {
         choice: &Choice,
         played: &mut u64,
     ) -> Option<Operation> {
+        let confirmed = Confirmed {
+            loads: Fingerprint::of_loads(loads),
+            function: choice.function,
+            batch: choice.batch,
+            replicas: choice.replicas,
+            dispatch: choice.dispatch,
+        };
+        let verdicts = &self.verdicts.confirmed;
+        let (operation, requests) = verdicts.get_or(&self.stop, confirmed, || self.play(loads, choice));
+        *played += requests;
+        operation
+    }
+
+    /// Plays the choice until the verdict is sure, and says how many requests that took.
+    fn play(&self, loads: &[Load], choice: &Choice) -> (Option<Operation>, u64) {
+        if self.stop.is_requested() {
+            return (None, 0);
+        }
         let usual = ARRIVALS
             .max(20 * in_flight(loads, choice))
             .max(for_strictest(loads));
@@ -107,14 +126,14 @@ impl PerReplica {
         };
         let setup = self.setup(loads, choice);
         let outcome = simulate(&setup, &look);
-        *played += outcome.tally.rows;
+        let played = outcome.tally.rows;
         let kept = match outcome.verdict {
             Verdict::Kept => true,
             Verdict::Broken => false,
             Verdict::Open => outcome.tally.verdict(loads, FINAL) == Verdict::Kept,
         };
         if !kept {
-            return None;
+            return (None, played);
         }
         let bounds = Bounds {
             least: SLOWEST_ARRIVALS.max(in_flight(loads, choice)),
@@ -132,7 +151,8 @@ impl PerReplica {
             pace: Pace::Slowest,
             ..look
         };
-        Some(self.operation(loads, choice, &outcome, &simulate(&setup, &slowest).tally))
+        let slowest = simulate(&setup, &slowest).tally;
+        (Some(self.operation(loads, choice, &outcome, &slowest)), played)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]

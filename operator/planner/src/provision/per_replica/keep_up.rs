@@ -4,7 +4,6 @@ use super::search::{in_flight, replicas_for};
 use super::{Choice, MAX_REPLICAS, PerReplica, UTILIZATION_LIMIT};
 use crate::arrival::Load;
 use crate::plan::Dispatch;
-use crate::simulate::{Verdict, simulate};
 
 /// Waiting room of a simulation grows with the replicas; plans that need more are not worth knowing exactly.
 const MOST_ARRIVALS: u64 = 400_000;
@@ -60,11 +59,6 @@ impl PerReplica {
         if choice.dispatch == Dispatch::Timed && !fills_in_time {
             return false;
         }
-        let outcome = simulate(&self.setup(loads, choice), &self.look(loads, choice));
-        match outcome.verdict {
-            Verdict::Kept => true,
-            Verdict::Broken => false,
-            Verdict::Open => outcome.tally.as_counted(loads),
-        }
+        self.seems_to_keep(loads, choice)
     }
 }

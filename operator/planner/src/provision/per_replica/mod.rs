@@ -10,11 +10,14 @@ mod keep_up;
 mod screen;
 mod search;
 
+use std::sync::Arc;
+
 use super::{Choice, Fastest, MAX_REPLICAS, Operation, Provisioner};
 use crate::arrival::{Load, Traces};
 use crate::group::{self, Cut};
 use crate::latency::{Catalogue, Function, Kind};
 use crate::platform::{Platform, Sharing};
+use crate::session::{Memory, Stop, Verdicts};
 use screen::Screen;
 
 /// The largest share of their time that replicas may be busy in the mean, were every batch full. Near one, queues
@@ -45,6 +48,10 @@ pub(crate) struct PerReplica {
     screen: Screen,
     /// What loads with traces refer to.
     traces: Traces,
+    /// What earlier simulations said.
+    verdicts: Arc<Verdicts>,
+    /// What ends the search: no further simulation is begun, and nothing keeps any promise.
+    stop: Stop,
     /// Arrivals of one simulation of the search, where the verdict is not clear earlier.
     arrivals: u64,
     /// How many times longer than usual simulations run.
@@ -106,14 +113,18 @@ impl Provisioner for PerReplica {
             screen: Screen::new(kinds.iter().flatten()),
             kinds,
             traces: Traces::default(),
+            verdicts: Arc::default(),
+            stop: Stop::default(),
             arrivals: arrivals * effort,
             effort,
         }
     }
 
-    fn with_traces(self, traces: &Traces) -> Self {
+    fn simulating(self, traces: &Traces, memory: &Memory, stop: &Stop) -> Self {
         Self {
             traces: traces.clone(),
+            verdicts: Arc::clone(&memory.verdicts),
+            stop: stop.clone(),
             ..self
         }
     }

@@ -11,6 +11,7 @@ use super::{Choice, MAX_REPLICAS, PerReplica, Size, UTILIZATION_LIMIT, confirm};
 use crate::arrival::Load;
 use crate::latency::Kind;
 use crate::plan::Dispatch;
+use crate::session::{Fingerprint, Tested};
 use crate::simulate::{Bounds, Confidence, Horizon, Look, Pace, Setup, Verdict, can_be_judged, simulate};
 
 /// Checks of the verdict in one simulation.
@@ -34,6 +35,15 @@ const BATCHES_TRIED: usize = 4;
 /// The seed of all simulations of the search, so that configurations are compared on the same arrivals.
 const SEED: u64 = 0x4861_726d_6f6e_7942;
 
+/// Applications that are to share batches.
+struct Group<'a> {
+    /// In order of SLO.
+    loads: &'a [Load],
+    /// Their rows per second.
+    rate: f64,
+    print: Fingerprint,
+}
+
 impl PerReplica {
     /// The cheapest configuration for the group that costs less than `budget`, if there is one. `floor` is a cost that
     /// is known not to suffice, or just to.
@@ -44,6 +54,11 @@ impl PerReplica {
             return None;
         }
         let floor = floor.max(self.screen.bound(rate, slo)) * (1.0 - 1e-9);
+        let group = Group {
+            loads,
+            rate,
+            print: Fingerprint::of_loads(loads),
+        };
         let mut kinds: Vec<(f64, Vec<Size>)> = self
             .kinds
             .iter()
@@ -60,7 +75,7 @@ impl PerReplica {
             if *least >= limit {
                 continue;
             }
-            if let Some(found) = self.cheapest_of_kind(loads, rate, sizes, floor, limit) {
+            if let Some(found) = self.cheapest_of_kind(&group, sizes, floor, limit) {
                 best = Some(found);
             }
         }
@@ -69,8 +84,7 @@ impl PerReplica {
 
     fn cheapest_of_kind(
         &self,
-        loads: &[Load],
-        rate: f64,
+        group: &Group<'_>,
         sizes: &[Size],
         floor: f64,
         mut limit: f64,
@@ -82,7 +96,7 @@ impl PerReplica {
         } = *sizes.first()?;
         let most_capable = sizes.iter().map(|size| size.capacity).fold(0.0, f64::max);
         let goes_on = by_turns || self.functions[sizes.first()?.function].site.kind() == Kind::Cpu;
-        let mut replicas = replicas_for(rate, most_capable);
+        let mut replicas = replicas_for(group.rate, most_capable);
         let mut step = 1;
         let mut best: Option<Choice> = None;
         while replicas <= MAX_REPLICAS && f64::from(replicas) * cheapest < limit {
@@ -91,7 +105,7 @@ impl PerReplica {
                 .iter()
                 .filter(|size| {
                     let cost = count * size.price;
-                    (floor..limit).contains(&cost) && count * size.capacity >= rate
+                    (floor..limit).contains(&cost) && count * size.capacity >= group.rate
                 })
                 .copied()
                 .collect();
@@ -99,13 +113,13 @@ impl PerReplica {
             let worth_a_search = best.is_none()
                 || candidates
                     .last()
-                    .is_some_and(|largest| self.keeps(loads, largest.function, replicas).is_some());
+                    .is_some_and(|largest| self.keeps(group, largest.function, replicas).is_some());
             let found = worth_a_search
-                .then(|| self.smallest_that_keeps(loads, &candidates, replicas))
+                .then(|| self.smallest_that_keeps(group, &candidates, replicas))
                 .flatten();
             if let Some(mut found) = found {
                 if step > 1 && best.is_none() {
-                    found = self.fewer_replicas(loads, found, step);
+                    found = self.fewer_replicas(group, found, step);
                 }
                 if !goes_on {
                     return Some(found);
@@ -121,11 +135,11 @@ impl PerReplica {
     }
 
     /// What lies between the last number of replicas that was tried and the one found.
-    fn fewer_replicas(&self, loads: &[Load], found: Choice, step: u32) -> Choice {
+    fn fewer_replicas(&self, group: &Group<'_>, found: Choice, step: u32) -> Choice {
         let (mut low, mut best) = (found.replicas + 1 - step, found);
         while low < best.replicas {
             let middle = low.midpoint(best.replicas);
-            match self.keeps(loads, found.function, middle) {
+            match self.keeps(group, found.function, middle) {
                 Some(better) => best = better,
                 None => low = middle + 1,
             }
@@ -134,7 +148,7 @@ impl PerReplica {
     }
 
     /// The first of the candidates, smallest first, that keeps every promise: in growing strides, then by bisection.
-    fn smallest_that_keeps(&self, loads: &[Load], candidates: &[Size], replicas: u32) -> Option<Choice> {
+    fn smallest_that_keeps(&self, group: &Group<'_>, candidates: &[Size], replicas: u32) -> Option<Choice> {
         let mut low = 0;
         let mut stride = 1;
         let mut at = 0;
@@ -145,7 +159,7 @@ impl PerReplica {
                 }
                 at = candidates.len() - 1;
             }
-            if let Some(found) = self.keeps(loads, candidates[at].function, replicas) {
+            if let Some(found) = self.keeps(group, candidates[at].function, replicas) {
                 break found;
             }
             low = at + 1;
@@ -155,7 +169,7 @@ impl PerReplica {
         let mut high = at;
         while low < high {
             let middle = low.midpoint(high);
-            match self.keeps(loads, candidates[middle].function, replicas) {
+            match self.keeps(group, candidates[middle].function, replicas) {
                 Some(better) => {
                     best = better;
                     high = middle;
@@ -167,15 +181,38 @@ impl PerReplica {
     }
 
     /// The batch size and policy with which the replicas keep every promise on the arrivals of the search.
-    fn keeps(&self, loads: &[Load], function: usize, replicas: u32) -> Option<Choice> {
-        self.candidates(loads, function, replicas).find(|choice| {
-            let outcome = simulate(&self.setup(loads, choice), &self.look(loads, choice));
-            match outcome.verdict {
-                Verdict::Kept => true,
-                Verdict::Broken => false,
-                Verdict::Open => outcome.tally.as_counted(loads),
-            }
+    fn keeps(&self, group: &Group<'_>, function: usize, replicas: u32) -> Option<Choice> {
+        let tested = Tested {
+            loads: group.print,
+            function,
+            replicas,
+            arrivals: self.arrivals,
+        };
+        let found = self.verdicts.tested.get_or(&self.stop, tested, || {
+            let mut candidates = self.candidates(group.loads, function, replicas);
+            let kept = candidates.find(|choice| self.seems_to_keep(group.loads, choice));
+            kept.map(|choice| (choice.batch, choice.dispatch))
+        });
+        found.map(|(batch, dispatch)| Choice {
+            function,
+            batch,
+            replicas,
+            dispatch,
+            cost_per_second: f64::from(replicas) * self.functions[function].price,
         })
+    }
+
+    /// Whether a choice keeps every promise on the arrivals of the search, as far as they tell.
+    pub(super) fn seems_to_keep(&self, loads: &[Load], choice: &Choice) -> bool {
+        if self.stop.is_requested() {
+            return false;
+        }
+        let outcome = simulate(&self.setup(loads, choice), &self.look(loads, choice));
+        match outcome.verdict {
+            Verdict::Kept => true,
+            Verdict::Broken => false,
+            Verdict::Open => outcome.tally.as_counted(loads),
+        }
     }
 
     /// The batch sizes and policies worth a simulation, the most promising first: light load (`rho^2`) is weighed
