@@ -146,6 +146,14 @@ fn planned(request: &PlanRequest, session: &Session) -> Result<PlatformPlan, Pla
     }
     let (found, left_out) = fit_leaving_out(&request.platform, &request.models, session)?;
     let mut plans = found.best.plans;
+    // A bound under prices that nobody pays bounds nothing, nor does one for applications that are left out.
+    for (plan, unlimited) in plans.iter_mut().zip(&unlimited.plans) {
+        plan.least_cost_per_second = if left_out.is_empty() {
+            unlimited.least_cost_per_second
+        } else {
+            0.0
+        };
+    }
     for (set, app, reason) in left_out {
         if let Some(plan) = plans
             .iter_mut()

@@ -129,13 +129,19 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
             let settled = self.settle(&members, &choice);
             groups.extend(settled.iter().map(|group| self.build_group(group)));
         }
-        groups.sort_by(|a, b| by_slo(&a.members[0], &b.members[0]));
+        let served: Vec<Load> = isolated.iter().map(|one| one.load).chain(loads).collect();
+        self.plan_of(groups, infeasible, &served)
+    }
 
+    /// The plan with these groups, which serve these loads.
+    fn plan_of(&self, mut groups: Vec<GroupPlan>, infeasible: Vec<InfeasibleApp>, served: &[Load]) -> Plan {
+        groups.sort_by(|a, b| by_slo(&a.members[0], &b.members[0]));
         Plan {
             namespace: self.set.namespace().to_owned(),
             model: self.set.model().to_owned(),
             billing: self.platform.billing(),
             cost_per_second: groups.iter().map(|group| group.predicted.cost_per_second).sum(),
+            least_cost_per_second: self.provisioner.least_cost(served),
             groups,
             infeasible,
         }

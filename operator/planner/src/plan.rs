@@ -201,4 +201,7 @@ pub struct Plan {
     pub infeasible: Vec<InfeasibleApp>,
     /// Cost per second of all groups, in the platform's currency.
     pub cost_per_second: f64,
+    /// What any plan for the applications that are served costs at least per second, in the platform's currency, however they are grouped: a bound
+    /// that needs no search, with all replicas as busy, or all batches as full, as can be. It is far below what is possible where few rows arrive.
+    pub least_cost_per_second: f64,
 }

@@ -8,7 +8,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Candidate, ModelPlanner, Settled, by_slo, plan_model};
+use super::{Candidate, ModelPlanner, Settled, plan_model};
 use crate::PlanRequest;
 use crate::app::{App, ModelSet};
 use crate::arrival::Load;
@@ -385,15 +385,11 @@ impl<'p, 'a, P: Standing> Running<'p, 'a, P> {
                 operation: Some(operation),
             }));
         }
-        groups.sort_by(|a, b| by_slo(&a.members[0], &b.members[0]));
-        Ok(Plan {
-            cost_per_second: groups.iter().map(|group| group.predicted.cost_per_second).sum(),
-            groups,
-            infeasible: self.infeasible.to_vec(),
-            namespace: self.planner.set.namespace().to_owned(),
-            model: self.planner.set.model().to_owned(),
-            billing: self.planner.platform.billing(),
-        })
+        let served: Vec<Load> = seen
+            .iter()
+            .filter_map(|app| Some(self.candidates.get(app)?.load))
+            .collect();
+        Ok(self.planner.plan_of(groups, self.infeasible.to_vec(), &served))
     }
 
     /// On the function that runs.

@@ -162,6 +162,21 @@ impl Exact {
         self.price_under(&BatchLaw::new(loads), function, batch, &mut Workspace::default())
     }
 
+    /// A lower bound of the cost per request under a tightest SLO, given how many requests a batch has at most for a first wait and a batch size: at
+    /// each batch size what its fastest function could fill, at the least costs of all that are fast enough.
+    fn least_per_request(&self, slo: f64, mean_batch: impl Fn(f64, u32) -> f64) -> f64 {
+        let bounds = self.sizes.iter().filter_map(|size| {
+            let (per_request, fixed) = *size.least.get(size.fast_enough(slo).checked_sub(1)?)?;
+            let all = Point {
+                fixed,
+                per_request,
+                ..size.points[0]
+            };
+            Some(all.bound(mean_batch(slo - all.longest_service, size.batch)))
+        });
+        bounds.fold(f64::INFINITY, f64::min)
+    }
+
     /// The cheapest choice below `budget`, whatever the size of a share.
     fn cheapest(&self, law: &BatchLaw, budget: f64) -> Option<Choice> {
         let (rate, slo) = (law.rate(), law.slo());
@@ -318,6 +333,14 @@ impl Provisioner for Exact {
         Some((*choice, Operation::in_parallel(loads, &service, mean_batch)))
     }
 
+    fn least_cost(&self, loads: &[Load]) -> f64 {
+        let full = |_: f64, batch: u32| f64::from(batch);
+        loads
+            .iter()
+            .map(|load| load.rate * self.least_per_request(load.slo, full))
+            .sum()
+    }
+
     fn fastest(catalogue: &Catalogue) -> Option<Fastest> {
         super::fastest(catalogue, |function| function.single().max)
     }
@@ -333,25 +356,12 @@ impl Priced for Exact {
     fn bound(&self, run: &[Load], enough: f64) -> f64 {
         let slo = run.first().map_or(0.0, |load| load.slo);
         let rate: f64 = run.iter().map(|load| load.rate).sum();
-        // At each batch size what its fastest function could fill, at the least costs of all that are fast enough.
-        let with = |mean_batch: &dyn Fn(f64, u32) -> f64| {
-            let bounds = self.sizes.iter().filter_map(|size| {
-                let (per_request, fixed) = *size.least.get(size.fast_enough(slo).checked_sub(1)?)?;
-                let all = Point {
-                    fixed,
-                    per_request,
-                    ..size.points[0]
-                };
-                Some(all.bound(mean_batch(slo - all.longest_service, size.batch)))
-            });
-            rate * bounds.fold(f64::INFINITY, f64::min)
-        };
-        let full = with(&|_, batch| f64::from(batch));
+        let full = rate * self.least_per_request(slo, |_, batch| f64::from(batch));
         if full >= enough {
             return full;
         }
         let law = BatchLaw::new(run);
-        with(&|first_wait, batch| law.mean_batch_bound(first_wait, batch))
+        rate * self.least_per_request(slo, |first_wait, batch| law.mean_batch_bound(first_wait, batch))
     }
 
     fn within(&self, loads: &[Load], _floor: f64, budget: f64) -> Option<Choice> {

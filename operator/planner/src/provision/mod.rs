@@ -130,6 +130,10 @@ pub(crate) trait Provisioner: Sized {
     /// that is tried stands up.
     fn settle(&self, catalogue: &Catalogue, loads: &[Load], choice: &Choice) -> Option<(Choice, Operation)>;
 
+    /// What any plan for these loads costs at least per second, however they are grouped: with replicas or batches as full as can be, on the
+    /// functions that are fast enough for each.
+    fn least_cost(&self, loads: &[Load]) -> f64;
+
     /// The smallest latency that can be promised to one row at a time.
     fn fastest(catalogue: &Catalogue) -> Option<Fastest>;
 

@@ -101,6 +101,10 @@ impl Provisioner for Paper {
         ))
     }
 
+    fn least_cost(&self, loads: &[Load]) -> f64 {
+        loads.iter().map(|load| load.rate).sum::<f64>() * self.least_per_request
+    }
+
     fn fastest(catalogue: &Catalogue) -> Option<Fastest> {
         let longest = catalogue
             .functions
@@ -122,7 +126,7 @@ impl Priced for Paper {
     const MONOTONE: bool = false;
 
     fn bound(&self, run: &[Load], _enough: f64) -> f64 {
-        run.iter().map(|load| load.rate).sum::<f64>() * self.least_per_request
+        self.least_cost(run)
     }
 
     fn within(&self, loads: &[Load], _floor: f64, budget: f64) -> Option<Choice> {

@@ -56,6 +56,10 @@ impl<P: Provisioner> Provisioner for TwoStage<P> {
         self.provisioner.settle(catalogue, loads, choice)
     }
 
+    fn least_cost(&self, loads: &[Load]) -> f64 {
+        self.provisioner.least_cost(loads)
+    }
+
     fn fastest(catalogue: &Catalogue) -> Option<Fastest> {
         P::fastest(catalogue)
     }
@@ -102,6 +106,10 @@ impl Provisioner for Repriced {
 
     fn settle(&self, catalogue: &Catalogue, loads: &[Load], choice: &Choice) -> Option<(Choice, Operation)> {
         self.exact.settle(catalogue, loads, choice)
+    }
+
+    fn least_cost(&self, loads: &[Load]) -> f64 {
+        self.exact.least_cost(loads)
     }
 
     fn fastest(catalogue: &Catalogue) -> Option<Fastest> {

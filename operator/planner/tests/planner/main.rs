@@ -15,6 +15,7 @@ mod properties;
 mod random;
 mod reference;
 mod replanning;
+mod session;
 mod traces;
 mod validator;
 mod worked_example;

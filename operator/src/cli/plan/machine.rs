@@ -93,6 +93,7 @@ struct Infeasible<'a> {
 #[serde(rename_all = "camelCase")]
 struct Total {
     cost_per_second: f64,
+    least_cost_per_second: f64,
 }
 
 /// As JSON.
@@ -136,6 +137,7 @@ fn model(named: &Named) -> ModelPlan<'_> {
             .collect(),
         total: Total {
             cost_per_second: plan.cost_per_second,
+            least_cost_per_second: plan.least_cost_per_second,
         },
         baselines: named
             .baselines

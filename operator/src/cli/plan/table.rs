@@ -11,6 +11,9 @@ use super::{Named, baselines, machine};
 /// Spaces between columns.
 const GAP: usize = 3;
 
+/// More applications than this are not cut into groups one by one, so that it is worth saying how far the plan can be from the cheapest.
+const MANY: usize = 100;
+
 /// All plans, one after the other.
 pub(crate) fn render(plans: &[Named]) -> String {
     plans.iter().map(model).collect::<Vec<_>>().join("\n")
@@ -141,6 +144,15 @@ fn total(plan: &Plan, currency: &str) -> String {
             text,
             "; every application alone would cost {}: {saving} saved",
             money::per_month(alone)
+        );
+    }
+    let apps = plan.groups.iter().map(|group| group.members.len()).sum::<usize>();
+    if apps > MANY && plan.least_cost_per_second > 0.0 {
+        let gap = money::percent(plan.cost_per_second / plan.least_cost_per_second - 1.0);
+        let least = money::per_month(plan.least_cost_per_second);
+        let _ = write!(
+            text,
+            "\nSo many applications are grouped together with their neighbours first; no plan costs less than {least}: this one is at most {gap} above the cheapest"
         );
     }
     text + "\n"

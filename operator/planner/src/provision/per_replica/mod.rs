@@ -141,6 +141,10 @@ impl Provisioner for PerReplica {
         self.confirmed(loads, choice)
     }
 
+    fn least_cost(&self, loads: &[Load]) -> f64 {
+        self.screen.bound_of_all(loads)
+    }
+
     fn fastest(catalogue: &Catalogue) -> Option<Fastest> {
         super::fastest(catalogue, |function| function.single().max)
     }
