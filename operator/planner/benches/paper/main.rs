@@ -28,6 +28,6 @@ fn main() -> ExitCode {
     let mut verdicts = Verdicts::default();
     cost::print(&mut verdicts);
     trace::print(&mut verdicts);
-    overhead::print(&mut verdicts);
+    overhead::print();
     verdicts.print()
 }

@@ -4,9 +4,9 @@ use harmonybatch_planner::App;
 use harmonybatch_planner::Device;
 use harmonybatch_planner::units::{GpuUnits, Vcpu};
 
-use crate::columns::Served;
+use super::columns::Served;
+use super::settings;
 use crate::fixture::{Coefficients, MODELS, app};
-use crate::settings;
 
 const PLANS: &str = include_str!("program.txt");
 
@@ -16,6 +16,7 @@ pub(crate) struct ProgramPlan {
     pub(crate) setting: Setting,
     pub(crate) model: &'static Coefficients,
     pub(crate) algorithm: &'static str,
+    /// None where only the cost is recorded.
     pub(crate) groups: Vec<Served>,
     /// Mean price of a request as the program states it: CNY, memory and a CPU beside every GPU included, GPU time in whole seconds.
     pub(crate) stated: f64,
@@ -26,6 +27,15 @@ pub(crate) struct ProgramPlan {
 pub(crate) enum Setting {
     TableI,
     Eight,
+}
+
+impl Setting {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::TableI => "table-i",
+            Self::Eight => "eight",
+        }
+    }
 }
 
 /// All plans that are recorded.
@@ -50,7 +60,11 @@ fn parse(line: &'static str) -> ProgramPlan {
         model,
         algorithm: fields[2],
         stated: fields[3].parse().unwrap(),
-        groups: fields[4].split(' ').map(|group| served(group, &apps)).collect(),
+        groups: fields[4]
+            .split(' ')
+            .filter(|group| *group != "-")
+            .map(|group| served(group, &apps))
+            .collect(),
     }
 }
 
@@ -62,7 +76,6 @@ fn served(text: &str, apps: &[App]) -> Served {
         let whole = &apps[index.parse::<usize>().unwrap()];
         app(&whole.name, whole.slo.get(), rate.parse().unwrap())
     });
-    let size: f64 = fields[2].parse().unwrap();
     let device = if fields[1] == "gpu" {
         Device::Gpu {
             pool: "a10".to_owned(),
@@ -70,7 +83,7 @@ fn served(text: &str, apps: &[App]) -> Served {
         }
     } else {
         Device::Cpu {
-            vcpu: Vcpu::from_millis((size * 1000.0).round() as u32).unwrap(),
+            vcpu: Vcpu::from_millis(fields[2].parse().unwrap()).unwrap(),
         }
     };
     Served {

@@ -5,6 +5,21 @@ use std::process::ExitCode;
 use crate::columns::Column;
 use crate::validator::ROUNDING;
 
+/// As a person reads a share.
+pub(crate) fn percent(share: f64) -> String {
+    // Not minus zero.
+    format!("{:.1} %", (1000.0 * share).round() / 10.0 + 0.0)
+}
+
+/// Prints whether a claim of the paper holds here, and why if it does not.
+pub(crate) fn claim(claim: &str, holds: bool, found: &str, because: &str) {
+    if holds {
+        println!("  holds:   {claim}; here {found}");
+    } else {
+        println!("  differs: {claim}; here {found}, because {because}");
+    }
+}
+
 /// Collects what is broken.
 #[derive(Debug, Default)]
 pub(crate) struct Verdicts {
@@ -13,15 +28,6 @@ pub(crate) struct Verdicts {
 }
 
 impl Verdicts {
-    /// Prints whether a claim of the paper holds here, and why if it does not.
-    pub(crate) fn claim(&self, claim: &str, holds: bool, found: &str, because: &str) {
-        if holds {
-            println!("  holds:   {claim}; here {found}");
-        } else {
-            println!("  differs: {claim}; here {found}, because {because}");
-        }
-    }
-
     /// Something that must hold.
     pub(crate) fn invariant(&mut self, holds: bool, what: impl FnOnce() -> String) {
         self.checked += 1;
@@ -54,7 +60,11 @@ impl Verdicts {
 
     /// Prints what is broken; a failure if anything is.
     pub(crate) fn print(self) -> ExitCode {
-        println!("\n{} invariants checked, {} broken", self.checked, self.broken.len());
+        println!(
+            "\n{} invariants checked, {} broken",
+            self.checked,
+            self.broken.len()
+        );
         for broken in &self.broken {
             println!("  broken:  {broken}");
         }

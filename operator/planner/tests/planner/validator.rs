@@ -58,7 +58,13 @@ fn all_devices() -> Vec<Device> {
 }
 
 /// The cost per second of one configuration for a group under the paper's law, if it keeps the constraint.
-pub(crate) fn paper_cost(model: &Coefficients, apps: &[&App], device: &Device, batch: u32, slack: f64) -> Option<f64> {
+pub(crate) fn paper_cost(
+    model: &Coefficients,
+    apps: &[&App],
+    device: &Device,
+    batch: u32,
+    slack: f64,
+) -> Option<f64> {
     let (mean, max) = service(model, device, batch)?;
     let rate: f64 = apps.iter().map(|app| app.rate.get()).sum();
     let tightest = apps.iter().map(|app| app.slo.get()).fold(f64::INFINITY, f64::min);
