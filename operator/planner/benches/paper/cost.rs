@@ -267,13 +267,13 @@ fn program_claims(priced: &[Priced]) {
     }
     let of_all = MODELS.map(|model| stated(model.name, "MBS+ of all") / stated(model.name, "HarmonyBatch"));
     claim(
-        "HarmonyBatch is cheaper than MBS+ because of its groups",
+        "MBS+ is dearer because it cuts requests evenly",
         of_all.iter().all(|ratio| *ratio > 1.0 + NEAR),
         &format!(
-            "MBS+ that looks at every function costs {} of it, as the authors' program bills",
+            "MBS+ that looks at every function costs {} of HarmonyBatch, as the authors' program bills",
             of_all.map(|ratio| format!("{ratio:.2}")).join(", ")
         ),
-        "most of the gap is the fifteen functions: their best group of equal rate is as good, or better",
+        "it is dearer for the fifteen functions that it looks at",
     );
     let merging = MODELS.map(|model| saved(stated(model.name, "HarmonyBatch"), stated(model.name, "alone")));
     merging_claim(&merging, "as the authors' program bills", "the rates are ours");
@@ -320,14 +320,14 @@ fn print_claims(rows: &[Vec<Column>]) {
         ),
         BILLING,
     );
-    for ((model, printed), found) in CHEAPER_THAN_MBS.into_iter().zip(shares("two-stage", "MBS+")) {
-        claim(
-            &format!("{model}: {} cheaper than MBS+", percent(printed)),
-            found >= printed - 0.02,
-            &format!("{}, two-stage by Eq. 6", percent(found)),
-            "our MBS+ gets the best function of the grid, and by Eq. 6 one group is best at these rates, which MBS+ tries too",
-        );
-    }
+    let against_mbs = shares("two-stage", "MBS+");
+    let printed = CHEAPER_THAN_MBS.map(|(_, printed)| printed);
+    claim(
+        &format!("up to {} cheaper than MBS+", percent(most(&printed))),
+        most(&against_mbs) >= most(&printed) - NEAR,
+        &format!("up to {}, two-stage by Eq. 6", percent(most(&against_mbs))),
+        "our MBS+ gets the best function of the grid, and by Eq. 6 one group is best at these rates, which MBS+ tries too",
+    );
     merging_claim(
         &shares("two-stage", "alone"),
         "two-stage by Eq. 6",
