@@ -1,9 +1,9 @@
 //! What every way to serve the same applications costs, priced by one evaluator that shares no code with the planner.
 
 use harmonybatch_planner::units::BatchSize;
-use harmonybatch_planner::{App, ArrivalModel, Baseline, Billing, Device, Plan, PlanRequest, baseline, plan};
+use harmonybatch_planner::{App, ArrivalModel, Baseline, Billing, Device, Plan, PlanRequest, baseline};
 
-use crate::fixture::{Coefficients, app, request};
+use crate::fixture::{Coefficients, app, plan, request};
 use crate::validator::{ROUNDING, exact_cost, paper_cost, price_per_second, service};
 
 /// What a plan is charged.

@@ -3,10 +3,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use harmonybatch_planner::{Baseline, PlanRequest, Planner, baseline, plan};
+use harmonybatch_planner::{Baseline, PlanRequest, Planner, baseline};
 
 use crate::columns::{Law, request_under};
-use crate::fixture::VGG19;
+use crate::fixture::{VGG19, plan};
 use crate::random::Random;
 use crate::settings::TABLE_IV;
 use crate::verdicts::claim;

@@ -4,10 +4,8 @@
 //! every SLO and only costs more. Pods that stay up do not: there the plan that is made once is made for the busiest minute of each
 //! application.
 
-use harmonybatch_planner::plan;
-
 use crate::columns::{Column, Law, columns, price_all, request_under, served};
-use crate::fixture::{Coefficients, MODELS, app};
+use crate::fixture::{Coefficients, MODELS, app, plan};
 use crate::settings::{TRACED, four, mean_rates, minutes};
 use crate::verdicts::{Verdicts, percent};
 
