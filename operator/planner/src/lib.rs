@@ -33,7 +33,7 @@ pub mod units;
 
 pub use app::{App, ModelSet, ModelSetError};
 pub use arrival::{ArrivalError, ArrivalProcess, Burst, Trace};
-pub use baseline::{Baseline, BaselinePlan, baseline};
+pub use baseline::{Baseline, BaselineFunction, BaselinePlan, baseline};
 pub use diff::{
     AppChange, AppState, ExtraReplicas, GroupChange, GroupChangeKind, GroupOutline, MemberOutline, Move,
     PlanDiff, PlanOutline, Switch, diff,

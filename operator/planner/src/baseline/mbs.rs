@@ -5,7 +5,7 @@
 //! total wins. The original looks for the function by Bayesian optimisation; here it gets the best one there is.
 
 use crate::arrival::Load;
-use crate::provision::{Choice, Exact, Provisioner};
+use crate::provision::{Choice, Provisioner};
 
 /// The most numbers of groups that are tried: evenly spread, where there are more applications.
 const NUMBERS_TRIED: usize = 100;
@@ -17,14 +17,14 @@ const NOTHING: f64 = 1e-9;
 pub(super) type Groups = Vec<(Vec<Load>, Choice)>;
 
 /// The groups and their functions, for loads that are sorted by SLO and feasible one by one.
-pub(super) fn groups(exact: &Exact, loads: &[Load]) -> Groups {
+pub(super) fn groups(provisioner: &impl Provisioner, loads: &[Load]) -> Groups {
     let step = loads.len().div_ceil(NUMBERS_TRIED).max(1);
     let cost = |groups: &[(Vec<Load>, Choice)]| groups.iter().map(|(_, choice)| choice.cost_per_second).sum();
     let mut best: Option<(f64, Groups)> = None;
     for number in (1..=loads.len()).step_by(step) {
         let found: Option<Groups> = equal_parts(loads, number)
             .into_iter()
-            .map(|group| exact.choose(&group).map(|choice| (group, choice)))
+            .map(|group| provisioner.choose(&group).map(|choice| (group, choice)))
             .collect();
         let Some(found) = found else { continue };
         let total: f64 = cost(&found);

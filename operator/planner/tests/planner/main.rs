@@ -9,6 +9,7 @@ mod equal_share;
 mod explanation;
 mod fixture;
 mod holdout;
+mod paper;
 mod partitions;
 mod plan_diff;
 mod properties;

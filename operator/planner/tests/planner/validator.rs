@@ -8,7 +8,7 @@ use crate::fixture::{Coefficients, GPU_UNIT_SECOND, MAX_BATCH, REQUEST, TAU, UNI
 pub(crate) const ROUNDING: f64 = 1e-9;
 
 /// Mean and maximum service time of a batch, in seconds.
-fn service(model: &Coefficients, device: &Device, batch: u32) -> Option<(f64, f64)> {
+pub(crate) fn service(model: &Coefficients, device: &Device, batch: u32) -> Option<(f64, f64)> {
     match device {
         Device::Cpu { vcpu } => {
             let index = usize::try_from(batch).ok()?.checked_sub(1)?;
@@ -26,7 +26,7 @@ fn service(model: &Coefficients, device: &Device, batch: u32) -> Option<(f64, f6
     }
 }
 
-fn price_per_second(device: &Device) -> f64 {
+pub(crate) fn price_per_second(device: &Device) -> f64 {
     match device {
         Device::Cpu { vcpu } => vcpu.get() * VCPU_SECOND,
         Device::Gpu { units, .. } => f64::from(units.get()) * GPU_UNIT_SECOND,
@@ -58,7 +58,13 @@ fn all_devices() -> Vec<Device> {
 }
 
 /// The cost per second of one configuration for a group under the paper's law, if it keeps the constraint.
-fn paper_cost(model: &Coefficients, apps: &[&App], device: &Device, batch: u32, slack: f64) -> Option<f64> {
+pub(crate) fn paper_cost(
+    model: &Coefficients,
+    apps: &[&App],
+    device: &Device,
+    batch: u32,
+    slack: f64,
+) -> Option<f64> {
     let (mean, max) = service(model, device, batch)?;
     let rate: f64 = apps.iter().map(|app| app.rate.get()).sum();
     let tightest = apps.iter().map(|app| app.slo.get()).fold(f64::INFINITY, f64::min);
