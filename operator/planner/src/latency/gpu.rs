@@ -43,8 +43,7 @@ pub(super) fn shares(
 ) -> Vec<Function> {
     let pool = &platform.gpu_pools()[index];
     let tau = pool.tau().get();
-    let scarcity = platform.scarcity(index);
-    let unit_price = platform.prices().gpu_unit_second.get() + scarcity;
+    let unit_price = platform.prices().gpu_unit_second.get() + platform.scarcity(index);
     let with_share = |&units: &GpuUnits| {
         let share = f64::from(units.get());
         let (own, round) = slices(pool, units);
@@ -73,7 +72,7 @@ pub(super) fn shares(
         (!service.is_empty()).then_some(Function {
             site,
             price: share * unit_price,
-            scarcity: share * scarcity,
+            paid: share * platform.prices().gpu_unit_second.get(),
             service,
         })
     };
