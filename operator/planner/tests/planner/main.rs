@@ -21,4 +21,8 @@ mod replanning;
 mod session;
 mod traces;
 
+#[path = "../../fuzz/wild.rs"]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod wild;
+mod wild_sets;
 mod worked_example;
