@@ -16,7 +16,7 @@ use harmonybatch_planner::{
 /// Plans what the bytes ask for and looks at the plan again; says what is wrong with it.
 pub(crate) fn plan_and_audit(bytes: &[u8]) -> Result<(), String> {
     let request = request(bytes);
-    let found = plan_platform(&request);
+    let found = plan_platform(&request).map_err(|error| error.to_string())?;
     audit::check_thoroughly(&request, &found)
         .map_err(|violation| format!("{violation}\n{request:#?}\n{found:#?}"))
 }

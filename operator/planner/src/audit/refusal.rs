@@ -137,7 +137,9 @@ impl<'a> Refusals<'a> {
 
     fn is_short_of(&self, needed: Bytes, largest: Bytes) -> bool {
         !self.is_on_cpu()
-            && self.memory().all(|(needed, available)| needed > available)
+            && self
+                .memory()
+                .all(|(needed, available)| needed > available || needed == Bytes(u64::MAX))
             && self.memory().any(|short| short == (needed, largest))
     }
 

@@ -156,10 +156,7 @@ fn devices_that_suffice_change_nothing_and_one_more_saves_nothing() {
         .unwrap()
         .unwrap();
     let without = cost(&audited(&none).plans);
-    let with_one = cost(
-        &audited(&request(platform(true, Some(1)), &apps))
-            .plans,
-    );
+    let with_one = cost(&audited(&request(platform(true, Some(1)), &apps)).plans);
     assert!(
         (saving - (without - with_one)).abs() < 1e-12 && saving > 0.0,
         "{saving}"

@@ -49,7 +49,11 @@ pub(super) fn shares(
         let (own, round) = slices(pool, units);
         let busy_units = round / own * share;
         let service: Vec<Service> = (1..=profile.max_batch_size().get())
-            .take_while(|&batch| latency.memory().with_batch(batch) <= memory_of(pool, units))
+            .take_while(|&batch| {
+                let needed = latency.memory().with_batch(batch);
+                // What is past all counting may be more than it says.
+                needed <= memory_of(pool, units) && needed < Bytes(u64::MAX)
+            })
             .map(|batch| {
                 let alone = latency.whole_device(batch).get();
                 let mean = round / own * alone;

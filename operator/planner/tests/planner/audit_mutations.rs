@@ -88,7 +88,7 @@ type Expected = fn(&Breach) -> bool;
 fn expect(billings: &[Billing], mutations: &[(&str, Mutation, Expected)]) {
     for &billing in billings {
         let request = request(billing);
-        let valid = plan_platform(&request);
+        let valid = plan_platform(&request).unwrap();
         check_thoroughly(&request, &valid).unwrap();
         for (what, mutate, expected) in mutations {
             let mut broken = valid.clone();
@@ -627,7 +627,7 @@ fn a_refusal_without_a_cause_is_found() {
     let refuse = |plan: &mut PlatformPlan, reason| on_gpu(plan).infeasible[0].reason = reason;
     for billing in BILLINGS {
         let request = request(billing);
-        let valid = plan_platform(&request);
+        let valid = plan_platform(&request).unwrap();
         let InfeasibleReason::SloTooTight { slo, fastest, device } =
             valid.plans[1].infeasible[0].reason.clone()
         else {
@@ -709,7 +709,7 @@ fn devices_that_are_miscounted_or_missing_are_found() {
     );
     // The same plan on a platform with fewer devices than it takes.
     let wanted = request(Billing::PerReplica);
-    let mut found = plan_platform(&wanted);
+    let mut found = plan_platform(&wanted).unwrap();
     let pools = wanted.platform.gpu_pools().iter();
     let none = pools.map(|pool| pool.clone().with_devices(Some(0))).collect();
     let platform = Platform::new(Billing::PerReplica, prices(), seconds(0.005), Some(grid()), none);
@@ -738,7 +738,7 @@ fn under_the_papers_law_batches_that_do_not_fill_are_found() {
         platform: platform.with_arrivals(ArrivalModel::Paper),
         models,
     };
-    let valid = plan_platform(&request);
+    let valid = plan_platform(&request).unwrap();
     check_thoroughly(&request, &valid).unwrap();
     // Half a row a second, and hardly two seconds to wait: four rows do not come in time.
     let mut broken = valid.clone();
@@ -767,7 +767,7 @@ fn under_the_papers_law_batches_that_do_not_fill_are_found() {
 #[test]
 fn a_violation_says_where_what_and_what_is_allowed() {
     let request = request(Billing::PerInvocation);
-    let mut broken = plan_platform(&request);
+    let mut broken = plan_platform(&request).unwrap();
     first(&mut broken).max_wait = seconds(0.49);
     let text = check(&request, &broken).unwrap_err().to_string();
     assert!(

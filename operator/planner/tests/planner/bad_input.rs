@@ -203,6 +203,35 @@ fn memory_that_fits_no_share_is_said_with_both_amounts() {
 }
 
 #[test]
+fn memory_past_all_counting_fits_nowhere() {
+    let memory = Memory {
+        base: Bytes(0),
+        per_row: Bytes(u64::MAX / 2),
+    };
+    let gpu = GpuLatency::new("a10", 0.001, 0.001, memory).unwrap();
+    let profile = ModelProfile::new(vec![], vec![gpu], BatchSize::new(32).unwrap()).unwrap();
+    let units = GpuUnits::new(24).unwrap();
+    let pool = GpuPool::new(
+        "a10",
+        "a10",
+        units,
+        Bytes(u64::MAX),
+        seconds(0.002),
+        Sharing::FixedShare,
+        vec![units],
+    );
+    for billing in BILLINGS {
+        let pools = vec![pool.clone().unwrap()];
+        let set = ModelSet::new("shop", "huge", profile.clone(), vec![app("cart", 1.0, 100.0)]).unwrap();
+        let plans = plan(&PlanRequest {
+            platform: Platform::new(billing, prices(), Seconds::ZERO, None, pools).unwrap(),
+            models: vec![set],
+        });
+        assert!(plans[0].groups[0].batch_size.get() <= 2);
+    }
+}
+
+#[test]
 fn memory_bounds_batch_and_share() {
     // A share of m units holds batches of up to m - 2 rows.
     let memory = Memory {
