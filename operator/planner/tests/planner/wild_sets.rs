@@ -6,7 +6,7 @@ use crate::random::Random;
 use crate::wild;
 
 /// How long one set may take, on a machine with other work to do. Only simulations take more than a moment.
-const MOST: Duration = Duration::from_mins(2);
+const MOST: Duration = Duration::from_mins(10);
 
 /// Bytes of one set.
 #[expect(
