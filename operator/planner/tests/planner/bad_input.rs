@@ -417,7 +417,7 @@ fn ten_thousand_equal_applications_share_groups_of_a_size_that_the_api_takes() {
         (Billing::PerReplica, Planner::TwoStage),
     ] {
         let apps: Vec<App> = (0..10_000)
-            .map(|index| app(&format!("app-{index:04}"), 0.5, 0.1))
+            .map(|index| app(&format!("app-{index:04}"), 2.0, 1.0))
             .collect();
         let set = ModelSet::new("shop", "vgg19", profile(&VGG19), apps).unwrap();
         // Whether the API takes the groups, and whether everybody is in one, the audit says.
