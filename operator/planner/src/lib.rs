@@ -16,6 +16,7 @@
 
 mod app;
 mod arrival;
+pub mod audit;
 mod baseline;
 mod diff;
 mod explain;

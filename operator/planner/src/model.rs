@@ -261,7 +261,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
         };
         let device = |function: usize| self.catalogue.functions[function].site.device(self.platform);
         if fastest.latency <= load.slo
-            && let Some((function, replicas)) = self.provisioner.fewest_replicas(&run)
+            && let Some((function, replicas)) = self.provisioner.fewest_replicas(&self.catalogue, &run)
         {
             #[expect(
                 clippy::cast_possible_truncation,
@@ -301,15 +301,25 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
     fn cheapest_alone(&self, load: Load, kind: Option<Kind>, provisioner: &P) -> Option<Choice> {
         let run = [load];
         let key = (Fingerprint::of_loads(&run), kind);
+        // Where functions cost while they run, more may run at a time than the API takes.
+        let within_limits = |choice: &Choice| {
+            self.platform.billing() == Billing::PerReplica
+                || provisioner.settle(&self.catalogue, &run, choice).is_some()
+        };
         self.choices
             .alone
-            .get_or(&self.stop, key, || provisioner.choose(&run))
+            .get_or(&self.stop, key, || provisioner.choose(&run).filter(within_limits))
     }
 
     /// What a choice costs in truth, per second: a search may have priced its share higher.
     fn bill(&self, choice: &Choice) -> f64 {
-        choice.cost_per_second
-            - f64::from(choice.replicas) * self.catalogue.functions[choice.function].scarcity
+        match self.platform.billing() {
+            Billing::PerReplica => {
+                f64::from(choice.replicas) * self.catalogue.functions[choice.function].paid
+            }
+            // Pools are not limited there.
+            Billing::PerInvocation => choice.cost_per_second,
+        }
     }
 
     fn build_group(&self, group: &Settled<'_, '_>) -> GroupPlan {

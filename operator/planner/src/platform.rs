@@ -136,6 +136,12 @@ impl CpuGrid {
         Ok(Self { min, max, step })
     }
 
+    /// Whether a limit is one of them.
+    pub fn offers(&self, limit: Vcpu) -> bool {
+        (self.min..=self.max).contains(&limit)
+            && (limit.millis() - self.min.millis()).is_multiple_of(self.step.millis())
+    }
+
     /// All limits, smallest first.
     pub fn sizes(&self) -> impl Iterator<Item = Vcpu> + use<> {
         (self.min.millis()..=self.max.millis())

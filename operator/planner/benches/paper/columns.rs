@@ -3,8 +3,8 @@
 use harmonybatch_planner::units::BatchSize;
 use harmonybatch_planner::{App, ArrivalModel, Baseline, Billing, Device, Plan, PlanRequest, baseline};
 
+use crate::evaluator::{ROUNDING, exact_cost, paper_cost, price_per_second, service};
 use crate::fixture::{Coefficients, app, plan, request};
-use crate::validator::{ROUNDING, exact_cost, paper_cost, price_per_second, service};
 
 /// What a plan is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use harmonybatch_planner::App;
 
 use crate::columns::{Column, Law, batch_by_mean, columns, price_all};
+use crate::evaluator::ROUNDING;
 use crate::fixture::{Coefficients, MODELS, VGG19};
 use crate::program::{self, ProgramPlan, Setting};
 use crate::settings::{CHEAPER_AT_MOST, CHEAPER_THAN_MBS, MERGING_SAVES, TABLE_I, eight, table_i};
-use crate::validator::ROUNDING;
 use crate::verdicts::{Verdicts, claim, percent};
 
 /// A figure over the models, and its name.

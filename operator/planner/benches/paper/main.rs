@@ -23,12 +23,12 @@
 #![expect(dead_code, reason = "only parts of the fixtures are used")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark fails by panicking")]
 
+#[path = "../../tests/planner/evaluator.rs"]
+mod evaluator;
 #[path = "../../tests/planner/fixture.rs"]
 mod fixture;
 #[path = "../../tests/planner/random.rs"]
 mod random;
-#[path = "../../tests/planner/validator.rs"]
-mod validator;
 
 mod columns;
 mod cost;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::columns::Column;
-use crate::validator::ROUNDING;
+use crate::evaluator::ROUNDING;
 
 /// As a person reads a share.
 pub(crate) fn percent(share: f64) -> String {

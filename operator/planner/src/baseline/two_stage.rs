@@ -6,11 +6,12 @@
 //!
 //! Algorithm 2 searches sizes and batch sizes of each device for the cheapest one; here its whole grid is known beforehand
 //! ([`Paper`]), so what it looks for is found exactly. A merged group may be on any device, as in the paper's text; the authors'
-//! program gives it a GPU only.
+//! program gives it a GPU only. Unlike there, no group grows beyond what the API takes.
 
 use std::ops::Range;
 
 use crate::arrival::Load;
+use crate::group::MOST_MEMBERS;
 use crate::latency::{Catalogue, Kind};
 use crate::platform::Platform;
 use crate::provision::{Choice, Paper, Provisioner};
@@ -84,7 +85,11 @@ impl Merger {
             let knee = self.knee(loads[groups[start].members.start]);
             let mut rate = 0.0;
             let mut end = start;
-            while end < groups.len() && self.is_on_cpu(&groups[end]) && rate <= knee {
+            while end < groups.len()
+                && self.is_on_cpu(&groups[end])
+                && rate <= knee
+                && groups[end].members.end - groups[start].members.start <= MOST_MEMBERS
+            {
                 rate += loads[groups[end].members.clone()]
                     .iter()
                     .map(|load| load.rate)
@@ -112,14 +117,14 @@ impl Merger {
 
     /// Makes one group of several neighbours if that is cheaper.
     fn merge(&self, loads: &[Load], groups: &mut Vec<Group>, parts: Range<usize>) -> bool {
-        if parts.len() < 2 {
+        let members = groups[parts.start].members.start..groups[parts.end - 1].members.end;
+        if parts.len() < 2 || members.len() > MOST_MEMBERS {
             return false;
         }
         let apart: f64 = groups[parts.clone()]
             .iter()
             .map(|group| group.choice.cost_per_second)
             .sum();
-        let members = groups[parts.start].members.start..groups[parts.end - 1].members.end;
         let together = self
             .paper
             .choose(&loads[members.clone()])

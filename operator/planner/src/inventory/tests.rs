@@ -3,7 +3,7 @@
 use super::packing::tests::best_fit_decreasing;
 use super::*;
 use crate::app::App;
-use crate::fixture::{MODELS, TAU, app, grid, prices, profile};
+use crate::fixture::{MODELS, TAU, app, audited, grid, prices, profile};
 use crate::platform::{Billing, Sharing};
 use crate::random::Random;
 use crate::units::{Bytes, GpuUnits, Seconds};
@@ -68,9 +68,9 @@ fn plans_are_as_near_to_the_best_of_all_combinations_as_they_say() {
             .collect();
         let cpu_only = {
             let platform = Platform::new(Billing::PerReplica, prices(), Seconds::ZERO, Some(grid()), vec![]);
-            crate::plan(&request(platform.unwrap(), &apps)).unwrap()
+            crate::fixture::plan(&request(platform.unwrap(), &apps))
         };
-        let gpu_only = crate::plan(&request(platform(false, None), &apps)).unwrap();
+        let gpu_only = crate::fixture::plan(&request(platform(false, None), &apps));
         for devices in [0, 1] {
             let mut best = f64::INFINITY;
             for choice in 0..1_u32 << apps.len() {
@@ -93,7 +93,7 @@ fn plans_are_as_near_to_the_best_of_all_combinations_as_they_say() {
                     best = best.min(groups().map(|group| group.predicted.cost_per_second).sum());
                 }
             }
-            let planned = plan_platform(&request(platform(true, Some(devices)), &apps)).unwrap();
+            let planned = audited(&request(platform(true, Some(devices)), &apps));
             assert!(
                 planned.pools[0].devices <= u64::from(devices),
                 "{:?}",
@@ -128,7 +128,7 @@ fn who_cannot_be_placed_is_named_and_the_others_are_served() {
         .map(|index| app(&format!("app-{index}"), 0.3, 50.0))
         .collect();
     let request = request(platform(false, Some(1)), &apps);
-    let planned = plan_platform(&request).unwrap();
+    let planned = audited(&request);
     assert!(planned.pools[0].devices <= 1, "{:?}", planned.pools);
     let left_out: Vec<&InfeasibleApp> = planned.plans.iter().flat_map(|plan| &plan.infeasible).collect();
     let served: usize = planned.plans.iter().map(|plan| plan.groups.len()).sum();
@@ -142,9 +142,9 @@ fn who_cannot_be_placed_is_named_and_the_others_are_served() {
 #[test]
 fn devices_that_suffice_change_nothing_and_one_more_saves_nothing() {
     let apps = Random::seeded(3).apps(4, (0.3, 2.0), (1.0, 20.0));
-    let unlimited = plan_platform(&request(platform(true, None), &apps)).unwrap();
+    let unlimited = audited(&request(platform(true, None), &apps));
     let ample = request(platform(true, Some(1_000)), &apps);
-    assert_eq!(plan_platform(&ample).unwrap().plans, unlimited.plans);
+    assert_eq!(audited(&ample).plans, unlimited.plans);
     assert_eq!(
         Session::new().saving_of_one_more_device(&ample, "a10"),
         Ok(Some(0.0))
@@ -155,12 +155,8 @@ fn devices_that_suffice_change_nothing_and_one_more_saves_nothing() {
         .saving_of_one_more_device(&none, "a10")
         .unwrap()
         .unwrap();
-    let without = cost(&plan_platform(&none).unwrap().plans);
-    let with_one = cost(
-        &plan_platform(&request(platform(true, Some(1)), &apps))
-            .unwrap()
-            .plans,
-    );
+    let without = cost(&audited(&none).plans);
+    let with_one = cost(&audited(&request(platform(true, Some(1)), &apps)).plans);
     assert!(
         (saving - (without - with_one)).abs() < 1e-12 && saving > 0.0,
         "{saving}"

@@ -32,7 +32,7 @@ pub(super) fn functions(platform: &Platform, profile: &ModelProfile) -> Vec<Func
             Function {
                 site: Site::Cpu(vcpu),
                 price,
-                scarcity: 0.0,
+                paid: price,
                 service,
             }
         })

@@ -43,14 +43,17 @@ pub(super) fn shares(
 ) -> Vec<Function> {
     let pool = &platform.gpu_pools()[index];
     let tau = pool.tau().get();
-    let scarcity = platform.scarcity(index);
-    let unit_price = platform.prices().gpu_unit_second.get() + scarcity;
+    let unit_price = platform.prices().gpu_unit_second.get() + platform.scarcity(index);
     let with_share = |&units: &GpuUnits| {
         let share = f64::from(units.get());
         let (own, round) = slices(pool, units);
         let busy_units = round / own * share;
         let service: Vec<Service> = (1..=profile.max_batch_size().get())
-            .take_while(|&batch| latency.memory().with_batch(batch) <= memory_of(pool, units))
+            .take_while(|&batch| {
+                let needed = latency.memory().with_batch(batch);
+                // What is past all counting may be more than it says.
+                needed <= memory_of(pool, units) && needed < Bytes(u64::MAX)
+            })
             .map(|batch| {
                 let alone = latency.whole_device(batch).get();
                 let mean = round / own * alone;
@@ -73,7 +76,7 @@ pub(super) fn shares(
         (!service.is_empty()).then_some(Function {
             site,
             price: share * unit_price,
-            scarcity: share * scarcity,
+            paid: share * platform.prices().gpu_unit_second.get(),
             service,
         })
     };

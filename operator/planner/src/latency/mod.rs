@@ -96,8 +96,8 @@ pub(crate) struct Function {
     pub(crate) site: Site,
     /// Price of holding the function for one second, as a search sees it.
     pub(crate) price: f64,
-    /// The part of it that nobody pays: what its share is worth to others where the pool is short.
-    pub(crate) scarcity: f64,
+    /// What is paid of it: not what its share is worth to others where the pool is short.
+    pub(crate) paid: f64,
     /// Batch sizes 1, 2, ... that fit; never empty.
     pub(crate) service: Vec<Service>,
 }

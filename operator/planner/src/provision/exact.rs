@@ -5,7 +5,7 @@
 //! would cost; functions are looked at in blocks of neighbours first, and the law is only asked for the few whose
 //! bound beats the best so far.
 
-use super::{Choice, Fastest, Operation, Provisioner};
+use super::{Choice, Fastest, MAX_REPLICAS, Operation, Provisioner};
 use crate::arrival::{BatchLaw, Load, Workspace};
 use crate::group::{self, Cut, Priced};
 use crate::latency::{Catalogue, Kind};
@@ -93,7 +93,7 @@ pub(crate) struct Exact {
     costs: Vec<Vec<f64>>,
     /// Kind of each function of the catalogue.
     kinds: Vec<Kind>,
-    /// Longest service of a batch of 1, 2, ... requests on each function of the catalogue.
+    /// Longest service of batches of up to 1, 2, ... requests on each function of the catalogue.
     longest: Vec<Vec<f64>>,
 }
 
@@ -142,7 +142,8 @@ impl Exact {
             mean_batch += exceedance;
             cost += exceedance * (pair[1] - pair[0]);
         }
-        law.rate() * cost / mean_batch
+        // Where a larger batch costs next to nothing beside a smaller one, rounding may leave less than nothing.
+        law.rate() * cost.max(0.0) / mean_batch
     }
 
     /// The same, if the function holds such a batch and keeps the SLO.
@@ -261,6 +262,11 @@ impl Provisioner for Exact {
                     .collect()
             })
             .collect();
+        let longest: Vec<Vec<f64>> = catalogue
+            .functions
+            .iter()
+            .map(|function| super::longest_so_far(&function.service).collect())
+            .collect();
         let wanted =
             |function: &usize| only.is_none_or(|kind| kind == catalogue.functions[*function].site.kind());
         let functions: Vec<usize> = (0..costs.len()).filter(wanted).collect();
@@ -277,7 +283,7 @@ impl Provisioner for Exact {
                 .map(|&function| {
                     let costs = &costs[function][..size];
                     let (fixed, per_request) = minorant(costs);
-                    let longest_service = catalogue.functions[function].service[size - 1].max;
+                    let longest_service = longest[function][size - 1];
                     Point {
                         longest_service,
                         batch,
@@ -290,10 +296,6 @@ impl Provisioner for Exact {
             keep_undominated(&mut at_size, &costs, size);
             sizes.push(AtSize::new(batch, at_size));
         }
-        let longest = catalogue.functions.iter().map(|function| {
-            let services = function.service.iter();
-            services.map(|service| service.max).collect()
-        });
         Self {
             sizes,
             costs,
@@ -302,7 +304,7 @@ impl Provisioner for Exact {
                 .iter()
                 .map(|function| function.site.kind())
                 .collect(),
-            longest: longest.collect(),
+            longest,
         }
     }
 
@@ -325,12 +327,8 @@ impl Provisioner for Exact {
         if choice.replicas == 0 {
             return None;
         }
-        let service = catalogue.functions[choice.function].service[choice.batch as usize - 1];
-        let slo = loads.first()?.slo;
-        let mut workspace = Workspace::default();
-        BatchLaw::new(loads).exceedance(slo - service.max, choice.batch, &mut workspace);
-        let mean_batch = 1.0 + workspace.exceedance.iter().sum::<f64>();
-        Some((*choice, Operation::in_parallel(loads, &service, mean_batch)))
+        let operation = operation(catalogue, loads, choice)?;
+        (operation.replicas <= MAX_REPLICAS).then_some((*choice, operation))
     }
 
     fn least_cost(&self, loads: &[Load]) -> f64 {
@@ -345,8 +343,10 @@ impl Provisioner for Exact {
         super::fastest(catalogue, |function| function.single().max)
     }
 
-    fn fewest_replicas(&self, run: &[Load]) -> Option<(usize, f64)> {
-        self.choose(run).map(|choice| (choice.function, 1.0))
+    fn fewest_replicas(&self, catalogue: &Catalogue, run: &[Load]) -> Option<(usize, f64)> {
+        let choice = self.choose(run)?;
+        let operation = operation(catalogue, run, &choice)?;
+        Some((choice.function, f64::from(operation.replicas)))
     }
 }
 
@@ -367,6 +367,16 @@ impl Priced for Exact {
     fn within(&self, loads: &[Load], _floor: f64, budget: f64) -> Option<Choice> {
         self.cheapest(&BatchLaw::new(loads), budget)
     }
+}
+
+/// What a choice means for loads in order of SLO, however many replicas that takes.
+pub(super) fn operation(catalogue: &Catalogue, loads: &[Load], choice: &Choice) -> Option<Operation> {
+    let services = &catalogue.functions[choice.function].service[..choice.batch as usize];
+    let first_wait = loads.first()?.slo - super::longest_up_to(services);
+    let mut workspace = Workspace::default();
+    BatchLaw::new(loads).exceedance(first_wait, choice.batch, &mut workspace);
+    let mean_batch = 1.0 + workspace.exceedance.iter().sum::<f64>();
+    Some(Operation::in_parallel(loads, services, mean_batch))
 }
 
 /// The line through the cost of a batch of one that no larger batch falls below, as (intercept, slope).

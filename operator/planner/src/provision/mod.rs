@@ -81,15 +81,17 @@ pub(crate) struct SimulatedLatency {
 }
 
 impl Operation {
-    /// Where every batch finds a function of its own: each application waits for as long as the longest service
-    /// leaves. Taking every batch to be as slow as a full one is on the safe side.
-    fn in_parallel(loads: &[Load], full: &Service, mean_batch: f64) -> Self {
+    /// Where every batch finds a function of its own: each application waits for as long as the longest service of
+    /// batches up to the full one leaves. Taking every batch to last as long as a full one is on the safe side.
+    fn in_parallel(loads: &[Load], services: &[Service], mean_batch: f64) -> Self {
+        let full_mean = services.last().map_or(0.0, |full| full.mean);
+        let longest = longest_up_to(services);
         let rate: f64 = loads.iter().map(|load| load.rate).sum();
         let strictest = loads.iter().map(|load| load.miss).fold(1.0, f64::min);
-        let busy = rate / mean_batch * full.mean;
+        let busy = rate / mean_batch * full_mean;
         let replicas = parallel::replicas_for_parallel_batches(busy, 1.0 - strictest);
         let member = |load: &Load| MemberOperation {
-            max_wait: load.slo - full.max,
+            max_wait: load.slo - longest,
             bound: load.slo,
             simulated: None,
         };
@@ -137,8 +139,21 @@ pub(crate) trait Provisioner: Sized {
     /// The smallest latency that can be promised to one row at a time.
     fn fastest(catalogue: &Catalogue) -> Option<Fastest>;
 
-    /// The choice with the fewest replicas that keeps the SLO of the run, however many they are.
-    fn fewest_replicas(&self, run: &[Load]) -> Option<(usize, f64)>;
+    /// The function with which the run needs fewest replicas, and how many, even if they are more than a group may have.
+    fn fewest_replicas(&self, catalogue: &Catalogue, run: &[Load]) -> Option<(usize, f64)>;
+}
+
+/// The longest service of a batch of any of the sizes: a fitted profile need not grow with the batch.
+fn longest_up_to(services: &[Service]) -> f64 {
+    services.iter().map(|service| service.max).fold(0.0, f64::max)
+}
+
+/// The longest services of batches of up to 1, 2, ... rows.
+fn longest_so_far(services: &[Service]) -> impl Iterator<Item = f64> {
+    services.iter().scan(0.0, |longest: &mut f64, service| {
+        *longest = longest.max(service.max);
+        Some(*longest)
+    })
 }
 
 /// The function with the smallest latency, of equal ones the first of the catalogue.

@@ -4,7 +4,7 @@
 //! `t_j + L_max <= s_j`. For each batch size only the Pareto frontier of (longest service, cost) matters; a
 //! run needs one binary search in each.
 
-use super::{Choice, Fastest, Operation, Provisioner};
+use super::{Choice, Fastest, MAX_REPLICAS, Operation, Provisioner};
 use crate::arrival::{EquivalentTimeout, Load};
 use crate::group::{self, Cut, Priced};
 use crate::latency::{Catalogue, Kind};
@@ -41,9 +41,12 @@ impl Provisioner for Paper {
             if frontiers.len() < function.service.len() {
                 frontiers.resize_with(function.service.len(), Vec::new);
             }
-            for (points, service) in frontiers.iter_mut().zip(&function.service) {
+            let longest = super::longest_so_far(&function.service);
+            for ((points, service), longest_service) in
+                frontiers.iter_mut().zip(&function.service).zip(longest)
+            {
                 points.push(Point {
-                    longest_service: service.max,
+                    longest_service,
                     cost: service.run_cost + fee,
                     function: index,
                 });
@@ -94,11 +97,8 @@ impl Provisioner for Paper {
         if choice.replicas == 0 {
             return None;
         }
-        let service = catalogue.functions[choice.function].service[choice.batch as usize - 1];
-        Some((
-            *choice,
-            Operation::in_parallel(loads, &service, f64::from(choice.batch)),
-        ))
+        let operation = operation(catalogue, loads, choice);
+        (operation.replicas <= MAX_REPLICAS).then_some((*choice, operation))
     }
 
     fn least_cost(&self, loads: &[Load]) -> f64 {
@@ -116,8 +116,10 @@ impl Provisioner for Paper {
             .map(|(function, latency)| Fastest { latency, function })
     }
 
-    fn fewest_replicas(&self, run: &[Load]) -> Option<(usize, f64)> {
-        self.choose(run).map(|choice| (choice.function, 1.0))
+    fn fewest_replicas(&self, catalogue: &Catalogue, run: &[Load]) -> Option<(usize, f64)> {
+        let choice = self.choose(run)?;
+        let replicas = operation(catalogue, run, &choice).replicas;
+        Some((choice.function, f64::from(replicas)))
     }
 }
 
@@ -133,6 +135,12 @@ impl Priced for Paper {
         self.choose(loads)
             .filter(|choice| choice.cost_per_second < budget)
     }
+}
+
+/// What a choice means for the loads, however many replicas that takes.
+fn operation(catalogue: &Catalogue, loads: &[Load], choice: &Choice) -> Operation {
+    let services = &catalogue.functions[choice.function].service[..choice.batch as usize];
+    Operation::in_parallel(loads, services, f64::from(choice.batch))
 }
 
 /// Leaves the points that are cheaper than every faster one (or as cheap and earlier in the catalogue),

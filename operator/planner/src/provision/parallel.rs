@@ -11,7 +11,10 @@ pub(super) fn replicas_for_parallel_batches(busy: f64, percentile: f64) -> u32 {
     const MANY: f64 = 500.0;
     /// No finite number of pods is enough for every single batch.
     const STRICTEST: f64 = 0.9999;
-    let percentile = percentile.min(STRICTEST);
+    /// With fewer pods than are busy in the mean a queue would only grow, however few requests must be in time; the
+    /// median of a Poisson law is at most ln 2 below its mean.
+    const LAXEST: f64 = 0.5;
+    let percentile = percentile.clamp(LAXEST, STRICTEST);
     if busy > MANY {
         let deviations = Normal::standard().inverse_cdf(percentile).max(0.0);
         let replicas = (busy + deviations * busy.sqrt()).ceil() + 1.0;
@@ -50,5 +53,9 @@ mod tests {
         );
         assert!(above.abs_diff(below) <= 5, "{below} {above}");
         assert_eq!(replicas_for_parallel_batches(1e300, 1.0), u32::MAX);
+        // Whatever the percentile, the load is served.
+        for busy in [0.1, 0.9, 6.4, 99.5, 499.0, 1e4] {
+            assert!(f64::from(replicas_for_parallel_batches(busy, 1e-9)) > busy);
+        }
     }
 }

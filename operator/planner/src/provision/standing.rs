@@ -48,8 +48,9 @@ impl Standing for Paper {
         choice: &Choice,
     ) -> Option<(Choice, Operation)> {
         let run = EquivalentTimeout::of_run(loads)?;
-        let service = catalogue.functions[choice.function].service[choice.batch as usize - 1];
-        if service.max > run.longest_service(choice.batch) {
+        let services = &catalogue.functions[choice.function].service[..choice.batch as usize];
+        let service = services.last()?;
+        if super::longest_up_to(services) > run.longest_service(choice.batch) {
             return None;
         }
         let batch_cost = service.run_cost + platform.prices().request.get();

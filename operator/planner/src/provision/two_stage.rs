@@ -1,7 +1,7 @@
 //! The paper's two-stage merging in the place of dynamic programming: the groups are those that Algorithm 1 makes under the
 //! paper's own prices, whatever prices them afterwards.
 
-use super::{Choice, Exact, Fastest, Operation, Paper, Provisioner};
+use super::{Choice, Exact, Fastest, Operation, Paper, Provisioner, exact};
 use crate::arrival::{Load, Traces};
 use crate::baseline::Merger;
 use crate::group::Cut;
@@ -64,8 +64,8 @@ impl<P: Provisioner> Provisioner for TwoStage<P> {
         P::fastest(catalogue)
     }
 
-    fn fewest_replicas(&self, run: &[Load]) -> Option<(usize, f64)> {
-        self.provisioner.fewest_replicas(run)
+    fn fewest_replicas(&self, catalogue: &Catalogue, run: &[Load]) -> Option<(usize, f64)> {
+        self.provisioner.fewest_replicas(catalogue, run)
     }
 }
 
@@ -116,7 +116,9 @@ impl Provisioner for Repriced {
         Paper::fastest(catalogue)
     }
 
-    fn fewest_replicas(&self, run: &[Load]) -> Option<(usize, f64)> {
-        self.choose(run).map(|choice| (choice.function, 1.0))
+    fn fewest_replicas(&self, catalogue: &Catalogue, run: &[Load]) -> Option<(usize, f64)> {
+        let choice = self.choose(run)?;
+        let operation = exact::operation(catalogue, run, &choice)?;
+        Some((choice.function, f64::from(operation.replicas)))
     }
 }

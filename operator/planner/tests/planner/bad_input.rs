@@ -1,9 +1,10 @@
 //! Numbers and descriptions that nobody should give, and what they get for it.
 
-use harmonybatch_planner::units::{BatchSize, Bytes, GpuUnits, Percentile, Price, Rate, Seconds, Vcpu};
+use harmonybatch_planner::units::{BatchSize, Bytes, GpuUnits, Percentile, Price, Seconds, Vcpu};
 use harmonybatch_planner::{
-    App, Billing, CpuGrid, CpuLatency, Exponential, GpuLatency, GpuPool, InfeasibleReason, Memory,
-    ModelProfile, ModelSet, PlanRequest, Platform, PlatformError, Prices, ProfileError, Sharing,
+    App, ArrivalModel, Billing, CpuGrid, CpuLatency, Exponential, GpuLatency, GpuPool, InfeasibleReason,
+    Memory, ModelProfile, ModelSet, PlanRequest, Planner, Platform, PlatformError, Prices, ProfileError,
+    Sharing,
 };
 
 use crate::fixture::{
@@ -135,7 +136,7 @@ fn no_application_is_no_group() {
         assert!(empty.groups.is_empty() && empty.infeasible.is_empty());
         assert!(empty.cost_per_second.abs() < f64::MIN_POSITIVE);
         assert!(
-            plan(&PlanRequest {
+            crate::fixture::plan(&PlanRequest {
                 platform: platform(billing),
                 models: vec![]
             })
@@ -202,6 +203,35 @@ fn memory_that_fits_no_share_is_said_with_both_amounts() {
 }
 
 #[test]
+fn memory_past_all_counting_fits_nowhere() {
+    let memory = Memory {
+        base: Bytes(0),
+        per_row: Bytes(u64::MAX / 2),
+    };
+    let gpu = GpuLatency::new("a10", 0.001, 0.001, memory).unwrap();
+    let profile = ModelProfile::new(vec![], vec![gpu], BatchSize::new(32).unwrap()).unwrap();
+    let units = GpuUnits::new(24).unwrap();
+    let pool = GpuPool::new(
+        "a10",
+        "a10",
+        units,
+        Bytes(u64::MAX),
+        seconds(0.002),
+        Sharing::FixedShare,
+        vec![units],
+    );
+    for billing in BILLINGS {
+        let pools = vec![pool.clone().unwrap()];
+        let set = ModelSet::new("shop", "huge", profile.clone(), vec![app("cart", 1.0, 100.0)]).unwrap();
+        let plans = plan(&PlanRequest {
+            platform: Platform::new(billing, prices(), Seconds::ZERO, None, pools).unwrap(),
+            models: vec![set],
+        });
+        assert!(plans[0].groups[0].batch_size.get() <= 2);
+    }
+}
+
+#[test]
 fn memory_bounds_batch_and_share() {
     // A share of m units holds batches of up to m - 2 rows.
     let memory = Memory {
@@ -247,13 +277,70 @@ fn extreme_but_legal_numbers_give_a_plan_or_a_reason() {
 
 #[test]
 fn a_load_beyond_every_number_of_replicas_is_named() {
-    let plan = plan_one(Billing::PerReplica, &VGG19, vec![app("cart", 1.0, 1e9)]);
-    let text = plan.infeasible[0].reason.to_string();
-    assert!(
-        text.starts_with("rate 1000000000/s needs ") && text.ends_with("at most 10000 are planned"),
-        "{text}"
+    for billing in BILLINGS {
+        let apps = vec![app("cart", 1.0, 1e9), app("feed", 1.0, 5.0)];
+        let plan = plan_one(billing, &VGG19, apps);
+        assert_eq!(membership(&plan), [["feed"]]);
+        let text = plan.infeasible[0].reason.to_string();
+        assert!(
+            text.starts_with("rate 1000000000/s needs ") && text.ends_with("at most 10000 are planned"),
+            "{text}"
+        );
+        assert_eq!(plan.infeasible[0].nearest_slo, None);
+    }
+}
+
+/// Each alone needs 6,000 pods; what the API takes holds one of them only.
+#[test]
+fn loads_that_are_too_much_together_stay_apart() {
+    let rate = 6000.0 / (VGG19.per_row + VGG19.fixed / 32.0) / 24.0;
+    let plan = plan_one(
+        Billing::PerInvocation,
+        &VGG19,
+        vec![app("cart", 1.0, rate), app("feed", 1.0, rate)],
     );
-    assert_eq!(plan.infeasible[0].nearest_slo, None);
+    assert!(plan.infeasible.is_empty(), "{:?}", plan.infeasible);
+    assert!(plan.groups.iter().all(|group| group.replicas <= 10_000));
+}
+
+/// A fit to few measurements: batches of two are slow, larger and smaller ones are not.
+#[test]
+fn a_batch_is_promised_no_sooner_than_a_smaller_one() {
+    let entry = |batch, seconds| CpuLatency {
+        batch: BatchSize::new(batch).unwrap(),
+        mean: exponential([0.0, 0.5, seconds]),
+        max: exponential([0.0, 0.5, seconds]),
+    };
+    let cpu = vec![entry(1, 0.1), entry(2, 0.6), entry(3, 0.2)];
+    let profile = ModelProfile::new(cpu, vec![], BatchSize::new(32).unwrap()).unwrap();
+    for (slo, largest) in [(0.5, 1), (5.0, 3)] {
+        for arrivals in [ArrivalModel::Exact, ArrivalModel::Paper] {
+            let apps = vec![app("cart", slo, 20.0)];
+            let set = ModelSet::new("shop", "odd", profile.clone(), apps).unwrap();
+            let found = plan(&PlanRequest {
+                platform: platform(Billing::PerInvocation).with_arrivals(arrivals),
+                models: vec![set],
+            });
+            let group = &found[0].groups[0];
+            assert_eq!(group.batch_size.get(), largest, "{arrivals:?}");
+            let wait = group.members[0].max_wait.get();
+            let slowest = if largest == 1 { 0.1 } else { 0.6 };
+            assert!((wait - (slo - slowest)).abs() < 1e-9, "{wait}");
+        }
+    }
+}
+
+#[test]
+fn there_are_pods_for_the_load_however_few_requests_must_be_in_time() {
+    let lax = App {
+        percentile: Percentile::new(1e-6).unwrap(),
+        ..app("cart", 1.0, 500.0)
+    };
+    for billing in BILLINGS {
+        let plan = plan_one(billing, &VGG19, vec![lax.clone()]);
+        let utilization = plan.groups[0].predicted.utilization;
+        assert!(utilization < 1.0, "{utilization}");
+    }
 }
 
 #[test]
@@ -322,22 +409,28 @@ fn overhead_is_taken_off_every_slo() {
 }
 
 #[test]
-fn a_thousand_equal_applications_share_groups_of_a_size_that_the_api_takes() {
-    for billing in BILLINGS {
-        let apps: Vec<App> = (0..1000)
-            .map(|index| app(&format!("app-{index:04}"), 0.5, 0.1))
+fn ten_thousand_equal_applications_share_groups_of_a_size_that_the_api_takes() {
+    for (billing, planner) in [
+        (Billing::PerInvocation, Planner::Optimal),
+        (Billing::PerInvocation, Planner::TwoStage),
+        (Billing::PerReplica, Planner::Optimal),
+        (Billing::PerReplica, Planner::TwoStage),
+    ] {
+        let apps: Vec<App> = (0..10_000)
+            .map(|index| app(&format!("app-{index:04}"), 2.0, 1.0))
             .collect();
-        let plan = plan_one(billing, &VGG19, apps);
-        let planned: usize = plan.groups.iter().map(|group| group.members.len()).sum();
-        assert_eq!(planned, 1000);
-        // The API takes no longer list.
-        assert!(plan.groups.iter().all(|group| group.members.len() <= 256));
-        let rate: f64 = plan
-            .groups
-            .iter()
-            .flat_map(|group| &group.members)
-            .map(|member| member.rate.get())
-            .sum();
-        assert!((rate - 100.0).abs() < 1e-6 && Rate::new(rate).is_ok());
+        let set = ModelSet::new("shop", "vgg19", profile(&VGG19), apps).unwrap();
+        // Whether the API takes the groups, and whether everybody is in one, the audit says.
+        let found = plan(&PlanRequest {
+            platform: platform(billing).with_planner(planner),
+            models: vec![set],
+        });
+        assert!(found[0].infeasible.is_empty());
+        // Neighbours share: there are not many more groups than must be.
+        let groups = found[0].groups.len();
+        assert!(
+            (40..=120).contains(&groups),
+            "{billing:?} {planner:?}: {groups} groups"
+        );
     }
 }

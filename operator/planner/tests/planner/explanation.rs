@@ -6,11 +6,11 @@ use harmonybatch_planner::{
     Memory, ModelProfile, ModelSet, PlanRequest, Platform, ServedExplanation, Verdict, explain,
 };
 
+use crate::evaluator::{ROUNDING, assert_close, cheapest};
 use crate::fixture::{
     BERT, Coefficients, MODELS, VGG19, a10, app, plan_as_the_paper, plan_one, prices, request, seconds,
 };
 use crate::random::Random;
-use crate::validator::{ROUNDING, assert_close, cheapest};
 
 fn explained(billing: Billing, model: &Coefficients, apps: &[App], name: &str) -> AppExplanation {
     // Under the paper's law, as the prices that it is compared with.

@@ -6,7 +6,8 @@
 use harmonybatch_planner::units::{BatchSize, Bytes, GpuUnits, Percentile, Price, Rate, Seconds, Vcpu};
 use harmonybatch_planner::{
     App, ArrivalModel, ArrivalProcess, Billing, CpuGrid, CpuLatency, Exponential, GpuLatency, GpuPool,
-    Memory, ModelProfile, ModelSet, Plan, PlanRequest, Platform, Prices, Sharing,
+    Memory, ModelProfile, ModelSet, Plan, PlanRequest, Platform, PlatformPlan, Prices, Sharing, audit,
+    plan_platform,
 };
 
 /// Coefficients of a model as published: (alpha, beta, gamma) per CPU batch size, xi1 and xi2 of the A10.
@@ -291,9 +292,17 @@ pub(crate) fn request(billing: Billing, model: &Coefficients, apps: Vec<App>) ->
     }
 }
 
-/// Plans everything; nothing stops it.
+/// Plans, and looks at the plan again.
+pub(crate) fn audited(request: &PlanRequest) -> PlatformPlan {
+    let found = plan_platform(request).unwrap();
+    let checked = audit::check(request, &found);
+    assert!(checked.is_ok(), "{checked:?}\n{request:#?}\n{found:#?}");
+    found
+}
+
+/// The plans of all models, looked at again.
 pub(crate) fn plan(request: &PlanRequest) -> Vec<Plan> {
-    harmonybatch_planner::plan(request).unwrap()
+    audited(request).plans
 }
 
 /// Plans one model on the paper's platform.

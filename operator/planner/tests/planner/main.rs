@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod audit_mutations;
 mod bad_input;
 mod batch_law;
 mod bursts;
 mod equal_share;
+mod evaluator;
 mod explanation;
 mod fixture;
 mod holdout;
@@ -18,5 +20,9 @@ mod reference;
 mod replanning;
 mod session;
 mod traces;
-mod validator;
+
+#[path = "../../fuzz/wild.rs"]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod wild;
+mod wild_sets;
 mod worked_example;

@@ -11,8 +11,8 @@ mod program;
 #[expect(dead_code, reason = "the benchmark needs more of it")]
 mod settings;
 
+use crate::evaluator::{ROUNDING, assert_close};
 use crate::fixture::{MODELS, VGG19, VIDEO_MAE};
-use crate::validator::{ROUNDING, assert_close};
 
 use columns::{Column, Law, batch_by_mean, price_all};
 use program::Setting;

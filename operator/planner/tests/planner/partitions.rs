@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use crate::evaluator::{ROUNDING, cheapest};
 use crate::fixture::{Coefficients, MODELS, app, plan_as_the_paper};
-use crate::validator::{ROUNDING, cheapest};
 
 /// Applications as the issue draws them: SLO 0.2 to 2 s, rates 0.05 to 50 rows per second, log-uniform.
 fn applications(sizes: std::ops::RangeInclusive<usize>) -> impl Strategy<Value = Vec<App>> {

@@ -7,10 +7,10 @@
 use harmonybatch_planner::units::{GpuUnits, Rate, Vcpu};
 use harmonybatch_planner::{App, ArrivalModel, Baseline, Device, PlanRequest, Planner, baseline};
 
+use crate::evaluator::{ROUNDING, assert_close, cheapest_device, exact_cost};
 use crate::fixture::{
-    Coefficients, MODELS, VGG19, app, membership, plan_as_the_paper, plan_exactly, request,
+    Coefficients, MODELS, VGG19, app, membership, plan, plan_as_the_paper, plan_exactly, request,
 };
-use crate::validator::{ROUNDING, assert_close, cheapest_device, exact_cost};
 
 const PLANS: &str = include_str!("../data/reference-plans.txt");
 
@@ -129,7 +129,7 @@ fn no_plan_of_ours_is_dearer_than_that_of_the_authors_program() {
 fn two_stage(model: &Coefficients, apps: Vec<App>, arrivals: ArrivalModel) -> harmonybatch_planner::Plan {
     let PlanRequest { platform, models } = request(harmonybatch_planner::Billing::PerInvocation, model, apps);
     let platform = platform.with_planner(Planner::TwoStage).with_arrivals(arrivals);
-    crate::fixture::plan(&PlanRequest { platform, models }).remove(0)
+    plan(&PlanRequest { platform, models }).remove(0)
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn groups_merged_in_two_stages_get_the_sizes_that_their_billing_needs() {
     ];
     let PlanRequest { platform, models } = request(harmonybatch_planner::Billing::PerReplica, &VGG19, apps);
     let platform = platform.with_planner(Planner::TwoStage);
-    let plan = crate::fixture::plan(&PlanRequest { platform, models }).remove(0);
+    let plan = plan(&PlanRequest { platform, models }).remove(0);
     assert_eq!(membership(&plan), [["search", "cart", "feed"]]);
     assert!(plan.groups[0].verified);
     assert_close(plan.cost_per_second, 3.0e-5);

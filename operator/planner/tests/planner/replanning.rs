@@ -2,13 +2,13 @@
 
 use harmonybatch_planner::units::{Rate, Seconds};
 use harmonybatch_planner::{
-    App, ArrivalModel, Billing, ModelSet, PlanOutline, PlanRequest, ReplanDecision, ReplanReason, ReplanRule,
-    Replanned, replan,
+    App, ArrivalModel, Billing, ModelSet, Plan, PlanOutline, PlanRequest, ReplanDecision, ReplanReason,
+    ReplanRule, Replanned, audit, replan,
 };
 
+use crate::evaluator::ROUNDING;
 use crate::fixture::{BERT, Coefficients, VGG19, app, plan, platform, profile, request};
 use crate::random::Random;
-use crate::validator::{ROUNDING, check_plan};
 
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 60 * MINUTE;
@@ -87,6 +87,13 @@ fn planned_for(apps: &[App], found: &Replanned) -> Vec<App> {
         .collect()
 }
 
+/// Looks at the plan of the only model again.
+fn keeps_its_promises(request: &PlanRequest, plan: &Plan) {
+    let PlanRequest { platform, models } = request;
+    audit::check_plan(platform, &models[0], plan).unwrap();
+    audit::check_prices(platform, &models[0], plan).unwrap();
+}
+
 /// A day of ticks with 5 % jitter: no application changes its group. Returns how often a function changed.
 fn quiet_day(billing: Billing, model: Coefficients, apps: &[App], ticks: u64) -> usize {
     let mut random = Random::seeded(17);
@@ -111,15 +118,11 @@ fn quiet_day(billing: Billing, model: Coefficients, apps: &[App], ticks: u64) ->
             "at tick {tick}: {:?}",
             found.decision
         );
-        if billing == Billing::PerInvocation {
-            check_plan(
-                billing,
-                ArrivalModel::Paper,
-                &model,
-                &planned_for(&now, &found),
-                &found.plan,
-            );
-        } else {
+        keeps_its_promises(
+            &paper_request(billing, &model, planned_for(&now, &found)),
+            &found.plan,
+        );
+        if billing == Billing::PerReplica {
             for group in &found.plan.groups {
                 assert!(group.verified);
             }
@@ -233,11 +236,8 @@ fn every_change_that_must_be_followed_is_followed_at_once_and_named() {
         cluster.changes.clear();
         // No time has passed: savings alone would change nothing.
         let found = cluster.tick(0, &apps);
-        check_plan(
-            Billing::PerInvocation,
-            ArrivalModel::Paper,
-            &VGG19,
-            &apps,
+        keeps_its_promises(
+            &paper_request(Billing::PerInvocation, &VGG19, apps.clone()),
             &found.plan,
         );
         let new = plan(&request(Billing::PerInvocation, &VGG19, apps)).remove(0);

@@ -149,7 +149,7 @@ impl Provisioner for PerReplica {
         super::fastest(catalogue, |function| function.single().max)
     }
 
-    fn fewest_replicas(&self, run: &[Load]) -> Option<(usize, f64)> {
+    fn fewest_replicas(&self, _: &Catalogue, run: &[Load]) -> Option<(usize, f64)> {
         let rate: f64 = run.iter().map(|load| load.rate).sum();
         let slo = run.first().map_or(0.0, |load| load.slo);
         let sizes = self.kinds.iter().flatten().filter(|size| size.single <= slo);

@@ -1,6 +1,6 @@
 //! An evaluator that shares no code with the planner: plain loops over every function and batch size.
 
-use harmonybatch_planner::{App, ArrivalModel, Billing, Device, GroupPlan, Plan};
+use harmonybatch_planner::{App, Device};
 
 use crate::fixture::{Coefficients, GPU_UNIT_SECOND, MAX_BATCH, REQUEST, TAU, UNITS, VCPU_SECOND};
 
@@ -154,27 +154,6 @@ fn integrate(waits: &[(f64, f64)], rate: f64, start: f64, end: f64, exceedance: 
     }
 }
 
-/// The cost per second that a plan should state for a group, if the group keeps the constraint of its billing.
-fn cost_of(
-    billing: Billing,
-    arrivals: ArrivalModel,
-    model: &Coefficients,
-    apps: &[&App],
-    group: &GroupPlan,
-) -> Option<f64> {
-    let (device, batch) = (&group.device, group.batch_size.get());
-    match (billing, arrivals) {
-        (Billing::PerInvocation, ArrivalModel::Paper) => paper_cost(model, apps, device, batch, ROUNDING),
-        (Billing::PerInvocation, ArrivalModel::Exact) => exact_cost(model, apps, device, batch),
-        // Whether queues keep the SLO only a simulation tells (see `holdout`); one row must do so without any queue.
-        (Billing::PerReplica, _) => {
-            let (_, single) = service(model, device, 1)?;
-            let tightest = apps.iter().map(|app| app.slo.get()).fold(f64::INFINITY, f64::min);
-            (single <= tightest + ROUNDING).then(|| f64::from(group.replicas) * price_per_second(device))
-        }
-    }
-}
-
 /// The cost of the cheapest configuration for a group under the paper's law, found by looking at all of them.
 pub(crate) fn cheapest(model: &Coefficients, apps: &[&App]) -> Option<f64> {
     cheapest_device(model, apps).map(|(cost, _)| cost)
@@ -187,80 +166,6 @@ pub(crate) fn cheapest_device(model: &Coefficients, apps: &[&App]) -> Option<(f6
         .flat_map(|device| (1..=MAX_BATCH).map(move |batch| (device.clone(), batch)))
         .filter_map(|(device, batch)| Some((paper_cost(model, apps, &device, batch, 0.0)?, device)))
         .min_by(|a, b| a.0.total_cmp(&b.0))
-}
-
-/// Checks everything that a plan promises about its groups, and that its costs add up.
-pub(crate) fn check_plan(
-    billing: Billing,
-    arrivals: ArrivalModel,
-    model: &Coefficients,
-    apps: &[App],
-    plan: &Plan,
-) {
-    let mut planned: Vec<&str> = Vec::new();
-    let mut total = 0.0;
-    for group in &plan.groups {
-        let members: Vec<&App> = group
-            .members
-            .iter()
-            .map(|member| apps.iter().find(|app| app.name == member.app).unwrap())
-            .collect();
-        planned.extend(members.iter().map(|app| app.name.as_str()));
-        assert!(
-            members.len() == 1 || members.iter().all(|app| !app.isolated),
-            "isolation is kept"
-        );
-        assert!(group.replicas >= 1);
-
-        let Some(expected) = cost_of(billing, arrivals, model, &members, group) else {
-            panic!("{members:?} breaks the constraint of {billing:?}: {group:#?}");
-        };
-        assert_close(group.predicted.cost_per_second, expected);
-        assert_eq!(group.verified, billing == Billing::PerReplica, "{group:#?}");
-        for (member, app) in group.members.iter().zip(&members) {
-            if let Some(simulated) = member.simulated {
-                assert!(simulated.attainment >= app.percentile.get() / 100.0, "{member:?}");
-                // A median within the SLO says nothing of the mean; one late request in a hundred would have to be a hundred SLOs late.
-                assert!(
-                    simulated.mean < member.slo || app.percentile.get() < 99.0,
-                    "{member:?}"
-                );
-            }
-        }
-        let parts: f64 = group.members.iter().map(|member| member.cost_per_second).sum();
-        assert_close(parts, group.predicted.cost_per_second);
-        for member in &group.members {
-            assert!(
-                member.latency_bound.get() <= member.slo.get() + ROUNDING,
-                "{member:?}"
-            );
-            let alone = member.explanation.alone.cost_per_second;
-            assert!(
-                member.cost_per_second <= alone * (1.0 + ROUNDING),
-                "{} pays more than alone",
-                member.app
-            );
-        }
-        assert!((0.0..=1.0).contains(&group.predicted.utilization), "{group:#?}");
-        assert!(group.predicted.mean_batch >= 1.0);
-        assert!(group.predicted.mean_batch <= f64::from(group.batch_size.get()));
-        total += group.predicted.cost_per_second;
-    }
-    assert_close(total, plan.cost_per_second);
-
-    for app in &plan.infeasible {
-        planned.push(&app.app);
-        let found = apps.iter().find(|known| known.name == app.app).unwrap();
-        // With thousands of replicas, or any law of the batch size, one row at a time is a matter of its service alone.
-        assert!(cheapest(model, &[found]).is_none(), "{} could be served", app.app);
-    }
-    planned.sort_unstable();
-    let mut all: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
-    all.sort_unstable();
-    assert_eq!(
-        planned, all,
-        "every application is in exactly one group or infeasible"
-    );
 }
 
 pub(crate) fn assert_close(found: f64, expected: f64) {

@@ -1,0 +1,178 @@
+//! A function by the definitions: Eq. 1 to 4 of the paper on what platform and profile say.
+
+use super::violation::Breach;
+use crate::plan::Device;
+use crate::platform::{GpuPool, Platform, Sharing};
+use crate::profile::{CpuLatency, GpuLatency, ModelProfile};
+use crate::units::{Bytes, Vcpu};
+
+/// A device of a certain size and a model's latency on it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Function<'a> {
+    site: Site<'a>,
+    /// Price of holding it for one second.
+    pub(super) price: f64,
+    /// The largest batch that model and profile allow.
+    pub(super) largest_batch: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Site<'a> {
+    Cpu {
+        vcpu: f64,
+        curves: &'a [CpuLatency],
+    },
+    Gpu {
+        pool: &'a GpuPool,
+        units: u32,
+        latency: &'a GpuLatency,
+    },
+}
+
+impl<'a> Function<'a> {
+    /// The function on a device, if the platform offers it and the profile knows it.
+    pub(super) fn on(
+        device: &Device,
+        platform: &'a Platform,
+        profile: &'a ModelProfile,
+    ) -> Result<Self, Breach> {
+        let not_offered = || Breach::NotOffered {
+            device: device.clone(),
+        };
+        let no_profile = || Breach::NoProfile {
+            device: device.clone(),
+        };
+        match device {
+            Device::Cpu { vcpu } => {
+                let grid = platform.cpu().ok_or_else(not_offered)?;
+                if !grid.offers(*vcpu) {
+                    return Err(not_offered());
+                }
+                Self::on_cpu(*vcpu, platform, profile).ok_or_else(no_profile)
+            }
+            Device::Gpu { pool, units } => {
+                let pools = platform.gpu_pools();
+                let found = pools.iter().find(|offered| offered.name() == pool);
+                let pool = found.ok_or_else(not_offered)?;
+                if !pool.shares().contains(units) {
+                    return Err(not_offered());
+                }
+                Self::on_gpu(pool, units.get(), platform, profile).ok_or_else(no_profile)
+            }
+        }
+    }
+
+    /// Every function on offer that holds a batch of one row.
+    pub(super) fn all(
+        platform: &'a Platform,
+        profile: &'a ModelProfile,
+    ) -> impl Iterator<Item = Self> + use<'a> {
+        let limits = platform.cpu().into_iter().flat_map(|grid| grid.sizes());
+        let cpu_functions = limits.filter_map(|vcpu| Self::on_cpu(vcpu, platform, profile));
+        let shares = platform
+            .gpu_pools()
+            .iter()
+            .flat_map(|pool| pool.shares().iter().map(move |units| (pool, units.get())));
+        let pool_functions = shares.filter_map(|(pool, units)| Self::on_gpu(pool, units, platform, profile));
+        cpu_functions
+            .chain(pool_functions)
+            .filter(|function| function.holds(1).is_ok())
+    }
+
+    fn on_cpu(vcpu: Vcpu, platform: &'a Platform, profile: &'a ModelProfile) -> Option<Self> {
+        let curves = profile.cpu();
+        let profiled = u32::try_from(curves.len()).unwrap_or(u32::MAX);
+        (profiled > 0).then_some(Self {
+            site: Site::Cpu {
+                vcpu: vcpu.get(),
+                curves,
+            },
+            price: vcpu.get() * platform.prices().vcpu_second.get(),
+            largest_batch: profiled.min(profile.max_batch_size().get()),
+        })
+    }
+
+    fn on_gpu(
+        pool: &'a GpuPool,
+        units: u32,
+        platform: &'a Platform,
+        profile: &'a ModelProfile,
+    ) -> Option<Self> {
+        let mut latencies = profile.gpu().iter();
+        let latency = latencies.find(|latency| latency.device() == pool.device())?;
+        Some(Self {
+            site: Site::Gpu { pool, units, latency },
+            price: f64::from(units) * platform.prices().gpu_unit_second.get(),
+            largest_batch: profile.max_batch_size().get(),
+        })
+    }
+
+    /// Whether it takes a batch of so many rows.
+    pub(super) fn holds(&self, batch: u32) -> Result<(), Breach> {
+        if batch > self.largest_batch {
+            return Err(Breach::BatchTooLarge {
+                found: batch,
+                limit: self.largest_batch,
+            });
+        }
+        if let Site::Gpu { pool, units, latency } = self.site {
+            let memory = latency.memory();
+            let needed = u128::from(memory.base.0) + u128::from(memory.per_row.0) * u128::from(batch);
+            let available = u128::from(pool.memory_per_unit().0) * u128::from(units);
+            if needed > available {
+                let told = |bytes: u128| Bytes(u64::try_from(bytes).unwrap_or(u64::MAX));
+                return Err(Breach::OutOfMemory {
+                    batch,
+                    needed: told(needed),
+                    available: told(available),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Mean time of a batch of exactly so many rows, in seconds.
+    pub(super) fn mean(&self, rows: u32) -> f64 {
+        match self.site {
+            Site::Cpu { vcpu, curves } => curves[rows as usize - 1].mean.at(vcpu),
+            Site::Gpu { pool, units, latency } => {
+                let (own, round) = slices(pool, units);
+                round / own * latency.whole_device(rows).get()
+            }
+        }
+    }
+
+    /// Longest time of a batch of exactly so many rows, in seconds. Two separate fits do not promise that it is no
+    /// shorter than the mean.
+    pub(super) fn longest(&self, rows: u32) -> f64 {
+        let longest = match self.site {
+            Site::Cpu { vcpu, curves } => curves[rows as usize - 1].max.at(vcpu),
+            Site::Gpu { pool, units, latency } => {
+                let (own, round) = slices(pool, units);
+                let (tau, alone) = (pool.tau().get(), latency.whole_device(rows).get());
+                (alone / (own * tau)).ceil() * (round - own) * tau + alone
+            }
+        };
+        longest.max(self.mean(rows))
+    }
+
+    /// Longest time of a batch of up to so many rows: a profile need not grow with the batch.
+    pub(super) fn longest_up_to(&self, batch: u32) -> f64 {
+        (1..=batch).map(|rows| self.longest(rows)).fold(0.0, f64::max)
+    }
+}
+
+/// Slices of a round that are a share's own, and all of them.
+fn slices(pool: &GpuPool, units: u32) -> (f64, f64) {
+    let all = pool.units_per_device().get();
+    match pool.sharing() {
+        Sharing::FixedShare => (f64::from(units), f64::from(all)),
+        Sharing::EqualShare {
+            tenants: Some(tenants),
+        } => (1.0, f64::from(tenants.get())),
+        Sharing::EqualShare { tenants: None } => {
+            let smallest = pool.shares().iter().map(|share| share.get()).min().unwrap_or(1);
+            (1.0, f64::from(1 + (all - units) / smallest))
+        }
+    }
+}
