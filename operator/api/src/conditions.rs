@@ -29,6 +29,8 @@ pub mod reason {
     /// A field is wrong; the message names it.
     pub const INVALID: &str = "Invalid";
     /// A Service of the wanted name exists and is not ours.
+    /// The app names recorded arrivals that do not exist, or that the controller may not read.
+    pub const TRACE_NOT_FOUND: &str = "TraceNotFound";
     pub const SERVICE_NAME_TAKEN: &str = "ServiceNameTaken";
     /// No configuration keeps the SLO; the message has the nearest SLO that can be kept.
     pub const INFEASIBLE: &str = "Infeasible";

@@ -200,6 +200,7 @@ impl Shared {
             platform: options.platform.clone(),
             decided: BTreeMap::new(),
             session: Arc::default(),
+            recordings: plan::Recordings::default(),
             started: tokio::time::Instant::now(),
             wanted: BTreeMap::new(),
             publisher: plan::Publisher {

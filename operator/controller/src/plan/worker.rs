@@ -20,6 +20,7 @@ use super::callers;
 use super::decide::{Decided, decide_again};
 use super::gather::{Gathered, gather};
 use super::publish::Publisher;
+use super::recordings::Recordings;
 use super::refusals::Refusals;
 use super::removal::Removal;
 use super::running::running;
@@ -97,6 +98,8 @@ pub(crate) struct Worker {
     pub(crate) decided: BTreeMap<String, Decided>,
     /// What planning remembers.
     pub(crate) session: Arc<Session>,
+    /// The ConfigMaps with recorded arrivals.
+    pub(crate) recordings: Recordings,
     /// From when the times in there count.
     pub(crate) started: Instant,
     /// The groups as the last plan wanted them.
@@ -146,7 +149,7 @@ impl Worker {
     /// The steps, in order. Returns how long until the next look if nothing changes.
     async fn reconcile(&mut self) -> Result<Duration, Error> {
         self.make_platform().await?;
-        let gathered = gather(&self.client, &self.stores).await?;
+        let gathered = gather(&self.client, &self.stores, &mut self.recordings).await?;
         let validated = validate(&gathered.inputs, &gathered.taken);
         self.decide(&gathered, &validated).await?;
         let planned = self.build(&gathered, &validated);
@@ -181,10 +184,14 @@ impl Worker {
         if !refusals.is_empty() {
             self.metrics.failed("plan", reason::REFUSED);
         }
-        Ok(match (waits, gathered.taken.is_empty() && refusals.is_empty()) {
+        let pause = match (waits, gathered.taken.is_empty() && refusals.is_empty()) {
             (true, _) => ASK_AGAIN,
             (false, false) => LOOK_AGAIN,
             (false, true) => REGULARLY,
+        };
+        Ok(match self.recordings.next_look(Instant::now()) {
+            Some(due) => pause.min(due),
+            None => pause,
         })
     }
 

@@ -20,6 +20,7 @@ fn plan(apps: &[InferenceApp]) -> Plan {
         apps: apps.to_vec(),
     };
     let validated = validate(&inputs, &BTreeSet::new());
+        ..Inputs::default()
     assert_eq!(validated.problems, std::collections::BTreeMap::new());
     decide(&validated.requests["default"]).unwrap().remove(0)
 }
