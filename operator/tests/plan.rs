@@ -202,6 +202,48 @@ fn limited_devices_are_told_and_who_cannot_be_placed_is_named() {
     assert_eq!(json["pools"][0]["limit"], 2);
 }
 
+/// The paper's sample on pods that stay up, with CPU functions and so many GPUs.
+fn beside_cpus(devices: &str, arguments: &[&str]) -> String {
+    let files = ["platform.yaml", "model.yaml", "apps.yaml"]
+        .map(|file| std::fs::read_to_string(samples("samples-paper").join(file)).unwrap());
+    let text = files.join("\n---\n");
+    assert!(text.contains("billing: PerInvocation") && text.contains("      unitsPerDevice: 24\n"));
+    let text = text
+        .replace("billing: PerInvocation", "billing: PerReplica")
+        .replace(
+            "      unitsPerDevice: 24\n",
+            &format!("      unitsPerDevice: 24\n      devices: {devices}\n"),
+        );
+    let output = harmonybatch(&[&["plan", "-f", "-"], arguments].concat(), &text);
+    assert_eq!(output.status.code(), Some(0), "{}", self::text(&output.stderr));
+    self::text(&output.stdout)
+}
+
+#[test]
+fn a_shortage_of_devices_says_whom_it_costs_how_much_and_what_one_more_would_save() {
+    let short = beside_cpus("0", &[]);
+    for part in [
+        "0 of 0",
+        "The devices do not suffice for the cheapest plans",
+        "Dearer a month for it: default/",
+        "One more device of pool a10 would save ",
+    ] {
+        assert!(short.contains(part), "{part} is missing:\n{short}");
+    }
+    let json = |devices| -> serde_json::Value {
+        serde_json::from_str(&beside_cpus(devices, &["-o", "json"])).unwrap()
+    };
+    let (without, with_one) = (json("0"), json("1"));
+    let cost = |plan: &serde_json::Value| plan["plans"][0]["total"]["costPerSecond"].as_f64().unwrap();
+    let saved = without["pools"][0]["oneMoreSavesPerSecond"].as_f64().unwrap();
+    assert!(
+        (saved - (cost(&without) - cost(&with_one))).abs() < 1e-12,
+        "{saved}"
+    );
+    assert!(saved > 0.0);
+    assert!(with_one["pools"][0].get("oneMoreSavesPerSecond").is_none());
+}
+
 #[test]
 fn the_table_names_groups_reasons_and_savings_in_a_tenth_of_a_second() {
     let folder = samples("samples-paper");
@@ -304,29 +346,6 @@ fn bad_input_is_status_1_and_names_file_field_found_and_allowed() {
     assert!(text(&output.stderr).contains("no/such/file.yaml"));
 }
 
-#[test]
-fn every_subcommand_explains_itself() {
-    for subcommand in ["plan", "explain", "diff", "crds", "controller", "gateway"] {
-        let output = harmonybatch(&[subcommand, "--help"], "");
-        assert!(output.status.success());
-        assert!(
-            text(&output.stdout).contains("Usage: harmonybatch "),
-            "{subcommand}"
-        );
-    }
-}
-
-#[test]
-fn the_definitions_come_out_of_the_program() {
-    let output = harmonybatch(&["crds"], "");
-    let documents = harmonybatch_api::yaml::read(Path::new("-"), &text(&output.stdout)).unwrap();
-    assert_eq!(documents.len(), 4);
-    assert!(
-        documents
-            .iter()
-            .all(|document| document.field("kind") == Some("CustomResourceDefinition"))
-    );
-}
 /// Twenty requests at a time, every four seconds.
 fn recorded_arrivals() -> String {
     let times = (0..2000).map(|request| (request / 20 * 4).to_string());
@@ -429,3 +448,26 @@ fn a_trace_that_cannot_be_read_is_status_1_and_says_what_is_missing() {
     }
 }
 
+#[test]
+fn every_subcommand_explains_itself() {
+    for subcommand in ["plan", "explain", "diff", "crds", "controller", "gateway"] {
+        let output = harmonybatch(&[subcommand, "--help"], "");
+        assert!(output.status.success());
+        assert!(
+            text(&output.stdout).contains("Usage: harmonybatch "),
+            "{subcommand}"
+        );
+    }
+}
+
+#[test]
+fn the_definitions_come_out_of_the_program() {
+    let output = harmonybatch(&["crds"], "");
+    let documents = harmonybatch_api::yaml::read(Path::new("-"), &text(&output.stdout)).unwrap();
+    assert_eq!(documents.len(), 4);
+    assert!(
+        documents
+            .iter()
+            .all(|document| document.field("kind") == Some("CustomResourceDefinition"))
+    );
+}
