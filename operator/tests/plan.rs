@@ -202,6 +202,48 @@ fn limited_devices_are_told_and_who_cannot_be_placed_is_named() {
     assert_eq!(json["pools"][0]["limit"], 2);
 }
 
+/// The paper's sample on pods that stay up, with CPU functions and so many GPUs.
+fn beside_cpus(devices: &str, arguments: &[&str]) -> String {
+    let files = ["platform.yaml", "model.yaml", "apps.yaml"]
+        .map(|file| std::fs::read_to_string(samples("samples-paper").join(file)).unwrap());
+    let text = files.join("\n---\n");
+    assert!(text.contains("billing: PerInvocation") && text.contains("      unitsPerDevice: 24\n"));
+    let text = text
+        .replace("billing: PerInvocation", "billing: PerReplica")
+        .replace(
+            "      unitsPerDevice: 24\n",
+            &format!("      unitsPerDevice: 24\n      devices: {devices}\n"),
+        );
+    let output = harmonybatch(&[&["plan", "-f", "-"], arguments].concat(), &text);
+    assert_eq!(output.status.code(), Some(0), "{}", self::text(&output.stderr));
+    self::text(&output.stdout)
+}
+
+#[test]
+fn a_shortage_of_devices_says_whom_it_costs_how_much_and_what_one_more_would_save() {
+    let short = beside_cpus("0", &[]);
+    for part in [
+        "0 of 0",
+        "The devices do not suffice for the cheapest plans",
+        "Dearer a month for it: default/",
+        "One more device of pool a10 would save ",
+    ] {
+        assert!(short.contains(part), "{part} is missing:\n{short}");
+    }
+    let json = |devices| -> serde_json::Value {
+        serde_json::from_str(&beside_cpus(devices, &["-o", "json"])).unwrap()
+    };
+    let (without, with_one) = (json("0"), json("1"));
+    let cost = |plan: &serde_json::Value| plan["plans"][0]["total"]["costPerSecond"].as_f64().unwrap();
+    let saved = without["pools"][0]["oneMoreSavesPerSecond"].as_f64().unwrap();
+    assert!(
+        (saved - (cost(&without) - cost(&with_one))).abs() < 1e-12,
+        "{saved}"
+    );
+    assert!(saved > 0.0);
+    assert!(with_one["pools"][0].get("oneMoreSavesPerSecond").is_none());
+}
+
 #[test]
 fn the_table_names_groups_reasons_and_savings_in_a_tenth_of_a_second() {
     let folder = samples("samples-paper");
@@ -302,6 +344,108 @@ fn bad_input_is_status_1_and_names_file_field_found_and_allowed() {
     let output = harmonybatch(&["plan", "-f", "no/such/file.yaml"], "");
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("no/such/file.yaml"));
+}
+
+/// Twenty requests at a time, every four seconds.
+fn recorded_arrivals() -> String {
+    let times = (0..2000).map(|request| (request / 20 * 4).to_string());
+    times.collect::<Vec<_>>().join("\n")
+}
+
+/// A ConfigMap as `kubectl create configmap NAME --from-file=times.csv -o yaml` writes it.
+fn config_map(name: &str, times: &str) -> String {
+    let lines = times.lines().collect::<Vec<_>>().join("\n    ");
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata:\n  times.csv: |\n    {lines}\n"
+    )
+}
+
+fn recorded_app() -> String {
+    app(
+        "{modelRef: {name: mlp}, slo: {latency: 500ms}, rate: 5/s, trace: {configMapKeyRef: {name: arrivals, key: times.csv}}}",
+    )
+}
+
+#[test]
+fn a_trace_in_a_config_map_is_planned_for_as_one_in_a_file_is() {
+    let plan = |arguments: &[&str], document: &str| {
+        let output = harmonybatch(
+            &[&["plan", "-f", "-", "-o", "json"], arguments].concat(),
+            &format!("{MODEL}{document}"),
+        );
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let times = recorded_arrivals();
+    // One that nobody names may be anything.
+    let other = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\ndata: {a: [1]}\n";
+    let document = format!(
+        "{}{}{other}{other}",
+        recorded_app(),
+        config_map("arrivals", &times)
+    );
+    let in_config_map = plan(&[], &document);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let file = folder.join("a_trace_in_a_file.csv");
+    std::fs::write(&file, &times).unwrap();
+    let trace = format!("search={}", file.to_str().unwrap());
+    assert_eq!(in_config_map, plan(&["--trace", &trace], &good_app()));
+    assert_ne!(
+        in_config_map,
+        plan(&[], &good_app()),
+        "20 at a time are no Poisson process"
+    );
+}
+
+#[test]
+fn a_trace_that_cannot_be_read_is_status_1_and_says_what_is_missing() {
+    let good = config_map("arrivals", "0\n1\n");
+    for (document, parts) in [
+        (
+            recorded_app(),
+            &[
+                "InferenceApp default/search: trace.configMapKeyRef.name: ConfigMap arrivals is not among the files (namespace default)",
+            ][..],
+        ),
+        (
+            format!("{}{}", recorded_app(), config_map("others", "0\n1\n")),
+            &["ConfigMap arrivals is not among the files"],
+        ),
+        (
+            format!("{}{}", recorded_app(), good.replace("times.csv", "times")),
+            &["trace.configMapKeyRef.key", "(it has times)"],
+        ),
+        (
+            format!("{}{}", recorded_app(), config_map("arrivals", "0\n1\nsoon\n")),
+            &["key times.csv: line 3: \"soon\" is no time: write seconds"],
+        ),
+        (
+            format!("{}{}", recorded_app(), config_map("arrivals", "0\n")),
+            &["a trace of 1 arrivals must have at least 2"],
+        ),
+        (
+            format!("{}{good}{good}", recorded_app()),
+            &["ConfigMap arrivals: it stands a second time; first in -, line "],
+        ),
+        (
+            format!("{}{}", recorded_app(), good.replace("data:", "data: 5 #")),
+            &["error: -, document 3"],
+        ),
+        (
+            format!(
+                "{}{good}",
+                recorded_app().replace("trace:", "burst: {factor: '4', duration: 30s}, trace:")
+            ),
+            &["trace and burst exclude each other"],
+        ),
+    ] {
+        let output = harmonybatch(&["plan", "-f", "-"], &format!("{MODEL}{document}"));
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{document}\n{error}");
+        for part in parts {
+            assert!(error.contains(part), "{part} is missing for\n{document}\n{error}");
+        }
+    }
 }
 
 #[test]

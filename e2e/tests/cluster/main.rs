@@ -19,3 +19,4 @@ mod regroup;
 mod removal;
 mod resilience;
 mod scenario;
+mod traces;

@@ -18,6 +18,9 @@ pub const SLO_MET: &str = "SLOMet";
 /// Group: it comes nearer to what the plan wants. False when it is stuck, with the reason.
 pub const PROGRESSING: &str = "Progressing";
 
+/// Platform with GPU pools: the devices of those whose number is limited suffice for the cheapest plans.
+pub const DEVICES_SUFFICE: &str = "DevicesSuffice";
+
 /// Reasons that more than one crate must agree on. A reconciler's own errors give the others: the variant's name is the reason.
 pub mod reason {
     /// All is well.
@@ -26,6 +29,8 @@ pub mod reason {
     pub const MODEL_NOT_FOUND: &str = "ModelNotFound";
     /// The model names a platform that does not exist.
     pub const PLATFORM_NOT_FOUND: &str = "PlatformNotFound";
+    /// The app names recorded arrivals that do not exist, or that the controller may not read.
+    pub const TRACE_NOT_FOUND: &str = "TraceNotFound";
     /// A field is wrong; the message names it.
     pub const INVALID: &str = "Invalid";
     /// A Service of the wanted name exists and is not ours.
@@ -42,6 +47,16 @@ pub mod reason {
     pub const SLO_MISSED: &str = "SLOMissed";
     /// Knative was asked for, and its API is not served.
     pub const KNATIVE_NOT_FOUND: &str = "KnativeNotFound";
+    /// Some apps cannot be placed on the devices that there are; the message names them.
+    pub const APPS_NOT_PLACED: &str = "AppsNotPlaced";
+    /// Every app is served, some by dearer groups than with more devices; the message says how much dearer.
+    pub const PLANS_DEARER: &str = "PlansDearer";
+    /// No pool of the platform says how many devices it has.
+    pub const NOT_LIMITED: &str = "NotLimited";
+    /// No model is planned on the platform.
+    pub const NOTHING_PLANNED: &str = "NothingPlanned";
+    /// It is being found out.
+    pub const BEING_ASSESSED: &str = "BeingAssessed";
     /// Not enough requests yet to tell.
     pub const TOO_FEW_REQUESTS: &str = "TooFewRequests";
 }

@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::inference_model::KeyRef;
 use crate::{Device, Dispatch, schema};
 
 /// What an application asks of a model: its latency SLO and its rate. The operator puts it into a group that keeps the SLO at the least cost.
@@ -37,7 +38,10 @@ use crate::{Device, Dispatch, schema};
 #[x_kube(
     validation = Rule::new("!has(self.timeout) || !self.timeout.matches('^[0-9.]{1,30}(us|ms|s)$') || !self.slo.latency.matches('^[0-9.]{1,30}(us|ms|s)$') || duration(self.timeout) >= duration(self.slo.latency)")
         .message(Message::Expression("\"timeout '\" + self.timeout + \"' is below slo.latency '\" + self.slo.latency + \"': a request would be given up before its SLO; raise timeout or leave it out\"".into()))
-        .field_path(".timeout")
+        .field_path(".timeout"),
+    validation = Rule::new("!has(self.trace) || !has(self.burst)")
+        .message("trace and burst exclude each other: a trace has its own bursts; leave one of them out")
+        .field_path(".trace")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct InferenceAppSpec {
@@ -56,6 +60,9 @@ pub struct InferenceAppSpec {
     /// bills PerReplica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<Burst>,
+    /// Its requests arrive as they once were recorded; instead of burst. Only where the platform bills PerReplica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
     /// Whether its requests may share batches with those of other applications.
     #[serde(default)]
     pub batching: Batching,
@@ -102,6 +109,17 @@ pub struct Burst {
     /// How long a burst lasts on average, such as 30s.
     #[schemars(schema_with = "schema::burst_duration")]
     pub duration: String,
+}
+
+/// Recorded arrivals, which the plan replays again and again. The time between them is scaled so that their mean rate is spec.rate: the trace says
+/// how requests are spread over time, and spec.rate how many there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Trace {
+    /// A key of a ConfigMap of the same namespace, with text in data (not in binaryData): at least 2 arrivals, one a line, in order of time. A line begins
+    /// with seconds from any moment, such as 12.5, or with a date and time, such as 2026-11-25 18:30:00.25; after a comma there may be more, which is not
+    /// read. A first line that is no time is a header. A ConfigMap holds at most 1 MiB, which is about 100,000 arrivals. A change is seen within 15 s.
+    pub config_map_key_ref: KeyRef,
 }
 
 /// Whether requests of different applications may share a batch.

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schema;
+
+mod status;
+
+pub use status::{DearerApp, InferencePlatformStatus, PoolStatus, ShortageStatus};
 
 /// Prices, sizes and GPU pools of a cluster. The controller creates the one named default when it is absent, and never changes it.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -389,26 +392,4 @@ pub enum Planner {
     Optimal,
     /// The two-stage merging of the HarmonyBatch paper (its Algorithms 1 and 2), for comparison: usually dearer.
     TwoStage,
-}
-
-/// What became of the platform: written by the operator.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct InferencePlatformStatus {
-    /// The generation of the spec that this status speaks of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub observed_generation: Option<i64>,
-    /// Accepted, with a reason and a message.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "schema::conditions")]
-    pub conditions: Vec<Condition>,
-    /// Number of models planned on the platform.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub models: Option<i32>,
-    /// Predicted cost of all their groups in a month of 730 hours.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::quantity")]
-    pub cost_per_month: Option<String>,
 }

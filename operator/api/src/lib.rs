@@ -8,8 +8,8 @@
 //! - [`InferenceGroup`]: one function that serves several applications, written by the operator.
 //!
 //! The structs hold what was written, as strings where it carries a unit; [`quantity`] parses them. A CEL rule in the schema refuses what can be
-//! refused where it is typed; what needs other objects is said in a condition ([`conditions`]). Names, labels and field managers are in [`names`];
-//! [`yaml`] is the one module that reads and writes YAML; [`crds`] makes the definitions that `crds/*.yaml` hold.
+//! refused where it is typed; what needs other objects is said in a condition ([`conditions`]). Recorded arrivals are text of their own
+//! ([`arrival_times`]). Names, labels and field managers are in [`names`]; [`yaml`] is the one module that reads and writes YAML; [`crds`] makes the definitions that `crds/*.yaml` hold.
 //!
 //! Nothing here plans, waits or talks to a cluster.
 
@@ -22,6 +22,7 @@
     reason = "each printcolumn has a type_ of its own; the lint takes those of one kube attribute for one list"
 )]
 
+pub mod arrival_times;
 pub mod conditions;
 mod crds;
 mod device;

@@ -186,6 +186,7 @@ impl Shared {
     }
 
     fn planner(&self, options: &Options, changed: Arc<Notify>) -> plan::Worker {
+        let session = Arc::default();
         plan::Worker {
             client: self.client.clone(),
             stores: Arc::clone(&self.stores),
@@ -199,8 +200,10 @@ impl Shared {
             ),
             platform: options.platform.clone(),
             decided: BTreeMap::new(),
-            session: Arc::default(),
+            session: Arc::clone(&session),
+            recordings: plan::Recordings::default(),
             started: tokio::time::Instant::now(),
+            reports: plan::Reports::new(session),
             wanted: BTreeMap::new(),
             publisher: plan::Publisher {
                 client: self.client.clone(),

@@ -10,8 +10,10 @@
 
 use std::collections::BTreeSet;
 
+mod assess;
 mod packing;
 
+pub use assess::pools_in_use;
 use packing::devices_for;
 
 use crate::app::ModelSet;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use harmonybatch_api::arrival_times;
 use harmonybatch_api::quantity::{Decimal, Duration};
 use harmonybatch_controller::plan::Validated;
 use harmonybatch_planner::units::Seconds;
@@ -98,7 +99,9 @@ pub(crate) fn declare(validated: &mut Validated, traces: &[Trace], bursts: &[Bur
     for trace in traces {
         let text =
             std::fs::read_to_string(&trace.file).with_context(|| format!("read {}", trace.file.display()))?;
-        let read = times(&text).and_then(|times| Ok(harmonybatch_planner::Trace::new(&times)?));
+        let read = arrival_times::read(&text)
+            .map_err(anyhow::Error::from)
+            .and_then(|times| Ok(harmonybatch_planner::Trace::new(&times)?));
         let read = read.with_context(|| trace.file.display().to_string())?;
         set(validated, &trace.target, &ArrivalProcess::Trace(Arc::new(read)))?;
     }
@@ -134,60 +137,9 @@ fn set(validated: &mut Validated, target: &Target, arrivals: &ArrivalProcess) ->
     Ok(())
 }
 
-/// Times in seconds: what each line begins with, up to a comma. A first line that is no time is a header.
-fn times(text: &str) -> anyhow::Result<Vec<f64>> {
-    let mut times = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        let field = line.split(',').next().unwrap_or_default().trim();
-        match seconds(field) {
-            Some(time) => times.push(time),
-            None if number == 1 || field.is_empty() => {}
-            None => bail!("line {number}: {field:?} is no time: write seconds, or YYYY-MM-DD HH:MM:SS"),
-        }
-    }
-    Ok(times)
-}
-
-/// A number of seconds, or a date and time of day in any one time zone.
-fn seconds(text: &str) -> Option<f64> {
-    if let Ok(number) = text.parse() {
-        return Some(number);
-    }
-    let (date, clock) = text.trim_end_matches('Z').split_once([' ', 'T'])?;
-    let mut parts = date.split('-').map(|part| part.parse::<i32>().ok());
-    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    let mut clock = clock.split(':').map(|part| part.parse::<f64>().ok());
-    let (hours, minutes, seconds) = (clock.next()??, clock.next()??, clock.next()??);
-    Some(f64::from(days(year, month, day)) * 86_400.0 + hours * 3600.0 + minutes * 60.0 + seconds)
-}
-
-/// Days since the first of March of the year 0, in years that begin in March, so that the leap day is the last.
-fn days(year: i32, month: i32, day: i32) -> i32 {
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    365 * year + year.div_euclid(4) - year.div_euclid(100)
-        + year.div_euclid(400)
-        + (153 * month + 2) / 5
-        + day
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_seconds_or_dates() {
-        let dates = "TIMESTAMP,Tokens\n2023-12-31 23:59:59.5,1\n2024-01-01T00:00:01Z,2\n2024-02-28 00:00:00\n2024-03-01 00:00:00\n";
-        let found = times(dates).unwrap_or_default();
-        let gaps: Vec<f64> = found.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        // 58 days from New Year to 28 February; 2024 is a leap year.
-        assert_eq!(gaps, [1.5, 58.0 * 86_400.0 - 1.0, 2.0 * 86_400.0]);
-        assert_eq!(times("0\n0.5\n\n2e1").ok(), Some(vec![0.0, 0.5, 20.0]));
-        assert!(times("0\nsoon\n").is_err_and(|error| error.to_string().contains("line 2: \"soon\"")));
-    }
 
     #[test]
     fn a_burst_is_for_one_application_or_for_all() {

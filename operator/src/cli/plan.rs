@@ -22,7 +22,8 @@ const INFEASIBLE: u8 = 2;
 /// that the operator would run: which applications share batches, on what, and what it costs.
 ///
 /// Objects without a namespace are in `default`. Models that name no platform are planned on the InferencePlatform `default`;
-/// where the files have none, it is one with the CPU prices of the HarmonyBatch paper and no GPUs.
+/// where the files have none, it is one with the CPU prices of the HarmonyBatch paper and no GPUs. Recorded arrivals (spec.trace) are read from the
+/// ConfigMaps in the same files.
 ///
 /// Exit status: 0 if every application is planned, 2 if one cannot be (the others are still planned and printed),
 /// 1 if the input is wrong.

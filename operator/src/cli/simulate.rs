@@ -19,7 +19,7 @@ const BROKEN: u8 = 2;
 /// Makes the plan that `harmonybatch plan` prints, plays fresh requests through the batching rule that the gateway runs, and prints for every
 /// application how many kept its SLO, at which latencies, and for every group its batches, utilization and cost.
 ///
-/// The plan is the one for the arrivals that the applications declare (spec.burst). --burst and --trace change what arrives,
+/// The plan is the one for the arrivals that the applications declare (spec.burst, spec.trace). --burst and --trace change what arrives,
 /// so that they show what a surprise would do; with --replan the plan is made for them too.
 ///
 /// Exit status: 0 if every application keeps its percentile, 2 if one does not or cannot be planned, 1 if the input is wrong.

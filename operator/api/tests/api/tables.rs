@@ -33,14 +33,16 @@ struct Case {
 
 /// The full object of a kind.
 pub(crate) fn base(kind: &str) -> Value {
-    let text = include_str!("base.yaml");
-    let documents = yaml::read(Path::new("base.yaml"), text).unwrap();
-    documents
+    bases(kind).swap_remove(0)
+}
+
+/// The full object of a kind, and after it those with the fields that it cannot have at the same time.
+pub(crate) fn bases(kind: &str) -> Vec<Value> {
+    let documents = yaml::read(Path::new("base.yaml"), include_str!("base.yaml")).unwrap();
+    let of_kind = documents
         .iter()
-        .find(|document| document.field("kind") == Some(kind))
-        .unwrap()
-        .to_json()
-        .unwrap()
+        .filter(|document| document.field("kind") == Some(kind));
+    of_kind.map(|document| document.to_json().unwrap()).collect()
 }
 
 /// Sets the value at a path such as `spec.profile.cpu.0.batch`.

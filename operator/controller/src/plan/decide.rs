@@ -4,14 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harmonybatch_planner::{
-    InfeasibleApp, InfeasibleReason, Plan, PlanError, PlanOutline, PlanRequest, ReplanDecision, Session,
+    InfeasibleApp, InfeasibleReason, Plan, PlanError, PlanOutline, PlanRequest, PlatformPlan, PoolUse,
+    ReplanDecision, Session, pools_in_use,
 };
 
+use super::pools::PoolReport;
 use super::validate::Patience;
 
 /// Plans all models of one platform. It takes as long as the search does: call it off the runtime's threads.
 pub fn decide(request: &PlanRequest) -> Result<Vec<Plan>, PlanError> {
     harmonybatch_planner::plan(request)
+}
+
+/// What plans take of the pools of their platform, and what a shortage of devices leads to. Where devices are short, every pool that is takes two
+/// more searches.
+pub fn pool_report(
+    request: &PlanRequest,
+    planned: &PlatformPlan,
+    session: &Session,
+) -> Result<PoolReport, PlanError> {
+    PoolReport::new(planned, |pool| session.saving_of_one_more_device(request, pool))
 }
 
 /// What was decided for a platform.
@@ -33,6 +45,29 @@ impl Decided {
     /// Whether the request has to be looked at again, `now` since any fixed moment.
     pub(crate) fn is_due(&self, request: &PlanRequest, patience: &Patience, now: Duration) -> bool {
         self.request != *request || (!self.looked_for_savings && self.may_save(patience, now))
+    }
+
+    /// What the plans take of each pool.
+    pub(crate) fn pools(&self) -> Vec<PoolUse> {
+        pools_in_use(&self.request.platform, &self.plans)
+    }
+
+    /// Whether any pool has a limited number of devices.
+    pub(crate) fn has_limited_pools(&self) -> bool {
+        let pools = self.request.platform.gpu_pools();
+        pools.iter().any(|pool| pool.devices().is_some())
+    }
+
+    /// Whether a report on the pools under the other's plans is one on these.
+    pub(crate) fn uses_pools_as(&self, other: &Self) -> bool {
+        (&self.request.platform, &self.plans) == (&other.request.platform, &other.plans)
+    }
+
+    /// The report on the pools under these plans. It searches as often as [`pool_report`] and once more.
+    pub(crate) fn pool_report(&self, session: &Session) -> Result<PoolReport, PlanError> {
+        // At the declared rates, which may be below those that the plans hold for, what is only foresight would look like a shortage.
+        let request = self.request.at_rates_of(&self.plans);
+        pool_report(&request, &session.assess(&request, &self.plans)?, session)
     }
 
     fn may_save(&self, patience: &Patience, now: Duration) -> bool {

@@ -7,8 +7,11 @@ use harmonybatch_api::InferenceGroup;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
+use tokio::time::Instant;
 
 use super::build::is_caller_service_of;
+use super::recordings::Recordings;
+use super::traces::Traces;
 use super::validate::{Inputs, Key, service_name};
 use crate::cluster;
 use crate::stores::Stores;
@@ -25,12 +28,17 @@ pub(crate) struct Gathered {
     pub(crate) taken: BTreeSet<Key>,
 }
 
-/// Reads everything. Only a Service name that no watch knows costs a call.
-pub(crate) async fn gather(client: &Client, stores: &Stores) -> Result<Gathered, cluster::Error> {
+/// Reads everything. Only a Service name that no watch knows, and a ConfigMap with recorded arrivals now and then, cost a call.
+pub(crate) async fn gather(
+    client: &Client,
+    stores: &Stores,
+    recordings: &mut Recordings,
+) -> Result<Gathered, cluster::Error> {
     let mut inputs = Inputs {
         platforms: stores.platforms(),
         models: stores.models(),
         apps: stores.apps(),
+        traces: Traces::new(),
     };
     inputs
         .platforms
@@ -41,6 +49,7 @@ pub(crate) async fn gather(client: &Client, stores: &Stores) -> Result<Gathered,
     inputs
         .apps
         .retain(|app| app.metadata.deletion_timestamp.is_none());
+    inputs.traces = recordings.gather(client, &inputs.apps, Instant::now()).await?;
     let mut caller_services = stores.caller_services();
     let mut taken = BTreeSet::new();
     for app in &inputs.apps {

@@ -1,6 +1,7 @@
 //! Writes what became of every application, model and platform: its status where something but time changed, and an event for every
 //! condition that changed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use harmonybatch_api::names::PLAN_MANAGER;
@@ -12,13 +13,30 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::build::Planned;
-use super::decide::refusal;
+use super::decide::{Decided, refusal};
 use super::gather::Gathered;
 use super::refusals::Refusals;
-use super::status::{self, Place};
+use super::reports::Reports;
+use super::status::{self, Place, PoolsNow};
 use super::validate::{Kind, Problem, Validated, key, service_name};
 use crate::cluster;
 use crate::events::Events;
+
+/// What there is to say of the platforms' pools.
+pub(crate) struct Pools<'a> {
+    pub(crate) decided: &'a BTreeMap<String, Decided>,
+    pub(crate) reports: &'a Reports,
+}
+
+impl Pools<'_> {
+    fn of(&self, platform: &str) -> Option<PoolsNow<'_>> {
+        let decided = self.decided.get(platform)?;
+        Some(PoolsNow {
+            used: decided.pools(),
+            report: self.reports.newest(platform),
+        })
+    }
+}
 
 /// Writes statuses in the name of the plan.
 pub(crate) struct Publisher {
@@ -35,6 +53,7 @@ impl Publisher {
         gathered: &Gathered,
         validated: &Validated,
         planned: &[Planned<'_>],
+        pools: &Pools<'_>,
         groups: &[Arc<InferenceGroup>],
         refusals: &Refusals,
     ) -> Result<(), cluster::Error> {
@@ -46,7 +65,7 @@ impl Publisher {
             self.model(model, gathered, validated, planned, now).await?;
         }
         for platform in &gathered.inputs.platforms {
-            self.platform(platform, validated, planned, now).await?;
+            self.platform(platform, validated, planned, pools, now).await?;
         }
         Ok(())
     }
@@ -120,6 +139,7 @@ impl Publisher {
         platform: &InferencePlatform,
         validated: &Validated,
         planned: &[Planned<'_>],
+        pools: &Pools<'_>,
         now: &Time,
     ) -> Result<(), cluster::Error> {
         let name = platform.name_any();
@@ -128,7 +148,7 @@ impl Publisher {
             .filter(|it| it.model.spec.platform_ref.name == name);
         let plans: Vec<_> = on_it.map(|it| &it.plan).collect();
         let problem = validated.problem(Kind::Platform, "", &name);
-        let status = status::platform(platform, problem, &plans, now);
+        let status = status::platform(platform, problem, &plans, pools.of(&name).as_ref(), now);
         if platform.status.as_ref() == Some(&status) {
             return Ok(());
         }

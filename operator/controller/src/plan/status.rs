@@ -17,6 +17,10 @@ use super::money;
 use super::refusals::Refusals;
 use super::validate::Problem;
 
+mod platform;
+
+pub(crate) use platform::PoolsNow;
+
 /// An application's place in its model's plan.
 pub(crate) enum Place<'a> {
     /// Left out, because something is wrong with it.
@@ -268,22 +272,28 @@ fn planned(plan: &Plan) -> Observation {
     }
 }
 
-/// The status of a platform on which `models` models are planned.
+/// The status of a platform, with the plans of its models and the pools as they use them; nothing of both where nothing is planned on it.
 pub(crate) fn platform(
     platform: &InferencePlatform,
     problem: Option<&Problem>,
     plans: &[&Plan],
+    pools: Option<&PoolsNow<'_>>,
     now: &Time,
 ) -> InferencePlatformStatus {
     let old = platform.status.clone().unwrap_or_default();
     let generation = platform.metadata.generation;
-    let accepted = accepted(problem, "the platform is well formed");
+    let mut observations = vec![accepted(problem, "the platform is well formed")];
+    if !platform.spec.gpu_pools.is_empty() {
+        observations.push(platform::devices_suffice(platform, problem, pools));
+    }
     let cost: f64 = plans.iter().map(|plan| plan.cost_per_second).sum();
     InferencePlatformStatus {
         observed_generation: generation,
-        conditions: conditions::update(&old.conditions, &[accepted], generation, now),
+        conditions: conditions::update(&old.conditions, &observations, generation, now),
         models: Some(count(plans.len())),
         cost_per_month: problem.is_none().then(|| money::per_month(cost)),
+        gpu_pools: pools.map(platform::gpu_pools).unwrap_or_default(),
+        shortage: pools.and_then(platform::shortage),
     }
 }
 

@@ -8,6 +8,8 @@ use harmonybatch_api::{InferenceApp, InferenceModel, InferencePlatform, names};
 use harmonybatch_planner::{App, Billing, ModelSet, PlanRequest, ReplanRule};
 use kube::ResourceExt;
 
+use super::traces::Traces;
+
 mod app;
 mod model;
 mod platform;
@@ -24,6 +26,8 @@ pub struct Inputs {
     pub models: Vec<InferenceModel>,
     /// All applications.
     pub apps: Vec<InferenceApp>,
+    /// The recorded arrivals that they name.
+    pub traces: Traces,
 }
 
 /// One kind that users write.
@@ -226,7 +230,7 @@ fn read_apps(
         let model = (namespace.clone(), written.spec.model_ref.name.clone());
         let service = service_name(written);
         let service_key = (namespace.clone(), service.clone());
-        let read = app::app(written).and_then(|read| {
+        let read = app::app(written, &inputs.traces).and_then(|read| {
             let Some(&(platform, billing)) = models.get(&model) else {
                 return Err(no_model(
                     &model,

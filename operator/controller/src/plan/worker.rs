@@ -19,9 +19,11 @@ use super::build::{self, Planned};
 use super::callers;
 use super::decide::{Decided, decide_again};
 use super::gather::{Gathered, gather};
-use super::publish::Publisher;
+use super::publish::{Pools, Publisher};
+use super::recordings::Recordings;
 use super::refusals::Refusals;
 use super::removal::Removal;
+use super::reports::Reports;
 use super::running::running;
 use super::validate::{Validated, key, validate};
 use crate::cluster::{self, call};
@@ -97,8 +99,12 @@ pub(crate) struct Worker {
     pub(crate) decided: BTreeMap<String, Decided>,
     /// What planning remembers.
     pub(crate) session: Arc<Session>,
+    /// The ConfigMaps with recorded arrivals.
+    pub(crate) recordings: Recordings,
     /// From when the times in there count.
     pub(crate) started: Instant,
+    /// What is said of the platforms' pools.
+    pub(crate) reports: Reports,
     /// The groups as the last plan wanted them.
     pub(crate) wanted: Wanted,
     /// Writes statuses.
@@ -146,9 +152,10 @@ impl Worker {
     /// The steps, in order. Returns how long until the next look if nothing changes.
     async fn reconcile(&mut self) -> Result<Duration, Error> {
         self.make_platform().await?;
-        let gathered = gather(&self.client, &self.stores).await?;
+        let gathered = gather(&self.client, &self.stores, &mut self.recordings).await?;
         let validated = validate(&gathered.inputs, &gathered.taken);
         self.decide(&gathered, &validated).await?;
+        self.reports.follow(&self.decided, &self.changed);
         let planned = self.build(&gathered, &validated);
         let wanted = planned.iter().flat_map(|it| it.groups.wanted.clone()).collect();
         let mut refusals = Refusals::default();
@@ -175,16 +182,30 @@ impl Worker {
         }
         let groups = self.stores.groups();
         self.publisher
-            .publish(&gathered, &validated, &planned, &groups, &refusals)
+            .publish(
+                &gathered,
+                &validated,
+                &planned,
+                &Pools {
+                    decided: &self.decided,
+                    reports: &self.reports,
+                },
+                &groups,
+                &refusals,
+            )
             .await?;
         let waits = self.removal.remove(&gathered, &planned).await?;
         if !refusals.is_empty() {
             self.metrics.failed("plan", reason::REFUSED);
         }
-        Ok(match (waits, gathered.taken.is_empty() && refusals.is_empty()) {
+        let pause = match (waits, gathered.taken.is_empty() && refusals.is_empty()) {
             (true, _) => ASK_AGAIN,
             (false, false) => LOOK_AGAIN,
             (false, true) => REGULARLY,
+        };
+        Ok(match self.recordings.next_look(Instant::now()) {
+            Some(due) => pause.min(due),
+            None => pause,
         })
     }
 

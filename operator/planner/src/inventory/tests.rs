@@ -162,3 +162,63 @@ fn devices_that_suffice_change_nothing_and_one_more_saves_nothing() {
         "{saving}"
     );
 }
+
+fn assessed(request: &PlanRequest, plans: &[Plan]) -> PlatformPlan {
+    Session::new().assess(request, plans).unwrap()
+}
+
+#[test]
+fn plans_that_run_are_assessed_as_new_ones_are_and_dearer_ones_as_dearer() {
+    let apps = Random::seeded(3).apps(2, (0.3, 2.0), (1.0, 20.0));
+    let none = request(platform(true, Some(0)), &apps);
+    let ample = request(platform(true, Some(1_000)), &apps);
+    let new = plan_platform(&none).unwrap();
+    for (request, planned) in [(&none, &new), (&ample, &plan_platform(&ample).unwrap())] {
+        assert_eq!(assessed(request, &planned.plans), *planned);
+    }
+    // What runs costs a tenth more than what would be planned now: so much more may it be above the bound.
+    let mut old = new.plans.clone();
+    for plan in &mut old {
+        plan.cost_per_second *= 1.1;
+    }
+    let member = &mut old[0].groups[0].members[0];
+    member.cost_per_second *= 1_000.0;
+    let greediest = member.app.clone();
+    let found = assessed(&none, &old).shortage.unwrap();
+    let expected = 1.1 * (1.0 + new.shortage.unwrap().gap.unwrap()) - 1.0;
+    let gap = found.gap.unwrap();
+    assert!((gap - expected).abs() < 1e-9, "{gap} and not {expected}");
+    assert_eq!(found.dearer[0].app, greediest);
+    // Where the devices suffice for the cheapest plans, nothing is short, whatever runs.
+    assert_eq!(assessed(&ample, &old).shortage, None);
+}
+
+#[test]
+fn the_bound_says_nothing_of_plans_that_serve_others() {
+    let apps: Vec<App> = (0..5)
+        .map(|index| app(&format!("app-{index}"), 0.3, 50.0))
+        .collect();
+    let short = request(platform(false, Some(1)), &apps);
+    let planned = plan_platform(&short).unwrap();
+    assert_eq!(assessed(&short, &planned.plans), planned);
+    let nobody = plan_platform(&request(platform(false, Some(0)), &apps))
+        .unwrap()
+        .plans;
+    assert_eq!(assessed(&short, &nobody).shortage.unwrap().gap, None);
+}
+
+#[test]
+fn a_request_at_the_rates_of_plans_asks_for_what_they_hold_for() {
+    let apps = Random::seeded(3).apps(3, (0.3, 2.0), (1.0, 20.0));
+    let lower: Vec<App> = apps
+        .iter()
+        .map(|app| App {
+            rate: crate::units::Rate::new(app.rate.get() / 1.1).unwrap(),
+            ..app.clone()
+        })
+        .collect();
+    let asked = request(platform(true, None), &apps);
+    let plans = plan_platform(&asked).unwrap().plans;
+    assert_eq!(request(platform(true, None), &lower).at_rates_of(&plans), asked);
+    assert_eq!(asked.at_rates_of(&[]), asked);
+}

@@ -2,30 +2,17 @@
 
 use std::fmt::Write;
 
-use harmonybatch_controller::plan::money;
-use harmonybatch_planner::{
-    DearerApp, InfeasibleReason, PlanError, PlanRequest, PlatformPlan, PoolUse, Session, Shortage,
-};
+use harmonybatch_controller::plan::pools::{PoolReport, ReportedPool};
+use harmonybatch_controller::plan::{money, pool_report};
+use harmonybatch_planner::{PlanError, PlanRequest, PlatformPlan, Session};
 use serde::Serialize;
 
 use super::table::columns;
 
-/// How many of the applications that a shortage makes dearer are listed.
-const LISTED: usize = 5;
-
 /// A platform that has limited pools, with what its plans take of them.
 pub(crate) struct Limited {
     platform: String,
-    pools: Vec<Pool>,
-    shortage: Option<Shortage>,
-    /// Applications for which there is no device.
-    left_out: Vec<String>,
-}
-
-struct Pool {
-    used: PoolUse,
-    /// What one more device would save, per second, where devices are short and everybody is served.
-    one_more: Option<f64>,
+    report: PoolReport,
 }
 
 impl Limited {
@@ -36,32 +23,18 @@ impl Limited {
         planned: &PlatformPlan,
         session: &Session,
     ) -> Result<Option<Self>, PlanError> {
-        let infeasible = planned.plans.iter().flat_map(|plan| &plan.infeasible);
-        let left_out: Vec<String> = infeasible
-            .filter(|app| matches!(app.reason, InfeasibleReason::PoolExhausted { .. }))
-            .map(|app| app.app.clone())
-            .collect();
-        let limited = planned.pools.iter().filter(|used| used.limit.is_some());
-        let short = planned.shortage.is_some() && left_out.is_empty();
-        let pools = limited
-            .map(|used| {
-                let one_more = if short {
-                    session.saving_of_one_more_device(request, &used.pool)?
-                } else {
-                    None
-                };
-                Ok(Pool {
-                    used: used.clone(),
-                    one_more,
-                })
-            })
-            .collect::<Result<Vec<Pool>, PlanError>>()?;
-        Ok((!pools.is_empty()).then(|| Self {
+        if planned.pools.iter().all(|used| used.limit.is_none()) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
             platform: platform.to_owned(),
-            pools,
-            shortage: planned.shortage.clone(),
-            left_out,
+            report: pool_report(request, planned, session)?,
         }))
+    }
+
+    fn pools(&self) -> impl Iterator<Item = &ReportedPool> {
+        let pools = self.report.pools.iter();
+        pools.filter(|pool| pool.used.limit.is_some())
     }
 }
 
@@ -70,50 +43,21 @@ pub(crate) fn render(limited: &[Limited]) -> String {
     let mut text = String::new();
     for platform in limited {
         let _ = writeln!(text, "\nGPUs of platform {}", platform.platform);
-        let rows = platform.pools.iter().map(|pool| {
+        let rows = platform.pools().map(|pool| {
             vec![
                 pool.used.pool.clone(),
                 format!("{} of {}", pool.used.devices, pool.used.limit.unwrap_or_default()),
                 pool.used.units.to_string(),
-                pool.one_more.map_or_else(|| "-".to_owned(), money::per_month),
+                pool.one_more_saves
+                    .map_or_else(|| "-".to_owned(), money::per_month),
             ]
         });
         let header = ["POOL", "DEVICES", "UNITS", "ONE MORE SAVES/MONTH"];
         columns(&mut text, &header, rows.collect());
-        if let Some(shortage) = &platform.shortage {
-            text.push_str(&said(shortage, &platform.left_out));
+        let sentences = platform.report.sentences();
+        if !sentences.is_empty() {
+            let _ = writeln!(text, "\n{}", sentences.join("\n"));
         }
-    }
-    text
-}
-
-fn said(shortage: &Shortage, left_out: &[String]) -> String {
-    if !left_out.is_empty() {
-        return format!(
-            "\nThe devices do not suffice for everybody: {} cannot be placed.\n",
-            left_out.join(", ")
-        );
-    }
-    let gap = shortage.gap.map_or_else(String::new, |gap| {
-        format!(
-            ": the plans are at most {:.1}% dearer than the cheapest that fit",
-            (gap * 1000.0).ceil() / 10.0
-        )
-    });
-    let mut text = format!("\nThe devices do not suffice for the cheapest plans{gap}.\n");
-    let dearer = |app: &DearerApp| {
-        let more = money::difference_per_month(app.planned - app.unlimited);
-        format!("{}/{} ({more})", app.namespace, app.app)
-    };
-    let listed: Vec<String> = shortage.dearer.iter().take(LISTED).map(dearer).collect();
-    let unlisted = shortage.dearer.len().saturating_sub(LISTED);
-    if !listed.is_empty() {
-        let others = if unlisted > 0 {
-            format!(" and {unlisted} others")
-        } else {
-            String::new()
-        };
-        let _ = writeln!(text, "Dearer a month for it: {}{others}.", listed.join(", "));
     }
     text
 }
@@ -137,14 +81,19 @@ pub(crate) struct PoolForm<'a> {
 pub(crate) fn forms(limited: &[Limited]) -> Vec<PoolForm<'_>> {
     let mut forms = Vec::new();
     for platform in limited {
-        forms.extend(platform.pools.iter().map(|pool| PoolForm {
+        let gap = platform
+            .report
+            .shortage
+            .as_ref()
+            .and_then(|shortage| shortage.gap);
+        forms.extend(platform.pools().map(|pool| PoolForm {
             platform: &platform.platform,
             pool: &pool.used.pool,
             units: pool.used.units,
             devices: pool.used.devices,
             limit: pool.used.limit,
-            one_more_saves_per_second: pool.one_more,
-            gap: platform.shortage.as_ref().and_then(|shortage| shortage.gap),
+            one_more_saves_per_second: pool.one_more_saves,
+            gap,
         }));
     }
     forms

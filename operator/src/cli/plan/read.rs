@@ -1,4 +1,5 @@
-//! Reads our kinds from YAML files; other kinds in the same files are passed over, as a folder of manifests has many.
+//! Reads our kinds from YAML files, and the ConfigMaps with recorded arrivals that applications name; everything else in the same files is passed
+//! over, as a folder of manifests has many kinds.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -8,7 +9,7 @@ use anyhow::{Context, bail};
 use harmonybatch_api::inference_platform::{Billing, CpuGrid, Planner, Prices, Replan, Serving};
 use harmonybatch_api::yaml::{self, Document};
 use harmonybatch_api::{InferencePlatform, InferencePlatformSpec, names};
-use harmonybatch_controller::plan::{Inputs, Key, Kind, key};
+use harmonybatch_controller::plan::{Inputs, Key, Kind, TracePlace, key};
 use kube::ResourceExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,7 +22,11 @@ pub(crate) struct Files {
     /// The objects.
     pub(crate) inputs: Inputs,
     places: BTreeMap<(Kind, Key), Document>,
+    config_maps: BTreeMap<Key, Vec<Document>>,
 }
+
+/// Namespace of objects that name none.
+const DEFAULT_NAMESPACE: &str = "default";
 
 impl Files {
     /// A message about an object, with the file and line in which it stands.
@@ -53,14 +58,14 @@ impl Files {
             object
                 .meta_mut()
                 .namespace
-                .get_or_insert_with(|| "default".to_owned());
+                .get_or_insert_with(|| DEFAULT_NAMESPACE.to_owned());
         }
         let key = key(&object);
         if let Some(first) = self.places.get(&(kind, key.clone())) {
-            let place = format!("{}, line {}", first.file.display(), first.line);
             bail!(document.error(format!(
-                "{}: it stands a second time; first in {place}",
-                title(kind, &key)
+                "{}: it stands a second time; first in {}",
+                title(kind, &key),
+                stands(first)
             )));
         }
         self.places.insert((kind, key), document);
@@ -69,6 +74,11 @@ impl Files {
 
     fn add(&mut self, document: Document) -> anyhow::Result<()> {
         let version = document.field("apiVersion").unwrap_or_default();
+        if version == "v1" && document.field("kind") == Some("ConfigMap") {
+            let key = config_map_key(&document.to_json()?);
+            self.config_maps.entry(key).or_default().push(document);
+            return Ok(());
+        }
         if version.split('/').next() != Some(names::GROUP) {
             return Ok(());
         }
@@ -99,6 +109,43 @@ impl Files {
         }
         Ok(())
     }
+
+    /// Reads the recorded arrivals that applications name. Of the ConfigMaps that nobody names, nothing is asked.
+    fn read_traces(&mut self) -> anyhow::Result<()> {
+        for place in self.inputs.apps.iter().filter_map(TracePlace::of) {
+            if self.inputs.traces.contains_key(&place) {
+                continue;
+            }
+            let read = match self.config_maps.get(&place.config_map).map(Vec::as_slice) {
+                Some([document]) => place.read(&document.parse()?),
+                Some([first, second, ..]) => bail!(second.error(format!(
+                    "ConfigMap {}: it stands a second time; first in {}",
+                    place.config_map.1,
+                    stands(first)
+                ))),
+                None | Some([]) => Err(place.not_found(&format!(
+                    "is not among the files (namespace {}): add the file that has it, or name another",
+                    place.config_map.0
+                ))),
+            };
+            self.inputs.traces.insert(place, read);
+        }
+        Ok(())
+    }
+}
+
+/// Where an object stands.
+fn stands(document: &Document) -> String {
+    format!("{}, line {}", document.file.display(), document.line)
+}
+
+/// Namespace and name of an object that is not read yet.
+fn config_map_key(object: &Value) -> Key {
+    let field = |name: &str| object["metadata"][name].as_str().map(str::to_owned);
+    (
+        field("namespace").unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
+        field("name").unwrap_or_default(),
+    )
 }
 
 /// Reads files, folders and standard input.
@@ -106,6 +153,7 @@ pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Files> {
     let mut files = Files {
         inputs: Inputs::default(),
         places: BTreeMap::new(),
+        config_maps: BTreeMap::new(),
     };
     for path in paths {
         for file in expand(path)? {
@@ -136,6 +184,7 @@ pub(crate) fn read(paths: &[PathBuf]) -> anyhow::Result<Files> {
     {
         files.inputs.platforms.push(paper_platform());
     }
+    files.read_traces()?;
     Ok(files)
 }
 

@@ -13,6 +13,7 @@ fn built(apps: &[InferenceApp], existing: &[InferenceGroup]) -> ModelGroups {
         platforms: vec![fixtures::platform()],
         models: vec![fixtures::model()],
         apps: apps.to_vec(),
+        ..Inputs::default()
     };
     let validated = validate(&inputs, &BTreeSet::new());
     let plan = decide(&validated.requests["default"]).unwrap().remove(0);

@@ -15,6 +15,7 @@ fn request(apps: &[InferenceApp]) -> (PlanRequest, Patience) {
         platforms: vec![fixtures::platform()],
         models: vec![fixtures::model()],
         apps: apps.to_vec(),
+        ..Inputs::default()
     };
     let validated = validate(&inputs, &BTreeSet::new());
     (

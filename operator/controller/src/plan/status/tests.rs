@@ -1,14 +1,16 @@
 //! What is said on applications, models and platforms.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 
 use harmonybatch_api::inference_group::{Active, Endpoints};
 use harmonybatch_api::{InferenceGroupStatus, conditions};
+use harmonybatch_planner::{DearerApp, PlatformPlan, PoolUse, Shortage};
 
 use super::*;
 use crate::fixtures;
+use crate::plan::pools::PoolReport;
 use crate::plan::{Inputs, decide, validate};
 
 const URL: &str = "http://search-infer.shop.svc.cluster.local";
@@ -18,6 +20,7 @@ fn plan(apps: &[InferenceApp]) -> Plan {
         platforms: vec![fixtures::platform()],
         models: vec![fixtures::model()],
         apps: apps.to_vec(),
+        ..Inputs::default()
     };
     let validated = validate(&inputs, &BTreeSet::new());
     assert_eq!(validated.problems, std::collections::BTreeMap::new());
@@ -279,5 +282,121 @@ fn a_models_plan_number_never_falls_and_its_time_moves_with_it() {
     assert_eq!(
         (next.plan_generation, next.last_plan_time),
         (Some(5), Some(fixtures::at(40)))
+    );
+}
+
+/// Status, reason and message of `DevicesSuffice`; none where the platform says nothing of it.
+fn devices_suffice(
+    platform_spec: &InferencePlatform,
+    pools: Option<&PoolsNow<'_>>,
+) -> Option<(String, String, String)> {
+    let status = platform(platform_spec, None, &[], pools, &fixtures::at(0));
+    let found = conditions::find(&status.conditions, conditions::DEVICES_SUFFICE)?;
+    Some((found.status.clone(), found.reason.clone(), found.message.clone()))
+}
+
+fn limited() -> InferencePlatform {
+    let mut platform = fixtures::platform();
+    platform.spec.gpu_pools[0].devices = Some(1);
+    platform
+}
+
+fn reported(used: &PoolUse, shortage: Option<Shortage>) -> PoolReport {
+    let planned = PlatformPlan {
+        plans: Vec::new(),
+        pools: vec![used.clone()],
+        shortage,
+    };
+    // 2.2583e-5 $/s are 59.35 a month of 730 hours.
+    PoolReport::new(&planned, |_| Ok::<_, std::convert::Infallible>(Some(2.2583e-5))).unwrap()
+}
+
+#[test]
+fn a_platform_says_what_its_pools_are_used_for_and_what_a_shortage_costs() {
+    let used = PoolUse {
+        pool: "a10".to_owned(),
+        units: 24,
+        devices: 1,
+        limit: Some(1),
+    };
+    let dearer = |index: i32| DearerApp {
+        namespace: "shop".to_owned(),
+        model: "mlp".to_owned(),
+        app: format!("app-{index}"),
+        unlimited: 0.0,
+        planned: 2.2583e-5,
+    };
+    let short = Shortage {
+        scarcity: vec![1e-6],
+        gap: Some(0.0),
+        dearer: (0..12).map(dearer).collect(),
+    };
+    let report = reported(&used, Some(short));
+    let pools = PoolsNow {
+        used: vec![used.clone()],
+        report: Some(&report),
+    };
+    let status = platform(&limited(), None, &[], Some(&pools), &fixtures::at(0));
+    let [pool] = status.gpu_pools.as_slice() else {
+        panic!("{:?}", status.gpu_pools)
+    };
+    assert_eq!(
+        (pool.name.as_str(), pool.units, pool.devices, pool.limit),
+        ("a10", 24, 1, Some(1))
+    );
+    assert_eq!(pool.one_more_saves_per_month.as_deref(), Some("59.35"));
+    let shortage = status.shortage.unwrap();
+    assert_eq!((shortage.gap.as_deref(), shortage.dearer), (Some("0.0%"), 12));
+    assert_eq!(shortage.dearer_apps.len(), 10);
+    assert_eq!(shortage.dearer_apps[0].more_per_month, "+59.35");
+    let (status, reason, message) = devices_suffice(&limited(), Some(&pools)).unwrap();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "PlansDearer"));
+    assert!(
+        message.ends_with(" and 7 others. One more device of pool a10 would save 59.35 a month."),
+        "{message}"
+    );
+
+    let report = reported(&used, None);
+    let pools = PoolsNow {
+        used: vec![used],
+        report: Some(&report),
+    };
+    let status = platform(&limited(), None, &[], Some(&pools), &fixtures::at(0));
+    assert_eq!(
+        (
+            status.shortage,
+            status.gpu_pools[0].one_more_saves_per_month.as_ref()
+        ),
+        (None, None)
+    );
+    assert_eq!(
+        devices_suffice(&limited(), Some(&pools)),
+        Some(said("True", "OK", "the devices suffice for the cheapest plans"))
+    );
+}
+
+#[test]
+fn what_is_not_known_of_the_pools_says_why() {
+    let mut cpu_only = fixtures::platform();
+    cpu_only.spec.gpu_pools.clear();
+    assert_eq!(devices_suffice(&cpu_only, None), None);
+    let waiting = PoolsNow {
+        used: Vec::new(),
+        report: None,
+    };
+    let reason = |platform: &InferencePlatform, pools: Option<&PoolsNow<'_>>| {
+        let (status, reason, _) = devices_suffice(platform, pools).unwrap();
+        assert_eq!(status, "Unknown");
+        reason
+    };
+    assert_eq!(reason(&fixtures::platform(), Some(&waiting)), "NotLimited");
+    assert_eq!(reason(&limited(), None), "NothingPlanned");
+    assert_eq!(reason(&limited(), Some(&waiting)), "BeingAssessed");
+    let problem = Problem::new(reason::INVALID, "overhead: no unit".to_owned());
+    let status = platform(&limited(), Some(&problem), &[], None, &fixtures::at(0));
+    let found = conditions::find(&status.conditions, conditions::DEVICES_SUFFICE).unwrap();
+    assert_eq!(
+        (found.status.as_str(), found.reason.as_str()),
+        ("Unknown", "Invalid")
     );
 }

@@ -2,14 +2,15 @@
 
 use std::str::FromStr;
 
-use harmonybatch_api::inference_app::Batching;
+use harmonybatch_api::InferenceApp;
+use harmonybatch_api::inference_app::{self, Batching};
 use harmonybatch_api::quantity::{Decimal, Duration, QuantityError, Rate};
-use harmonybatch_api::{InferenceApp, InferenceAppSpec};
 use harmonybatch_planner::units::{self, UnitError};
 use harmonybatch_planner::{App, ArrivalProcess, Billing, Burst};
 use kube::ResourceExt;
 
 use super::{Contract, Problem, service_name};
+use crate::plan::traces::{TracePlace, Traces};
 
 /// Times the SLO that a deadline is unless it is written.
 const TIMEOUT_FACTOR: u64 = 4;
@@ -17,7 +18,7 @@ const TIMEOUT_FACTOR: u64 = 4;
 const DEFAULT_TIMEOUTS: (u64, u64) = (1_000_000_000, 3_600_000_000_000);
 
 /// Reads it: what the planner takes, and the rest.
-pub(super) fn app(written: &InferenceApp) -> Result<(App, Contract), Problem> {
+pub(super) fn app(written: &InferenceApp, traces: &Traces) -> Result<(App, Contract), Problem> {
     let spec = &written.spec;
     let slo: Duration = parse("slo.latency", &spec.slo.latency)?;
     let percentile: Decimal = parse("slo.percentile", &spec.slo.percentile)?;
@@ -44,7 +45,7 @@ pub(super) fn app(written: &InferenceApp) -> Result<(App, Contract), Problem> {
         percentile: checked("slo.percentile", units::Percentile::new(percentile.to_f64()))?,
         rate: checked("rate", units::Rate::new(rate.per_second()))?,
         isolated: spec.batching == Batching::Isolated,
-        arrivals: arrivals(spec)?,
+        arrivals: arrivals(written, traces)?,
     };
     let contract = Contract {
         model: spec.model_ref.name.clone(),
@@ -59,10 +60,22 @@ pub(super) fn app(written: &InferenceApp) -> Result<(App, Contract), Problem> {
 }
 
 /// How its requests arrive.
-fn arrivals(spec: &InferenceAppSpec) -> Result<ArrivalProcess, Problem> {
-    let Some(burst) = &spec.burst else {
-        return Ok(ArrivalProcess::Poisson);
-    };
+fn arrivals(written: &InferenceApp, traces: &Traces) -> Result<ArrivalProcess, Problem> {
+    match (&written.spec.burst, TracePlace::of(written)) {
+        (None, None) => Ok(ArrivalProcess::Poisson),
+        (Some(burst), None) => bursts(burst),
+        (None, Some(place)) => match traces.get(&place) {
+            Some(read) => read.clone().map(ArrivalProcess::Trace),
+            None => Err(place.not_found("has not been read")),
+        },
+        // Where no API server has refused it.
+        (Some(_), Some(_)) => Err(Problem::invalid(
+            "trace: trace and burst exclude each other: leave one of them out".to_owned(),
+        )),
+    }
+}
+
+fn bursts(burst: &inference_app::Burst) -> Result<ArrivalProcess, Problem> {
     let factor: Decimal = parse("burst.factor", &burst.factor)?;
     let duration: Duration = parse("burst.duration", &burst.duration)?;
     let duration = checked("burst.duration", units::Seconds::new(duration.as_secs_f64()))?;
@@ -73,11 +86,13 @@ fn arrivals(spec: &InferenceAppSpec) -> Result<ArrivalProcess, Problem> {
 
 /// Where functions are billed while they run, formulas for Poisson arrivals make the plan.
 pub(super) fn check_billing(app: &App, platform: &str, billing: Billing) -> Result<(), Problem> {
-    if app.arrivals == ArrivalProcess::Poisson || billing == Billing::PerReplica {
-        return Ok(());
-    }
+    let field = match (&app.arrivals, billing) {
+        (ArrivalProcess::Poisson, _) | (_, Billing::PerReplica) => return Ok(()),
+        (ArrivalProcess::Burst(_), Billing::PerInvocation) => "burst",
+        (ArrivalProcess::Trace(_), Billing::PerInvocation) => "trace",
+    };
     Err(Problem::invalid(format!(
-        "burst: InferencePlatform {platform} bills PerInvocation, whose plans are made for Poisson arrivals: leave burst out, or use a platform \
+        "{field}: InferencePlatform {platform} bills PerInvocation, whose plans are made for Poisson arrivals: leave {field} out, or use a platform \
          that bills PerReplica"
     )))
 }

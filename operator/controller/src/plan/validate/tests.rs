@@ -1,11 +1,15 @@
 //! What is wrong is named on the object that it is wrong in, and stops nobody else.
 
-use harmonybatch_api::inference_app::Burst;
+use harmonybatch_api::inference_app::{Burst, Trace};
+use harmonybatch_api::inference_model::KeyRef;
 use harmonybatch_api::inference_platform;
 use harmonybatch_planner::{self as planner, ArrivalProcess, units};
 
+use k8s_openapi::api::core::v1::ConfigMap;
+
 use super::*;
 use crate::fixtures;
+use crate::plan::TracePlace;
 use harmonybatch_api::inference_platform::{
     Billing, ExtendedResource, GpuBackend, GpuPool, LatencyModel, ShareQuantity,
 };
@@ -18,6 +22,7 @@ fn inputs() -> Inputs {
             fixtures::app("good", "500ms", "5/s"),
             fixtures::app("bad", "500ms", "5/s"),
         ],
+        traces: Traces::new(),
     }
 }
 
@@ -215,6 +220,93 @@ fn bursts_reach_the_planner_where_replicas_are_billed_and_are_refused_elsewhere(
         "bad",
         "burst: InferencePlatform default bills PerInvocation",
     );
+}
+
+/// Lets an application name the key `times` of a ConfigMap `arrivals`.
+fn recorded(app: &mut InferenceApp) {
+    app.spec.trace = Some(Trace {
+        config_map_key_ref: KeyRef {
+            name: "arrivals".to_owned(),
+            key: "times".to_owned(),
+        },
+    });
+}
+
+/// What stands in the ConfigMap `arrivals`.
+fn recording(text: &str) -> Traces {
+    let config_map = ConfigMap {
+        data: Some([("times".to_owned(), text.to_owned())].into()),
+        ..ConfigMap::default()
+    };
+    let place = TracePlace {
+        config_map: ("shop".to_owned(), "arrivals".to_owned()),
+        key: "times".to_owned(),
+    };
+    Traces::from([(place.clone(), place.read(&config_map))])
+}
+
+#[test]
+fn traces_reach_the_planner_once_for_all_apps_that_name_them() {
+    let mut inputs = inputs();
+    inputs.apps.iter_mut().for_each(recorded);
+    inputs.traces = recording("0\n0.5\n2\n");
+    let validated = validate(&inputs, &BTreeSet::new());
+    let expected = planner::Trace::new(&[0.0, 0.5, 2.0]).ok();
+    let apps = validated.requests["default"].models[0].apps();
+    let read: Vec<_> = apps
+        .iter()
+        .filter_map(|app| match &app.arrivals {
+            ArrivalProcess::Trace(trace) => Some(trace),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(read.len(), 2, "{:?}", validated.problems);
+    assert_eq!(Some(&**read[0]), expected.as_ref());
+    assert!(std::sync::Arc::ptr_eq(read[0], read[1]));
+}
+
+#[test]
+fn a_trace_that_cannot_be_planned_for_is_named_on_its_app_and_the_others_go_on() {
+    type Break = fn(&mut Inputs);
+    let cases: [(Break, &str); 5] = [
+        (
+            |inputs| inputs.traces = recording("0\nsoon"),
+            "trace.configMapKeyRef: ConfigMap arrivals, key times: line 2: \"soon\" is no time",
+        ),
+        (
+            |inputs| inputs.traces = recording("time\n7"),
+            "ConfigMap arrivals, key times: a trace of 1 arrivals must have at least 2 and at most 1000000",
+        ),
+        (
+            |_| (),
+            "trace.configMapKeyRef.name: ConfigMap arrivals has not been read",
+        ),
+        (
+            |inputs| {
+                inputs.traces = recording("0\n1");
+                inputs.apps[1].spec.burst = Some(burst("4", "30s"));
+            },
+            "trace: trace and burst exclude each other",
+        ),
+        (
+            |inputs| {
+                inputs.traces = recording("0\n1");
+                inputs.platforms[0].spec.billing = inference_platform::Billing::PerInvocation;
+            },
+            "trace: InferencePlatform default bills PerInvocation, whose plans are made for Poisson arrivals: leave trace out",
+        ),
+    ];
+    for (break_it, part) in cases {
+        check(
+            |inputs| {
+                recorded(&mut inputs.apps[1]);
+                break_it(inputs);
+            },
+            Kind::App,
+            "bad",
+            part,
+        );
+    }
 }
 
 #[test]
