@@ -20,7 +20,7 @@ use crate::app::ModelSet;
 use crate::plan::{Device, InfeasibleApp, InfeasibleReason, Plan};
 use crate::platform::{GpuPool, Platform};
 use crate::session::{PlanError, Session};
-use crate::{PlanRequest, model};
+use crate::{PlanRequest, audit, model};
 
 /// Steps of a bisection: the multiplier is then known to one part in a thousand of its bracket.
 const STEPS: u32 = 10;
@@ -98,6 +98,7 @@ impl Session {
     pub fn plan_platform(&self, request: &PlanRequest) -> Result<PlatformPlan, PlanError> {
         let planned = planned(request, self)?;
         self.check()?;
+        audit::check(request, &planned)?;
         Ok(planned)
     }
 

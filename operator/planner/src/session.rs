@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) use fingerprint::Fingerprint;
 use recent::Recent;
 
+use crate::audit::Violation;
 use crate::group::Cut;
 use crate::latency::{Catalogue, Kind};
 use crate::plan::Dispatch;
@@ -59,11 +60,14 @@ impl Stop {
 }
 
 /// Why there is no plan.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PlanError {
     /// [`Stop::request`] was called.
     #[error("planning was stopped before it ended")]
     Stopped,
+    /// The plan that was found breaks a promise: an error of the planner, which nobody shall follow.
+    #[error("the planner made a mistake, and its plan is not used; please report this: {0}")]
+    Unsound(#[from] Violation),
 }
 
 /// What a model's planner remembers.

@@ -142,7 +142,7 @@ pub struct CostChange {
 }
 
 /// A question about something that is not there.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ExplainError {
     /// The request has no such model.
     #[error("namespace {namespace} has no model {model}")]

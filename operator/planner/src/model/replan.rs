@@ -13,12 +13,12 @@ use crate::PlanRequest;
 use crate::app::{App, ModelSet};
 use crate::arrival::Load;
 use crate::diff::{GroupOutline, MemberOutline, PlanOutline};
-use crate::inventory;
 use crate::plan::{GroupPlan, InfeasibleApp, Plan};
 use crate::platform::{ArrivalModel, Billing};
 use crate::provision::{Choice, Exact, Operation, Paper, PerReplica, Standing};
 use crate::session::{PlanError, Session};
 use crate::units::Rate;
+use crate::{audit, inventory};
 
 /// Promises that differ by less than this, relatively, are the same: they may have been written and read again.
 const ROUNDING: f64 = 1e-9;
@@ -110,9 +110,7 @@ impl Session {
         rule: &ReplanRule,
         may_save: bool,
     ) -> Result<Vec<Replanned>, PlanError> {
-        let replanned = replanned(request, old, rule, may_save, self)?;
-        self.check()?;
-        Ok(replanned)
+        replanned(request, old, rule, may_save, self)
     }
 }
 
@@ -173,6 +171,15 @@ fn replanned(
     }
     if let Some(Err(error)) = new.into_inner() {
         return Err(error);
+    }
+    session.check()?;
+    for set in &planned_for.models {
+        let ours = |it: &&Replanned| {
+            (it.plan.namespace.as_str(), it.plan.model.as_str()) == (set.namespace(), set.model())
+        };
+        if let Some(replanned) = found.iter().find(ours) {
+            audit::check_plan(&planned_for.platform, set, &replanned.plan)?;
+        }
     }
     found.sort_by(|a, b| (&a.plan.namespace, &a.plan.model).cmp(&(&b.plan.namespace, &b.plan.model)));
     Ok(found)
