@@ -15,15 +15,19 @@ const LISTED: usize = 5;
 
 /// A platform that has limited pools, with what its plans take of them.
 pub(crate) struct Limited {
-    platform: String,
-    pools: Vec<Pool>,
+    /// The platform's name.
+    pub(crate) platform: String,
+    /// Its limited pools, in order of name.
+    pub(crate) pools: Vec<Pool>,
     shortage: Option<Shortage>,
     /// Applications for which there is no device.
     left_out: Vec<String>,
 }
 
-struct Pool {
-    used: PoolUse,
+/// A limited pool.
+pub(crate) struct Pool {
+    /// What the plans take of it.
+    pub(crate) used: PoolUse,
     /// What one more device would save, per second, where devices are short and everybody is served.
     one_more: Option<f64>,
 }
@@ -65,23 +69,39 @@ impl Limited {
     }
 }
 
-/// For people.
-pub(crate) fn render(limited: &[Limited]) -> String {
-    let mut text = String::new();
-    for platform in limited {
-        let _ = writeln!(text, "\nGPUs of platform {}", platform.platform);
-        let rows = platform.pools.iter().map(|pool| {
+/// Of a row for each limited pool.
+pub(crate) const COLUMNS: [&str; 4] = ["POOL", "DEVICES", "UNITS", "ONE MORE SAVES/MONTH"];
+
+impl Limited {
+    /// A row for each pool.
+    pub(crate) fn rows(&self) -> Vec<Vec<String>> {
+        let row = |pool: &Pool| {
             vec![
                 pool.used.pool.clone(),
                 format!("{} of {}", pool.used.devices, pool.used.limit.unwrap_or_default()),
                 pool.used.units.to_string(),
                 pool.one_more.map_or_else(|| "-".to_owned(), money::per_month),
             ]
-        });
-        let header = ["POOL", "DEVICES", "UNITS", "ONE MORE SAVES/MONTH"];
-        columns(&mut text, &header, rows.collect());
-        if let Some(shortage) = &platform.shortage {
-            text.push_str(&said(shortage, &platform.left_out));
+        };
+        self.pools.iter().map(row).collect()
+    }
+
+    /// What a shortage led to, in sentences; none where there is none.
+    pub(crate) fn said(&self) -> Option<String> {
+        self.shortage
+            .as_ref()
+            .map(|shortage| said(shortage, &self.left_out))
+    }
+}
+
+/// For people.
+pub(crate) fn render(limited: &[Limited]) -> String {
+    let mut text = String::new();
+    for platform in limited {
+        let _ = writeln!(text, "\nGPUs of platform {}", platform.platform);
+        columns(&mut text, &COLUMNS, platform.rows());
+        if let Some(said) = platform.said() {
+            let _ = write!(text, "\n{said}");
         }
     }
     text
@@ -90,7 +110,7 @@ pub(crate) fn render(limited: &[Limited]) -> String {
 fn said(shortage: &Shortage, left_out: &[String]) -> String {
     if !left_out.is_empty() {
         return format!(
-            "\nThe devices do not suffice for everybody: {} cannot be placed.\n",
+            "The devices do not suffice for everybody: {} cannot be placed.\n",
             left_out.join(", ")
         );
     }
@@ -100,7 +120,7 @@ fn said(shortage: &Shortage, left_out: &[String]) -> String {
             (gap * 1000.0).ceil() / 10.0
         )
     });
-    let mut text = format!("\nThe devices do not suffice for the cheapest plans{gap}.\n");
+    let mut text = format!("The devices do not suffice for the cheapest plans{gap}.\n");
     let dearer = |app: &DearerApp| {
         let more = money::difference_per_month(app.planned - app.unlimited);
         format!("{}/{} ({more})", app.namespace, app.app)
