@@ -126,7 +126,7 @@ fn the_price_of_every_other_slo_and_rate_is_that_of_the_best_partition() {
 fn the_slo_prices_alone_are_those_of_the_whole_explanation() {
     let request = request(Billing::PerReplica, &VGG19, example());
     let session = Session::new();
-    let plans = plan(&request);
+    let plans = plan(&request).unwrap();
     for asked in example() {
         let whole = explain(&request, "shop", "vgg19", &asked.name).unwrap();
         let alone = session
