@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
     /// How many applications of each model the report prices other SLOs of, those that cost most first; each takes three plans of its whole
-    /// platform. By default as many as take about a minute
+    /// platform. By default as many as take a minute at most, and three at least
     #[arg(long, value_name = "APPS", requires = "report")]
     report_prices: Option<usize>,
 }

@@ -10,9 +10,9 @@ use crate::cli::plan::pools::Limited;
 use crate::cli::plan::{Compared, Named, baselines, request_of};
 use crate::cli::{print, simulate};
 
-/// What pricing may cost: applications planned anew, summed over the plans that it takes. About a minute where pods stay up; counted and not timed,
-/// so that the same input gives the same page.
-const PLANNED_ANEW: usize = 8_000;
+/// What pricing may cost: applications planned anew, summed over the plans that it takes. About a minute where devices are short, seconds where
+/// they are not; counted and not timed, so that the same input gives the same page.
+const PLANNED_ANEW: usize = 30_000;
 
 /// Plans that the prices of one application take.
 const PLANS_FOR_PRICES: usize = 3;
