@@ -159,16 +159,22 @@ fn total(plan: &Plan, currency: &str) -> String {
             money::per_month(alone)
         );
     }
-    let apps = plan.groups.iter().map(|group| group.members.len()).sum::<usize>();
-    if apps > MANY && plan.least_cost_per_second > 0.0 {
-        let gap = money::percent(plan.cost_per_second / plan.least_cost_per_second - 1.0);
-        let least = money::per_month(plan.least_cost_per_second);
-        let _ = write!(
-            text,
-            "\nSo many applications are grouped together with their neighbours first; no plan costs less than {least}: this one is at most {gap} above the cheapest"
-        );
+    if let Some(said) = bound(plan) {
+        let _ = write!(text, "\n{said}");
     }
     text + "\n"
+}
+
+/// How far a plan for many applications can be from the cheapest.
+pub(crate) fn bound(plan: &Plan) -> Option<String> {
+    let apps = plan.groups.iter().map(|group| group.members.len()).sum::<usize>();
+    (apps > MANY && plan.least_cost_per_second > 0.0).then(|| {
+        let gap = money::percent(plan.cost_per_second / plan.least_cost_per_second - 1.0);
+        let least = money::per_month(plan.least_cost_per_second);
+        format!(
+            "So many applications are grouped together with their neighbours first; no plan costs less than {least}: this one is at most {gap} above the cheapest"
+        )
+    })
 }
 
 pub(crate) fn duration(seconds: Seconds) -> String {

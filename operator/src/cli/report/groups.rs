@@ -14,6 +14,9 @@ use crate::cli::plan::table;
 /// The most groups that are drawn; the table has all.
 const DRAWN: usize = 60;
 
+/// Marks of more members than this would hide the bar: they are small.
+const CROWD: usize = 24;
+
 /// The most members that a group's label lists by name.
 const LISTED: usize = 5;
 
@@ -41,6 +44,7 @@ pub(super) fn render(model: &ModelReport<'_>, palette: &Palette) -> Markup {
     let story = html! {
         "Each bar is a group: applications that share batches, from the tightest to the loosest SLO. Each mark is an application. "
         "The tightest decides how long a batch may wait."
+        @if let Some(bound) = table::bound(plan) { " " (bound) "." }
         @if hidden > 0 { " Drawn are the " (drawn.len()) " dearest groups; the table has " (hidden) " more." }
     };
     let rows = html! {
@@ -61,12 +65,13 @@ fn row(model: &ModelReport<'_>, palette: &Palette, axis: &Axis, name: &str, grou
     let at = |member: Option<&Member>| axis.at(member.map_or(0.0, |member| member.slo.get()));
     let (from, to) = (at(group.members.first()), at(group.members.last()));
     let class = palette.class(&group.device);
+    let dense = group.members.len() > CROWD;
     let device = plan::device(&group.device).to_string();
     let replicas = count(group.replicas as usize, "replica", "replicas");
     let plot = html! {
         (chart::bar(&format!("span {class}"), from, to))
         @for member in &group.members {
-            circle.mark.(class) cx=(percent(at(Some(member)))) cy="50%" r="5.5" data-app=(model.key(&member.app)) {
+            circle.mark.(class).dense[dense] cx=(percent(at(Some(member)))) cy="50%" r=(if dense { "2" } else { "5.5" }) data-app=(model.key(&member.app)) {
                 title { (member.app) ": " (plan::duration(member.slo)) ", " (member.rate.get()) "/s" }
             }
         }

@@ -99,6 +99,7 @@ fn named(billing: Billing, name: &dyn Fn(&str) -> String) -> Named {
                 nearest_slo: Some(seconds(0.035)),
             }],
             cost_per_second,
+            least_cost_per_second: cost_per_second / 2.0,
         },
         names: vec![name("mlp-11111"), name("mlp-22222")],
         currency: name("USD"),
@@ -197,6 +198,7 @@ fn report<'a>(named: &'a Named, set: &'a ModelSet) -> Report<'a> {
                     cost_per_second: 20.0 * ONE,
                     late: 0,
                     unserved: 0,
+                    functions: Vec::new(),
                 },
                 BaselinePlan {
                     baseline: Baseline::Batch,
@@ -204,6 +206,7 @@ fn report<'a>(named: &'a Named, set: &'a ModelSet) -> Report<'a> {
                     cost_per_second: 0.0,
                     late: 0,
                     unserved: 3,
+                    functions: Vec::new(),
                 },
             ]),
         }],
@@ -437,6 +440,8 @@ fn no_application_at_all_and_a_thousand_make_a_page_too() {
 
     named.names = (0..250).map(|index| format!("mlp-{index}")).collect();
     named.plan.groups = many;
+    // Twice what any plan costs.
+    named.plan.cost_per_second = 10.0 * ONE;
     let page = render(&report(&named, &set(&named)));
     let said = said(&parsed(&page));
     for part in [
@@ -444,6 +449,7 @@ fn no_application_at_all_and_a_thousand_make_a_page_too() {
         "Drawn are the 40 dearest; the other",
         "the 40 with the least room",
         "999 applications that cost less",
+        "this one is at most 100% above the cheapest",
     ] {
         assert!(said.replace('\n', " ").contains(part), "{part} is missing");
     }
