@@ -47,7 +47,7 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
     },
-    /// Print the Debian packages that the cluster needs, one a line.
+    /// Print the Debian packages that the cluster and the tests need, one a line.
     Requirements {
         /// Only those that are not installed.
         #[arg(long)]

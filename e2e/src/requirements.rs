@@ -1,4 +1,4 @@
-//! What the local cluster needs from the machine: Debian packages, a Go toolchain, root.
+//! What the local cluster needs from the machine: Debian packages, a Go toolchain, root; and what the tests need beside it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,8 @@ struct Package {
 /// Where the CNI plugins of the Debian package lie.
 pub(crate) const CNI_PLUGINS: &str = "/usr/lib/cni";
 
-const PACKAGES: &[Package] = &[
+/// What the cluster runs on.
+const CLUSTER: &[Package] = &[
     Package {
         name: "containerd",
         files: &["containerd", "containerd-shim-runc-v2", "ctr"],
@@ -56,25 +57,36 @@ const PACKAGES: &[Package] = &[
     },
 ];
 
+/// What tests of other packages run.
+const TESTS: &[Package] = &[Package {
+    // Opens the page of `harmonybatch plan --report`.
+    name: "chromium",
+    files: &["chromium"],
+}];
+
 /// Oldest Go that builds every part (the `go` lines of their recipes).
 const OLDEST_GO: (u32, u32) = (1, 26);
 
-/// The Debian packages, all of them.
+/// The Debian packages that the cluster and the tests need, all of them.
 pub fn packages() -> Vec<&'static str> {
-    PACKAGES.iter().map(|package| package.name).collect()
+    let all = CLUSTER.iter().chain(TESTS);
+    all.map(|package| package.name).collect()
 }
 
-/// The Debian packages whose programs are not there.
+/// Those whose programs are not there.
 pub fn missing_packages() -> Vec<&'static str> {
+    missing(CLUSTER.iter().chain(TESTS))
+}
+
+fn missing(packages: impl Iterator<Item = &'static Package>) -> Vec<&'static str> {
     let absent = |file: &&str| find(file).is_none();
-    PACKAGES
-        .iter()
+    packages
         .filter(|package| package.files.iter().any(absent))
         .map(|package| package.name)
         .collect()
 }
 
-/// Checks everything.
+/// Checks everything that the cluster needs.
 ///
 /// # Errors
 /// Name the first thing that is missing and how to get it.
@@ -84,7 +96,7 @@ pub fn check() -> Result<()> {
             "the local cluster needs root: it makes namespaces, mounts and routes. Run the same command with sudo"
         );
     }
-    let missing = missing_packages();
+    let missing = missing(CLUSTER.iter());
     if !missing.is_empty() {
         bail!(
             "programs are missing on this machine; install them with\n    apt-get install -y --no-install-recommends {}",
@@ -145,8 +157,9 @@ mod tests {
 
     #[test]
     fn every_package_is_seen_by_a_program() {
-        assert!(PACKAGES.iter().all(|package| !package.files.is_empty()));
-        assert!(packages().contains(&"containerd"));
+        let mut all = CLUSTER.iter().chain(TESTS);
+        assert!(all.all(|package| !package.files.is_empty()));
+        assert!(packages().contains(&"containerd") && packages().contains(&"chromium"));
         assert!(find("sh").is_some());
         assert!(find("/no/such/program").is_none());
     }

@@ -53,7 +53,7 @@ pub use platform::{
 };
 pub use profile::{CpuLatency, Exponential, GpuLatency, Memory, ModelProfile, ProfileError};
 pub use session::{PlanError, Session, Stop};
-pub use simulate::{AppSimulation, GroupSimulation, Simulation, simulate_plan};
+pub use simulate::{AppSimulation, GroupSimulation, LatencyRange, Simulation, simulate_plan};
 
 /// Everything that a plan depends on.
 #[derive(Debug, Clone, PartialEq)]

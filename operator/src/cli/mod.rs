@@ -9,4 +9,5 @@ pub(crate) mod gateway;
 pub(crate) mod plan;
 pub(crate) mod print;
 mod process;
+pub(crate) mod report;
 pub(crate) mod simulate;

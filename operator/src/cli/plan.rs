@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use harmonybatch_controller::plan::{self, Inputs, Kind};
-use harmonybatch_planner::{ArrivalModel, Baseline, BaselinePlan, Plan, PlanError, PlanRequest, Session};
+use harmonybatch_planner::{
+    ArrivalModel, Baseline, BaselinePlan, ModelSet, Plan, PlanError, PlanRequest, Session,
+};
 
-use crate::cli::{arrivals, print};
+use crate::cli::{arrivals, print, report};
 
-mod baselines;
+pub(crate) mod baselines;
 pub(crate) mod machine;
 pub(crate) mod pools;
 pub(crate) mod read;
@@ -30,7 +32,8 @@ const INFEASIBLE: u8 = 2;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  harmonybatch plan -f crds/samples-paper\n  harmonybatch plan -f model.yaml -f apps/ -o json\n  \
-                  harmonybatch plan -f apps/ --trace search=arrivals.csv"
+                  harmonybatch plan -f apps/ --trace search=arrivals.csv\n  \
+                  harmonybatch plan -f apps/ --report plan.html"
 )]
 pub(crate) struct Arguments {
     /// YAML file, folder of YAML files, or - for standard input; may be given several times
@@ -49,6 +52,14 @@ pub(crate) struct Arguments {
     /// rate is the application's; may be given several times
     #[arg(long, value_name = "[NAMESPACE/]APP=FILE")]
     trace: Vec<arrivals::Trace>,
+    /// Write a page for a browser as well, in one file that fetches nothing: groups, costs, latencies, what other SLOs would cost, other planners.
+    /// A report that is there already is replaced, any other file is left alone
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// How many applications of each model the report prices other SLOs of, those that cost most first; each takes three plans of its whole
+    /// platform. By default as many as take a minute at most, and three at least
+    #[arg(long, value_name = "APPS", requires = "report")]
+    report_prices: Option<usize>,
 }
 
 /// Law of the batch size.
@@ -62,7 +73,7 @@ enum Law {
 
 /// What a plan is compared with.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Compared {
+pub(crate) enum Compared {
     /// With everything below
     All,
     /// One group for each application, on its best device
@@ -76,7 +87,8 @@ enum Compared {
 }
 
 impl Compared {
-    fn baselines(self) -> &'static [Baseline] {
+    /// The baselines that it stands for, in the order in which they are shown.
+    pub(crate) fn baselines(self) -> &'static [Baseline] {
         match self {
             Self::All => &Baseline::ALL,
             Self::Alone => &[Baseline::Alone],
@@ -115,6 +127,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.baseline.is_some() && arguments.model == Law::Paper {
         anyhow::bail!("--baseline prices all plans by the exact law: leave out --model paper");
     }
+    // Before minutes of planning, not after.
+    let target = arguments.report.as_deref().map(report::Target::at).transpose()?;
     let Some((files, mut validated)) = load(&arguments.filename)? else {
         return Ok(ExitCode::FAILURE);
     };
@@ -126,14 +140,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for request in validated.requests.values_mut() {
         request.platform = request.platform.clone().with_arrivals(law);
     }
-    let (mut plans, limited) = planned(&files.inputs, &validated)?;
+    let session = Session::new();
+    let (mut plans, limited) = planned(&session, &files.inputs, &validated)?;
     if let Some(which) = arguments.baseline {
         for named in &mut plans {
-            let planned = |request: &&PlanRequest| {
-                let mut sets = request.models.iter();
-                sets.any(|set| (set.namespace(), set.model()) == (&named.plan.namespace, &named.plan.model))
-            };
-            if let Some(request) = validated.requests.values().find(planned) {
+            if let Some((request, _)) = request_of(&validated, &named.plan) {
                 named.baselines = baselines::compare(request, &named.plan, which.baselines());
             }
         }
@@ -144,11 +155,41 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Form::Yaml => machine::yaml(&plans, &limited)?,
     };
     print::output(&text)?;
+    if let Some(target) = target {
+        let wishes = report::Wishes {
+            command: command(),
+            priced: arguments.report_prices,
+            compare: arguments.model == Law::Exact,
+        };
+        let page = report::render(&report::gather(&session, &validated, &plans, &limited, wishes)?);
+        target.write(&page)?;
+        print::error(&format!("report: {}", target.given().display()));
+    }
     let refused = plans.iter().any(|named| !named.plan.infeasible.is_empty());
     Ok(if refused {
         ExitCode::from(INFEASIBLE)
     } else {
         ExitCode::SUCCESS
+    })
+}
+
+/// This command, as it was typed but for quotes.
+fn command() -> String {
+    let arguments = std::env::args_os().skip(1);
+    let words = arguments.map(|argument| argument.to_string_lossy().into_owned());
+    let all: Vec<String> = std::iter::once("harmonybatch".to_owned()).chain(words).collect();
+    all.join(" ")
+}
+
+/// The request that a plan answers, and the model's applications in it.
+pub(crate) fn request_of<'a>(
+    validated: &'a plan::Validated,
+    plan: &Plan,
+) -> Option<(&'a PlanRequest, &'a ModelSet)> {
+    validated.requests.values().find_map(|request| {
+        let mut sets = request.models.iter();
+        let set = sets.find(|set| (set.namespace(), set.model()) == (&plan.namespace, &plan.model))?;
+        Some((request, set))
     })
 }
 
@@ -165,19 +206,19 @@ pub(crate) fn load(filename: &[PathBuf]) -> anyhow::Result<Option<(read::Files, 
 
 /// Plans everything that was read, in order of namespace and model.
 pub(crate) fn named(inputs: &Inputs, validated: &plan::Validated) -> Result<Vec<Named>, PlanError> {
-    Ok(planned(inputs, validated)?.0)
+    Ok(planned(&Session::new(), inputs, validated)?.0)
 }
 
 /// The same, with what the plans take of limited pools.
 fn planned(
+    session: &Session,
     inputs: &Inputs,
     validated: &plan::Validated,
 ) -> Result<(Vec<Named>, Vec<pools::Limited>), PlanError> {
-    let session = Session::new();
     let (mut plans, mut limited) = (Vec::new(), Vec::new());
     for (platform, request) in &validated.requests {
         let planned = session.plan_platform(request)?;
-        limited.extend(pools::Limited::of(platform, request, &planned, &session)?);
+        limited.extend(pools::Limited::of(platform, request, &planned, session)?);
         let currency = currency(inputs, platform);
         plans.extend(planned.plans.into_iter().map(|plan| Named {
             names: names(inputs, &plan),

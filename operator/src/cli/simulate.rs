@@ -7,11 +7,32 @@ use std::process::ExitCode;
 use clap::Args;
 use harmonybatch_api::yaml;
 use harmonybatch_controller::plan::{self, money};
-use harmonybatch_planner::{GroupPlan, GroupSimulation, Simulation, simulate_plan};
+use harmonybatch_planner::{AppSimulation, GroupPlan, GroupSimulation, Member, Simulation, simulate_plan};
 use serde::Serialize;
 
 use crate::cli::plan::{Form, Named, machine, named, read, table};
 use crate::cli::{arrivals, print};
+
+/// Requests of each group, where nothing else is asked for.
+pub(crate) const REQUESTS: u64 = 200_000;
+
+/// The stream of requests, where nothing else is asked for.
+pub(crate) const SEED: u64 = 1;
+
+/// Of a row for each application.
+pub(crate) const APP_COLUMNS: [&str; 11] = [
+    "APP",
+    "GROUP",
+    "REQUESTS",
+    "SLO",
+    "PERCENTILE",
+    "WITHIN SLO",
+    "KEPT",
+    "P50",
+    "P90",
+    "P99",
+    "MAX",
+];
 
 /// What a script gets where an application does not keep its SLO, or cannot be planned.
 const BROKEN: u8 = 2;
@@ -34,10 +55,10 @@ pub(crate) struct Arguments {
     #[arg(short, long = "filename", value_name = "DIR|FILE", required = true, num_args = 1..)]
     filename: Vec<PathBuf>,
     /// Requests of each group
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(long, default_value_t = REQUESTS, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     requests: u64,
     /// Another number is another stream of requests
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = SEED)]
     seed: u64,
     /// Requests arrive as in a file: one line each, in order, beginning with seconds or YYYY-MM-DD HH:MM:SS; the time is scaled so that their mean
     /// rate is the application's; may be given several times
@@ -137,36 +158,10 @@ fn render(seen: &Seen<'_>) -> String {
         seen.named.currency
     );
     let apps = seen.groups().flat_map(|(name, planned, seen)| {
-        planned.members.iter().zip(&seen.apps).map(move |(member, app)| {
-            vec![
-                app.app.clone(),
-                name.to_owned(),
-                app.requests.to_string(),
-                table::duration(member.slo),
-                format!("{}%", member.percentile.get()),
-                percent(app.attainment),
-                if app.kept { "yes" } else { "NO" }.to_owned(),
-                table::duration(app.p50),
-                table::duration(app.p90),
-                table::duration(app.p99),
-                table::duration(app.max),
-            ]
-        })
+        let apps = planned.members.iter().zip(&seen.apps);
+        apps.map(move |(member, app)| app_row(name, member, app))
     });
-    let header = [
-        "APP",
-        "GROUP",
-        "REQUESTS",
-        "SLO",
-        "PERCENTILE",
-        "WITHIN SLO",
-        "KEPT",
-        "P50",
-        "P90",
-        "P99",
-        "MAX",
-    ];
-    table::columns(&mut text, &header, apps.collect());
+    table::columns(&mut text, &APP_COLUMNS, apps.collect());
     let groups = seen.groups().map(|(name, planned, seen)| {
         vec![
             name.to_owned(),
@@ -195,8 +190,25 @@ fn render(seen: &Seen<'_>) -> String {
     text
 }
 
+/// What one application saw.
+pub(crate) fn app_row(group: &str, member: &Member, app: &AppSimulation) -> Vec<String> {
+    vec![
+        app.app.clone(),
+        group.to_owned(),
+        app.requests.to_string(),
+        table::duration(member.slo),
+        format!("{}%", member.percentile.get()),
+        percent(app.attainment),
+        if app.kept { "yes" } else { "NO" }.to_owned(),
+        table::duration(app.p50),
+        table::duration(app.p90),
+        table::duration(app.p99),
+        table::duration(app.max),
+    ]
+}
+
 /// Not rounded up to what was not reached.
-fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{}%", (share * 1e5).floor() / 1e3)
 }
 

@@ -27,6 +27,8 @@ pub fn per_million(per_row: f64) -> String {
 
 /// Two decimals; where those would hide the amount, two significant digits.
 fn amount(value: f64) -> String {
+    // The sum of nothing is minus zero.
+    let value = value + 0.0;
     if value >= 0.1 || value <= 0.0 || !value.is_finite() {
         return format!("{value:.2}");
     }
@@ -53,6 +55,7 @@ mod tests {
         for (value, text) in [
             (16.6, "16.60"),
             (0.0, "0.00"),
+            (-0.0, "0.00"),
             (0.1, "0.10"),
             (0.0123, "0.012"),
             (0.000_004_56, "0.0000046"),

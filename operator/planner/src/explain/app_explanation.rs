@@ -190,6 +190,34 @@ impl Session {
         self.check()?;
         Ok(explained)
     }
+
+    /// What another SLO of one application would cost, tightest first: a part of what [`Self::explain`] says, for whoever has the plans of
+    /// the request already and asks for many applications. The request is planned three times more.
+    pub fn slo_prices(
+        &self,
+        request: &PlanRequest,
+        plans: &[Plan],
+        namespace: &str,
+        model: &str,
+        app: &str,
+    ) -> Result<Vec<WhatIf<Seconds>>, ExplainError> {
+        let (set, app) = find(request, namespace, model, app)?;
+        let plan = plans
+            .iter()
+            .find(|plan| plan.namespace == namespace && plan.model == model)
+            .ok_or_else(|| unknown_model(namespace, model))?;
+        let question = Question {
+            session: self,
+            request,
+            set,
+            app,
+            plan: plan.clone(),
+            total: plans.iter().map(|plan| plan.cost_per_second).sum(),
+        };
+        let prices = question.slo_prices();
+        self.check()?;
+        Ok(prices)
+    }
 }
 
 fn explained(
@@ -199,21 +227,9 @@ fn explained(
     model: &str,
     app: &str,
 ) -> Result<AppExplanation, ExplainError> {
-    let set = request
-        .models
-        .iter()
-        .find(|set| set.namespace() == namespace && set.model() == model)
-        .ok_or_else(|| ExplainError::UnknownModel {
-            namespace: namespace.to_owned(),
-            model: model.to_owned(),
-        })?;
-    let unknown = || ExplainError::UnknownApp {
-        namespace: namespace.to_owned(),
-        model: model.to_owned(),
-        app: app.to_owned(),
-    };
-    let app = set.apps().iter().find(|it| it.name == app).ok_or_else(unknown)?;
-    let Planned { plan, total } = planned(session, request, set)?.ok_or_else(unknown)?;
+    let (set, app) = find(request, namespace, model, app)?;
+    let Planned { plan, total } =
+        planned(session, request, set)?.ok_or_else(|| unknown_app(set, &app.name))?;
     let question = Question {
         session,
         request,
@@ -229,7 +245,10 @@ fn explained(
         })
     } else {
         // Every application is in a group or infeasible; the plan is checked for that.
-        let (group, member) = question.plan.place_of(&app.name).ok_or_else(unknown)?;
+        let (group, member) = question
+            .plan
+            .place_of(&app.name)
+            .ok_or_else(|| unknown_app(set, &app.name))?;
         Verdict::Served(question.served(group, member))
     };
     Ok(AppExplanation {
@@ -237,6 +256,37 @@ fn explained(
         plan: question.plan,
         verdict,
     })
+}
+
+/// The application and the set that it is in.
+fn find<'a>(
+    request: &'a PlanRequest,
+    namespace: &str,
+    model: &str,
+    app: &str,
+) -> Result<(&'a ModelSet, &'a App), ExplainError> {
+    let set = request
+        .models
+        .iter()
+        .find(|set| set.namespace() == namespace && set.model() == model)
+        .ok_or_else(|| unknown_model(namespace, model))?;
+    let declared = set.apps().iter().find(|it| it.name == app);
+    Ok((set, declared.ok_or_else(|| unknown_app(set, app))?))
+}
+
+fn unknown_model(namespace: &str, model: &str) -> ExplainError {
+    ExplainError::UnknownModel {
+        namespace: namespace.to_owned(),
+        model: model.to_owned(),
+    }
+}
+
+fn unknown_app(set: &ModelSet, app: &str) -> ExplainError {
+    ExplainError::UnknownApp {
+        namespace: set.namespace().to_owned(),
+        model: set.model().to_owned(),
+        app: app.to_owned(),
+    }
 }
 
 impl Plan {
@@ -293,13 +343,7 @@ impl Question<'_> {
     }
 
     fn served(&self, group: usize, member: usize) -> ServedExplanation {
-        let slo_prices = what_if(&SLO_FACTORS, self.app.slo.get(), Seconds::new, |factor, slo| {
-            let changed = App {
-                slo,
-                ..self.app.clone()
-            };
-            self.cost_with(&changed, factor > 1.0)
-        });
+        let slo_prices = self.slo_prices();
         let rate_prices = what_if(&RATE_FACTORS, self.app.rate.get(), Rate::new, |factor, rate| {
             let changed = App {
                 rate,
@@ -314,6 +358,25 @@ impl Question<'_> {
             slo_prices,
             rate_prices,
         }
+    }
+
+    fn slo_prices(&self) -> Vec<WhatIf<Seconds>> {
+        let mut prices = what_if(&SLO_FACTORS, self.app.slo.get(), Seconds::new, |factor, slo| {
+            let changed = App {
+                slo,
+                ..self.app.clone()
+            };
+            self.cost_with(&changed, factor > 1.0)
+        });
+        // What serves a tighter SLO serves a looser one as well, where the search finds nothing cheaper.
+        for index in 1..prices.len() {
+            let (tighter, looser) = (prices[index - 1].change, prices[index].change);
+            let cost = |change: CostChange| change.difference_per_second;
+            if tighter.map_or(f64::INFINITY, cost) < looser.map_or(f64::INFINITY, cost) {
+                prices[index].change = tighter;
+            }
+        }
+        prices
     }
 
     /// What the plan costs if the application is another. The plan as it is serves an `easier` one as well: where the

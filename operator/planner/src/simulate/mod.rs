@@ -22,7 +22,7 @@ mod tally;
 
 pub(crate) use horizon::{Bounds, Horizon, can_be_judged};
 pub(crate) use random::mix;
-pub use report::{AppSimulation, GroupSimulation, Simulation, simulate_plan};
+pub use report::{AppSimulation, GroupSimulation, LatencyRange, Simulation, simulate_plan};
 pub(crate) use tally::{Confidence, Tally, Verdict};
 
 use std::cmp::Reverse;

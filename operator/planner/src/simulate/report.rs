@@ -53,6 +53,47 @@ pub struct AppSimulation {
     pub p99: Seconds,
     /// Longest latency.
     pub max: Seconds,
+    /// How its latencies are spread: ranges that hold at least one request each, shortest first.
+    pub distribution: Vec<LatencyRange>,
+}
+
+/// The requests whose latency lies in a range that is a hundredth of itself wide, or narrower than anybody measures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LatencyRange {
+    /// Lower end.
+    pub from: Seconds,
+    /// Upper end.
+    pub to: Seconds,
+    /// The share of all requests in it, as a fraction.
+    pub share: f64,
+}
+
+impl AppSimulation {
+    /// The latency that a share of its requests keeps: the middle of the range in which it lies.
+    pub fn quantile(&self, share: f64) -> Seconds {
+        let mut counted = 0.0;
+        let reached = |range: &&LatencyRange| {
+            counted += range.share;
+            counted >= share
+        };
+        self.distribution.iter().find(reached).map_or(self.max, |range| {
+            Seconds::clamped(f64::midpoint(range.from.get(), range.to.get()))
+        })
+    }
+
+    /// The share of its requests that were answered within a latency; in the range that holds it, they are taken to be spread evenly.
+    pub fn share_within(&self, latency: Seconds) -> f64 {
+        let within = |range: &LatencyRange| {
+            let width = range.to.get() - range.from.get();
+            let part = if width > 0.0 {
+                ((latency.get() - range.from.get()) / width).clamp(0.0, 1.0)
+            } else {
+                f64::from(u8::from(range.to <= latency))
+            };
+            part * range.share
+        };
+        self.distribution.iter().map(within).sum()
+    }
 }
 
 impl GroupSimulation {
@@ -184,6 +225,7 @@ fn apps(group: &GroupPlan, record: &Record, outcome: &Outcome, overhead: f64) ->
                 p90: quantile(0.9),
                 p99: quantile(0.99),
                 max: quantile(1.0),
+                distribution: latencies.ranges(seconds),
             }
         })
         .collect()
@@ -258,13 +300,38 @@ impl Latencies {
         for (bucket, &count) in self.buckets.iter().enumerate() {
             counted += count as f64;
             if count > 0 && counted >= wanted {
-                let dropped = (bucket >> FINE).saturating_sub(1);
-                let first = ((bucket - (dropped << FINE)) as u64) << dropped;
-                let width = (1_u64 << dropped) - 1;
+                let (first, last) = Self::bounds(bucket);
+                let width = last - first;
                 return Some((first as f64 + width as f64 / 2.0).min(self.longest as f64));
             }
         }
         Some(self.longest as f64)
+    }
+
+    /// The shortest and the longest latency of a bucket.
+    fn bounds(bucket: usize) -> (u64, u64) {
+        let dropped = (bucket >> FINE).saturating_sub(1);
+        let first = ((bucket - (dropped << FINE)) as u64) << dropped;
+        (first, first + ((1_u64 << dropped) - 1))
+    }
+
+    /// The buckets that hold something; the last ends with the longest.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts below 2^53, latencies that need no such precision"
+    )]
+    fn ranges(&self, seconds: impl Fn(f64) -> Seconds) -> Vec<LatencyRange> {
+        let filled = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+        filled
+            .map(|(bucket, &count)| {
+                let (first, last) = Self::bounds(bucket);
+                LatencyRange {
+                    from: seconds(first as f64),
+                    to: seconds(last.min(self.longest) as f64),
+                    share: count as f64 / self.total as f64,
+                }
+            })
+            .collect()
     }
 }
 
@@ -292,5 +359,36 @@ mod tests {
         extremes.count(0);
         extremes.count(u64::MAX);
         assert_eq!(extremes.quantile(0.5), Some(0.0));
+    }
+
+    #[test]
+    fn the_distribution_holds_every_request_and_agrees_with_the_counts() {
+        let mut latencies = Latencies::default();
+        (1..=1000).for_each(|latency| latencies.count(latency * 1000));
+        let seen = AppSimulation {
+            app: "search".to_owned(),
+            requests: 1000,
+            attainment: 1.0,
+            kept: true,
+            mean: Seconds::ZERO,
+            p50: Seconds::ZERO,
+            p90: Seconds::ZERO,
+            p99: Seconds::ZERO,
+            max: Seconds::ZERO,
+            // A tick is a microsecond.
+            distribution: latencies.ranges(|ticks| Seconds::clamped(ticks / 1e6)),
+        };
+        let within = |seconds| seen.share_within(Seconds::clamped(seconds));
+        assert!(within(0.000_9) < 1e-12 && (within(1.0) - 1.0).abs() < 1e-12);
+        // k of 1000 latencies of 1, 2, ... 1000 ms lie within k ms, but for the width of a range.
+        for thousandths in [0.1, 0.25, 0.5, 0.9, 0.99] {
+            assert!(
+                (within(thousandths) - thousandths).abs() < 0.01,
+                "{}",
+                within(thousandths)
+            );
+            let quantile = seen.quantile(thousandths).get();
+            assert!((quantile / thousandths - 1.0).abs() < 0.01, "{quantile}");
+        }
     }
 }

@@ -3,7 +3,8 @@
 use harmonybatch_planner::units::{BatchSize, Bytes, Seconds};
 use harmonybatch_planner::{
     App, AppExplanation, ArrivalModel, Billing, Constraint, ExplainError, GpuLatency, InfeasibleReason,
-    Memory, ModelProfile, ModelSet, PlanRequest, Platform, ServedExplanation, Verdict, explain,
+    Memory, ModelProfile, ModelSet, PlanRequest, Platform, ServedExplanation, Session, Verdict, explain,
+    plan,
 };
 
 use crate::evaluator::{ROUNDING, assert_close, cheapest};
@@ -119,6 +120,31 @@ fn the_price_of_every_other_slo_and_rate_is_that_of_the_best_partition() {
             }
         }
     }
+}
+
+#[test]
+fn the_slo_prices_alone_are_those_of_the_whole_explanation() {
+    let request = request(Billing::PerReplica, &VGG19, example());
+    let session = Session::new();
+    let plans = plan(&request).unwrap();
+    for asked in example() {
+        let whole = explain(&request, "shop", "vgg19", &asked.name).unwrap();
+        let alone = session
+            .slo_prices(&request, &plans, "shop", "vgg19", &asked.name)
+            .unwrap();
+        assert_eq!(alone, served(&whole).slo_prices);
+        assert!(alone.iter().all(|price| price.change.is_some()), "{alone:?}");
+    }
+    assert!(
+        session
+            .slo_prices(&request, &plans, "shop", "vgg19", "serach")
+            .is_err()
+    );
+    assert!(
+        session
+            .slo_prices(&request, &[], "shop", "vgg19", "search")
+            .is_err()
+    );
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use harmonybatch_controller::plan::money;
 use harmonybatch_planner::{Baseline, BaselinePlan, Plan, PlanRequest, baseline};
 
-use super::Named;
+/// Of a row for each baseline.
+pub(crate) const COLUMNS: [&str; 6] = ["BASELINE", "GROUPS", "COST/SECOND", "COST/MONTH", "RATIO", "NOTE"];
 
 /// What each of the baselines makes of the plan's applications.
-pub(super) fn compare(request: &PlanRequest, plan: &Plan, which: &[Baseline]) -> Vec<BaselinePlan> {
+pub(crate) fn compare(request: &PlanRequest, plan: &Plan, which: &[Baseline]) -> Vec<BaselinePlan> {
     let of_plan = |set: &&harmonybatch_planner::ModelSet| {
         (set.namespace(), set.model()) == (plan.namespace.as_str(), plan.model.as_str())
     };
@@ -21,7 +22,7 @@ pub(super) fn compare(request: &PlanRequest, plan: &Plan, which: &[Baseline]) ->
 }
 
 /// As the command line writes it.
-pub(super) fn name(baseline: Baseline) -> &'static str {
+pub(crate) fn name(baseline: Baseline) -> &'static str {
     match baseline {
         Baseline::Alone => "alone",
         Baseline::Batch => "batch",
@@ -31,14 +32,23 @@ pub(super) fn name(baseline: Baseline) -> &'static str {
 }
 
 /// The cost of a baseline, as a multiple of the plan's; nothing where the plan is free or the baseline serves nobody.
-pub(super) fn ratio(plan: &Plan, baseline: &BaselinePlan) -> Option<f64> {
+pub(crate) fn ratio(plan: &Plan, baseline: &BaselinePlan) -> Option<f64> {
     (plan.cost_per_second > 0.0 && baseline.unserved == 0)
         .then(|| baseline.cost_per_second / plan.cost_per_second)
 }
 
+/// What is to be said against it.
+pub(crate) fn note(baseline: &BaselinePlan) -> String {
+    match (baseline.unserved, baseline.late) {
+        (0, 0) => String::new(),
+        (0, 1) => "1 group breaks its SLO".to_owned(),
+        (0, late) => format!("{late} groups break their SLO"),
+        (unserved, _) => format!("no function of its kind for {unserved} applications"),
+    }
+}
+
 /// The rows of the table, the plan first.
-pub(super) fn rows(named: &Named) -> Vec<Vec<String>> {
-    let plan = &named.plan;
+pub(crate) fn rows(plan: &Plan, baselines: &[BaselinePlan]) -> Vec<Vec<String>> {
     let row = |name: &str, groups: usize, cost: f64, ratio: Option<f64>, note: String| {
         vec![
             name.to_owned(),
@@ -56,19 +66,13 @@ pub(super) fn rows(named: &Named) -> Vec<Vec<String>> {
         (plan.cost_per_second > 0.0).then_some(1.0),
         String::new(),
     );
-    let others = named.baselines.iter().map(|baseline| {
-        let note = match (baseline.unserved, baseline.late) {
-            (0, 0) => String::new(),
-            (0, 1) => "1 group breaks its SLO".to_owned(),
-            (0, late) => format!("{late} groups break their SLO"),
-            (unserved, _) => format!("no function of its kind for {unserved} applications"),
-        };
+    let others = baselines.iter().map(|baseline| {
         row(
             name(baseline.baseline),
             baseline.groups,
             baseline.cost_per_second,
             ratio(plan, baseline),
-            note,
+            note(baseline),
         )
     });
     std::iter::once(own).chain(others).collect()

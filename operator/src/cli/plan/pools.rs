@@ -11,7 +11,8 @@ use super::table::columns;
 
 /// A platform that has limited pools, with what its plans take of them.
 pub(crate) struct Limited {
-    platform: String,
+    /// The platform's name.
+    pub(crate) platform: String,
     report: PoolReport,
 }
 
@@ -32,18 +33,15 @@ impl Limited {
         }))
     }
 
-    fn pools(&self) -> impl Iterator<Item = &ReportedPool> {
+    /// The limited ones, in order of name.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &ReportedPool> {
         let pools = self.report.pools.iter();
         pools.filter(|pool| pool.used.limit.is_some())
     }
-}
 
-/// For people.
-pub(crate) fn render(limited: &[Limited]) -> String {
-    let mut text = String::new();
-    for platform in limited {
-        let _ = writeln!(text, "\nGPUs of platform {}", platform.platform);
-        let rows = platform.pools().map(|pool| {
+    /// A row for each pool.
+    pub(crate) fn rows(&self) -> Vec<Vec<String>> {
+        let row = |pool: &ReportedPool| {
             vec![
                 pool.used.pool.clone(),
                 format!("{} of {}", pool.used.devices, pool.used.limit.unwrap_or_default()),
@@ -51,12 +49,28 @@ pub(crate) fn render(limited: &[Limited]) -> String {
                 pool.one_more_saves
                     .map_or_else(|| "-".to_owned(), money::per_month),
             ]
-        });
-        let header = ["POOL", "DEVICES", "UNITS", "ONE MORE SAVES/MONTH"];
-        columns(&mut text, &header, rows.collect());
-        let sentences = platform.report.sentences();
-        if !sentences.is_empty() {
-            let _ = writeln!(text, "\n{}", sentences.join("\n"));
+        };
+        self.pools().map(row).collect()
+    }
+
+    /// What a shortage led to, in sentences; none where there is none.
+    pub(crate) fn said(&self) -> Option<String> {
+        let sentences = self.report.sentences();
+        (!sentences.is_empty()).then(|| sentences.join("\n"))
+    }
+}
+
+/// Of a row for each limited pool.
+pub(crate) const COLUMNS: [&str; 4] = ["POOL", "DEVICES", "UNITS", "ONE MORE SAVES/MONTH"];
+
+/// For people.
+pub(crate) fn render(limited: &[Limited]) -> String {
+    let mut text = String::new();
+    for platform in limited {
+        let _ = writeln!(text, "\nGPUs of platform {}", platform.platform);
+        columns(&mut text, &COLUMNS, platform.rows());
+        if let Some(said) = platform.said() {
+            let _ = writeln!(text, "\n{said}");
         }
     }
     text

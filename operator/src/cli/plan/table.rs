@@ -14,6 +14,31 @@ const GAP: usize = 3;
 /// More applications than this are not cut into groups one by one, so that it is worth saying how far the plan can be from the cheapest.
 const MANY: usize = 100;
 
+/// Of a row for each group.
+pub(crate) const GROUP_COLUMNS: [&str; 9] = [
+    "GROUP",
+    "APPS",
+    "SLO",
+    "DEVICE",
+    "BATCH",
+    "REPLICAS",
+    "DISPATCH",
+    "UTILIZATION",
+    "COST/MONTH",
+];
+
+/// Of a row for each application.
+pub(crate) const APP_COLUMNS: [&str; 8] = [
+    "APP",
+    "SLO",
+    "RATE",
+    "GROUP",
+    "COST/MILLION",
+    "COST/MONTH",
+    "SAVING",
+    "BECAUSE",
+];
+
 /// All plans, one after the other.
 pub(crate) fn render(plans: &[Named]) -> String {
     plans.iter().map(model).collect::<Vec<_>>().join("\n")
@@ -32,34 +57,8 @@ fn model(named: &Named) -> String {
         text.push_str("\nNo InferenceApp names it.\n");
     }
     if !plan.groups.is_empty() {
-        let header = [
-            "GROUP",
-            "APPS",
-            "SLO",
-            "DEVICE",
-            "BATCH",
-            "REPLICAS",
-            "DISPATCH",
-            "UTILIZATION",
-            "COST/MONTH",
-        ];
-        let rows = named
-            .names
-            .iter()
-            .zip(&plan.groups)
-            .map(|(name, planned)| group(name, planned));
-        columns(&mut text, &header, rows.collect());
-        let header = [
-            "APP",
-            "SLO",
-            "RATE",
-            "GROUP",
-            "COST/MILLION",
-            "COST/MONTH",
-            "SAVING",
-            "BECAUSE",
-        ];
-        columns(&mut text, &header, apps(named));
+        columns(&mut text, &GROUP_COLUMNS, groups(named));
+        columns(&mut text, &APP_COLUMNS, apps(named));
     }
     if !plan.infeasible.is_empty() {
         let rows = plan.infeasible.iter().map(|infeasible| {
@@ -77,27 +76,40 @@ fn model(named: &Named) -> String {
         );
     }
     if !named.baselines.is_empty() {
-        let header = ["BASELINE", "GROUPS", "COST/SECOND", "COST/MONTH", "RATIO", "NOTE"];
-        columns(&mut text, &header, baselines::rows(named));
+        columns(
+            &mut text,
+            &baselines::COLUMNS,
+            baselines::rows(plan, &named.baselines),
+        );
     }
     text.push('\n');
     text.push_str(&total(plan, &named.currency));
     text
 }
 
-fn group(name: &str, group: &GroupPlan) -> Vec<String> {
-    let apps: Vec<&str> = group.members.iter().map(|member| member.app.as_str()).collect();
-    let slos = match (group.members.first(), group.members.last()) {
+/// A row for each group, in the plan's order.
+pub(crate) fn groups(named: &Named) -> Vec<Vec<String>> {
+    let groups = named.names.iter().zip(&named.plan.groups);
+    groups.map(|(name, planned)| group(name, planned)).collect()
+}
+
+/// `500ms to 1s`
+pub(crate) fn slo_range(group: &GroupPlan) -> String {
+    match (group.members.first(), group.members.last()) {
         (Some(tightest), Some(loosest)) if tightest.slo != loosest.slo => {
             format!("{} to {}", duration(tightest.slo), duration(loosest.slo))
         }
         (Some(only), _) => duration(only.slo),
         (None, _) => "-".to_owned(),
-    };
+    }
+}
+
+fn group(name: &str, group: &GroupPlan) -> Vec<String> {
+    let apps: Vec<&str> = group.members.iter().map(|member| member.app.as_str()).collect();
     vec![
         name.to_owned(),
         apps.join(","),
-        slos,
+        slo_range(group),
         plan::device(&group.device).to_string(),
         group.batch_size.to_string(),
         group.replicas.to_string(),
@@ -107,7 +119,8 @@ fn group(name: &str, group: &GroupPlan) -> Vec<String> {
     ]
 }
 
-fn apps(named: &Named) -> Vec<Vec<String>> {
+/// A row for each application that is served, by name.
+pub(crate) fn apps(named: &Named) -> Vec<Vec<String>> {
     let groups = named.names.iter().zip(&named.plan.groups);
     let mut rows: Vec<Vec<String>> = groups
         .flat_map(|(name, group)| {
@@ -146,16 +159,22 @@ fn total(plan: &Plan, currency: &str) -> String {
             money::per_month(alone)
         );
     }
-    let apps = plan.groups.iter().map(|group| group.members.len()).sum::<usize>();
-    if apps > MANY && plan.least_cost_per_second > 0.0 {
-        let gap = money::percent(plan.cost_per_second / plan.least_cost_per_second - 1.0);
-        let least = money::per_month(plan.least_cost_per_second);
-        let _ = write!(
-            text,
-            "\nSo many applications are grouped together with their neighbours first; no plan costs less than {least}: this one is at most {gap} above the cheapest"
-        );
+    if let Some(said) = bound(plan) {
+        let _ = write!(text, "\n{said}");
     }
     text + "\n"
+}
+
+/// How far a plan for many applications can be from the cheapest.
+pub(crate) fn bound(plan: &Plan) -> Option<String> {
+    let apps = plan.groups.iter().map(|group| group.members.len()).sum::<usize>();
+    (apps > MANY && plan.least_cost_per_second > 0.0).then(|| {
+        let gap = money::percent(plan.cost_per_second / plan.least_cost_per_second - 1.0);
+        let least = money::per_month(plan.least_cost_per_second);
+        format!(
+            "So many applications are grouped together with their neighbours first; no plan costs less than {least}: this one is at most {gap} above the cheapest"
+        )
+    })
 }
 
 pub(crate) fn duration(seconds: Seconds) -> String {
