@@ -61,14 +61,10 @@ impl<'p, 'a, P: Standing> Running<'p, 'a, P> {
             sort(&mut unchanged);
             let together = all.len() == 1 || all.iter().all(|member| !member.app.isolated);
             let as_it_is = together.then(|| self.stands(group, &all)).flatten();
-            let (members, served) = match as_it_is {
-                Some(served) => (all, Some(served)),
-                None => {
-                    let served = self.stands(group, &unchanged);
-                    let served = served.or_else(|| self.cheapest(&unchanged));
-                    (unchanged, served)
-                }
-            };
+            let members = if as_it_is.is_some() { all } else { unchanged };
+            let served = as_it_is
+                .or_else(|| self.stands(group, &members))
+                .or_else(|| self.cheapest(&members));
             left |= served.is_none() || members.len() < group.members.len();
             groups.extend(served.map(|(choice, operation)| Served {
                 old: Some(group),
