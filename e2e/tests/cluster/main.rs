@@ -14,6 +14,7 @@ mod gpu_share;
 mod knative;
 mod limits;
 mod load;
+mod observed_rate;
 mod ownership;
 mod regroup;
 mod removal;

@@ -27,6 +27,8 @@ use crate::{Device, Dispatch, schema};
     printcolumn(name = "Group", type_ = "string", json_path = ".status.group", description = "The group that serves it."),
     printcolumn(name = "Device", type_ = "string", json_path = ".status.device", description = "What each replica of its group runs on."),
     printcolumn(name = "Batch", type_ = "integer", json_path = ".status.plan.batchSize", description = "Rows in a full batch."),
+    printcolumn(name = "Rate", type_ = "string", json_path = ".status.plan.rate", description = "The rate of rows that is planned for.", priority = 1),
+    printcolumn(name = "RateSource", type_ = "string", json_path = ".status.plan.rateSource", description = "Where that rate comes from.", priority = 1),
     printcolumn(name = "SLO", type_ = "string", json_path = ".spec.slo.latency", description = "Latency that it asks for."),
     printcolumn(name = "P99", type_ = "string", json_path = ".status.observed.p99", description = "99th percentile of the latency over the last hour."),
     printcolumn(name = "Cost/Month", type_ = "string", json_path = ".status.plan.costPerMonth", description = "Predicted cost of a month, in the platform's currency."),
@@ -41,7 +43,10 @@ use crate::{Device, Dispatch, schema};
         .field_path(".timeout"),
     validation = Rule::new("!has(self.trace) || !has(self.burst)")
         .message("trace and burst exclude each other: a trace has its own bursts; leave one of them out")
-        .field_path(".trace")
+        .field_path(".trace"),
+    validation = Rule::new("!has(self.rateLimits) || (has(self.rateSource) && self.rateSource == 'Observed')")
+        .message("rateLimits bound the rate that the gateways see: they go with rateSource Observed; set that, or leave rateLimits out")
+        .field_path(".rateLimits")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct InferenceAppSpec {
@@ -56,6 +61,12 @@ pub struct InferenceAppSpec {
     /// Long-run mean of rows per time, such as 5/s, 120/m or 0.5/h. A request of n rows counts n.
     #[schemars(schema_with = "schema::rate")]
     pub rate: String,
+    /// Which rate is planned for.
+    #[serde(default)]
+    pub rate_source: RateSource,
+    /// Between which rates the planned one follows what the gateways see. Only with rateSource Observed. Default: from a tenth of rate to ten times rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limits: Option<RateLimits>,
     /// How its requests come in bursts; without it they are taken to be independent of each other (a Poisson process). Only where the platform
     /// bills PerReplica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,6 +81,34 @@ pub struct InferenceAppSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::service_name")]
     pub service_name: Option<String>,
+}
+
+/// Where the rate that is planned for comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RateSource {
+    /// The declared rate.
+    #[default]
+    Declared,
+    /// What the gateways see, within rateLimits; the declared rate until they have seen enough to tell another one from it.
+    Observed,
+}
+
+/// Bounds of the rate that is planned for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("!has(self.min) || !has(self.max) || !self.min.matches('^[0-9]{1,9}([.][0-9]{1,20})?/(s|m|h)$') || !self.max.matches('^[0-9]{1,9}([.][0-9]{1,20})?/(s|m|h)$') || double(self.min.split('/')[0]) / (self.min.endsWith('s') ? 1.0 : self.min.endsWith('m') ? 60.0 : 3600.0) <= double(self.max.split('/')[0]) / (self.max.endsWith('s') ? 1.0 : self.max.endsWith('m') ? 60.0 : 3600.0)")
+        .message(Message::Expression("\"min '\" + self.min + \"' is above max '\" + self.max + \"': lower min or raise max\"".into()))
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimits {
+    /// The least rate that is planned for, however few requests come. Default: a tenth of spec.rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::rate")]
+    pub min: Option<String>,
+    /// The highest rate that is planned for, however many requests come: it bounds the cost. Default: ten times spec.rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::rate")]
+    pub max: Option<String>,
 }
 
 /// A reference to an InferenceModel of the same namespace.
@@ -173,6 +212,13 @@ pub struct AppPlan {
     /// Rows in a full batch.
     #[schemars(range(min = 1, max = 1024))]
     pub batch_size: i32,
+    /// The rate of rows that the plan holds for: that of rateSource, or the higher one from which it has fallen by less than a fifth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub rate: Option<String>,
+    /// Observed once the planned rate follows what the gateways saw; Declared before that, and where spec.rateSource is Declared.
+    #[serde(default)]
+    pub rate_source: RateSource,
     /// When a batch that is not full starts.
     pub dispatch: Dispatch,
     /// Timed: how long its requests may wait for a batch.
@@ -188,7 +234,7 @@ pub struct AppPlan {
     /// Predicted cost of a million rows, in the platform's currency.
     #[schemars(schema_with = "schema::quantity")]
     pub cost_per_million: String,
-    /// Predicted cost of a month of 730 hours at the declared rate, in the platform's currency.
+    /// Predicted cost of a month of 730 hours at the planned rate, in the platform's currency.
     #[schemars(schema_with = "schema::quantity")]
     pub cost_per_month: String,
     /// What the shared plan saves against the cheapest plan for this application alone, such as "31%".

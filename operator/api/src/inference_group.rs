@@ -137,7 +137,7 @@ pub struct Member {
     /// Percentage of the requests that must keep it.
     #[schemars(schema_with = "schema::percentile")]
     pub percentile: String,
-    /// Declared rate of rows.
+    /// Rate of rows that was asked of the plan: the declared one, or the observed one where the application says so.
     #[schemars(schema_with = "schema::rate")]
     pub rate: String,
     /// Deadline, after which a request is answered 504.

@@ -127,6 +127,19 @@ pub struct Replan {
     #[serde(default = "default_min_interval")]
     #[schemars(schema_with = "schema::duration")]
     pub min_interval: String,
+    /// What decides between plans that keep every SLO.
+    #[serde(default)]
+    pub prefer: Preference,
+}
+
+/// What decides between plans that keep every SLO.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Preference {
+    /// The cost: of the plans that no other beats by minSaving, the one that disturbs least what runs.
+    #[default]
+    LeastCost,
+    /// The peace of what runs: the plan that disturbs least, whatever another one would save. What is new joins a group that has room, or gets one of its own.
+    LeastChange,
 }
 
 impl Default for Replan {
@@ -134,6 +147,7 @@ impl Default for Replan {
         Self {
             min_saving: default_min_saving(),
             min_interval: default_min_interval(),
+            prefer: Preference::default(),
         }
     }
 }

@@ -115,6 +115,41 @@ pub(crate) fn group(name: &str, plan_generation: i64, members: &[&str]) -> Infer
     group
 }
 
+/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): tests draw the same numbers for ever.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Uniform in (0, 1].
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are kept")]
+    pub(crate) fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        ((z >> 11) + 1) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// A time until something that happens at this rate.
+    pub(crate) fn exponential(&mut self, rate: f64) -> f64 {
+        -self.unit().ln() / rate
+    }
+
+    /// How often something happened that does so `mean` times in the mean.
+    pub(crate) fn poisson(&mut self, mean: f64) -> f64 {
+        let (mut count, mut clock) = (0.0, self.exponential(1.0));
+        while clock < mean {
+            count += 1.0;
+            clock += self.exponential(1.0);
+        }
+        count
+    }
+}
+
 /// A time `seconds` after the epoch.
 pub(crate) fn at(seconds: i64) -> Time {
     Time(Timestamp::from_second(seconds).unwrap())

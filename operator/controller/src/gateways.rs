@@ -102,8 +102,19 @@ pub(crate) struct ObservedApp {
     pub(crate) refused: u64,
     /// Requests whose caller left before its SLO.
     pub(crate) left: u64,
+    /// What arrived since the gateway began to count; none where the gateway does not say.
+    pub(crate) arrived: Option<Arrived>,
     /// Latencies of the answered requests.
     pub(crate) latency: Histogram,
+}
+
+/// A total that only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Arrived {
+    /// Requests.
+    pub(crate) requests: u64,
+    /// Their rows.
+    pub(crate) rows: u64,
 }
 
 /// Counts by upper bound in microseconds; bounds are the same in every gateway.
@@ -150,13 +161,13 @@ impl Gateways {
     }
 
     /// What every ready gateway measured.
-    pub(crate) async fn observed(&self) -> Result<Vec<Observed>, Error> {
+    pub(crate) async fn observed(&self) -> Result<Vec<(SocketAddr, Observed)>, Error> {
         let endpoints = endpoints(self.slices.state().iter().map(|slice| &**slice));
         try_join_all(
             endpoints
                 .ready
                 .iter()
-                .map(|address| self.get(*address, "/observed")),
+                .map(async |address| Ok((*address, self.get(*address, "/observed").await?))),
         )
         .await
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
+use harmonybatch_api::quantity::Rate;
 use harmonybatch_api::{InferenceGroup, InferencePlatformSpec};
 use kube::Client;
 use kube::runtime::reflector::ObjectRef;
@@ -120,8 +121,9 @@ pub async fn run(
         events: Arc::new(events::Events::new(client.clone())),
         metrics,
         knative_served,
+        rates: latest::Sender::default(),
     };
-    let observer = shared.observer();
+    let observer = shared.observer(Arc::clone(&triggers.plan));
     let worker = shared.planner(&options, Arc::clone(&triggers.plan));
     let context = Arc::new(shared.server());
     let main = async move {
@@ -171,17 +173,23 @@ struct Shared {
     events: Arc<events::Events>,
     metrics: Metrics,
     knative_served: latest::Receiver<bool>,
+    /// The observed rates to plan for.
+    rates: latest::Sender<BTreeMap<plan::Key, Rate>>,
 }
 
 impl Shared {
-    fn observer(&self) -> observe::Observer {
+    fn observer(&self, replan: Arc<Notify>) -> observe::Observer {
         observe::Observer {
             client: self.client.clone(),
             stores: Arc::clone(&self.stores),
             gateways: Arc::clone(&self.gateways),
             events: Arc::clone(&self.events),
             metrics: self.metrics.clone(),
+            started: tokio::time::Instant::now(),
             written: BTreeMap::new(),
+            arrivals: observe::Arrivals::default(),
+            rates: self.rates.clone(),
+            replan,
         }
     }
 
@@ -194,6 +202,7 @@ impl Shared {
             metrics: self.metrics.clone(),
             knative_served: self.knative_served.clone(),
             changed,
+            rates: self.rates.subscribe(),
             gateway_host: format!(
                 "{}.{}.svc.{}",
                 options.gateway_service, options.namespace, options.cluster_domain

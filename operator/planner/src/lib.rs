@@ -44,7 +44,7 @@ pub use explain::{
     Relaxation, RunnerUp, ServedExplanation, Verdict, WhatIf, explain,
 };
 pub use inventory::{DearerApp, PlatformPlan, PoolUse, Shortage, plan_platform, pools_in_use};
-pub use model::replan::{ReplanDecision, ReplanReason, ReplanRule, Replanned, replan};
+pub use model::replan::{Preference, ReplanDecision, ReplanReason, ReplanRule, Replanned, replan};
 pub use plan::{
     Device, Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted, Simulated,
 };

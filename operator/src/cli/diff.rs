@@ -10,7 +10,7 @@ use crate::cli::print;
 
 mod machine;
 mod page;
-mod written;
+pub(crate) mod written;
 
 /// What a script gets for an error where it asked for a difference.
 const ERROR: u8 = 2;

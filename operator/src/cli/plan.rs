@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use harmonybatch_controller::plan::{self, Inputs, Kind};
 use harmonybatch_planner::{
-    ArrivalModel, Baseline, BaselinePlan, ModelSet, Plan, PlanError, PlanRequest, Session,
+    ArrivalModel, Baseline, BaselinePlan, ModelSet, Plan, PlanError, PlanOutline, PlanRequest, Session,
 };
 
 use crate::cli::{arrivals, print, report};
 
 pub(crate) mod baselines;
+mod keep;
 pub(crate) mod machine;
 pub(crate) mod pools;
 pub(crate) mod read;
@@ -27,13 +28,16 @@ const INFEASIBLE: u8 = 2;
 /// where the files have none, it is one with the CPU prices of the HarmonyBatch paper and no GPUs. Recorded arrivals (spec.trace) are read from the
 /// ConfigMaps in the same files.
 ///
+/// Every application is planned for its declared rate, also where its rateSource is Observed: no gateway is asked.
+///
 /// Exit status: 0 if every application is planned, 2 if one cannot be (the others are still planned and printed),
 /// 1 if the input is wrong.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  harmonybatch plan -f crds/samples-paper\n  harmonybatch plan -f model.yaml -f apps/ -o json\n  \
                   harmonybatch plan -f apps/ --trace search=arrivals.csv\n  \
-                  harmonybatch plan -f apps/ --report plan.html"
+                  harmonybatch plan -f apps/ --report plan.html\n  \
+                  harmonybatch plan -f apps/ --keep before.json -o json > after.json"
 )]
 pub(crate) struct Arguments {
     /// YAML file, folder of YAML files, or - for standard input; may be given several times
@@ -52,6 +56,10 @@ pub(crate) struct Arguments {
     /// rate is the application's; may be given several times
     #[arg(long, value_name = "[NAMESPACE/]APP=FILE")]
     trace: Vec<arrivals::Trace>,
+    /// Plan as the operator does where this plan runs: keep it as far as the platform's spec.replan says. What `harmonybatch plan -o json` or `-o yaml`
+    /// wrote, - for standard input; what changes and why is said on standard error
+    #[arg(long, value_name = "OLD")]
+    keep: Option<PathBuf>,
     /// Write a page for a browser as well, in one file that fetches nothing: groups, costs, latencies, what other SLOs would cost, other planners.
     /// A report that is there already is replaced, any other file is left alone
     #[arg(long, value_name = "FILE.html")]
@@ -141,7 +149,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         request.platform = request.platform.clone().with_arrivals(law);
     }
     let session = Session::new();
-    let (mut plans, limited) = planned(&session, &files.inputs, &validated)?;
+    let old = match &arguments.keep {
+        Some(path) => match keep::read(path)? {
+            Some(old) => Some(old),
+            None => return Ok(ExitCode::FAILURE),
+        },
+        None => None,
+    };
+    let (mut plans, limited) = planned(&session, &files.inputs, &validated, old.as_deref())?;
     if let Some(which) = arguments.baseline {
         for named in &mut plans {
             if let Some((request, _)) = request_of(&validated, &named.plan) {
@@ -206,26 +221,44 @@ pub(crate) fn load(filename: &[PathBuf]) -> anyhow::Result<Option<(read::Files, 
 
 /// Plans everything that was read, in order of namespace and model.
 pub(crate) fn named(inputs: &Inputs, validated: &plan::Validated) -> Result<Vec<Named>, PlanError> {
-    Ok(planned(&Session::new(), inputs, validated)?.0)
+    Ok(planned(&Session::new(), inputs, validated, None)?.0)
 }
 
-/// The same, with what the plans take of limited pools.
+/// The same, with what the plans take of limited pools, and with regard to plans that run.
 fn planned(
     session: &Session,
     inputs: &Inputs,
     validated: &plan::Validated,
+    old: Option<&[PlanOutline]>,
 ) -> Result<(Vec<Named>, Vec<pools::Limited>), PlanError> {
     let (mut plans, mut limited) = (Vec::new(), Vec::new());
     for (platform, request) in &validated.requests {
-        let planned = session.plan_platform(request)?;
+        let (planned, kept) = match (old, validated.patience.get(platform)) {
+            (Some(old), Some(patience)) => keep::plan(request, old, patience, session)?,
+            _ => (session.plan_platform(request)?, Vec::new()),
+        };
         limited.extend(pools::Limited::of(platform, request, &planned, session)?);
         let currency = currency(inputs, platform);
-        plans.extend(planned.plans.into_iter().map(|plan| Named {
-            names: names(inputs, &plan),
-            baselines: Vec::new(),
-            plan,
-            currency: currency.clone(),
+        let mut kept = kept.into_iter();
+        plans.extend(planned.plans.into_iter().map(|plan| {
+            let fresh = names(inputs, &plan);
+            let names = match kept.next() {
+                Some(kept) => {
+                    print::error(kept.said());
+                    kept.names(fresh)
+                }
+                None => fresh,
+            };
+            Named {
+                names,
+                baselines: Vec::new(),
+                plan,
+                currency: currency.clone(),
+            }
         }));
+    }
+    for gone in keep::gone(old.unwrap_or_default(), inputs) {
+        print::error(&gone);
     }
     plans.sort_by(|a, b| (&a.plan.namespace, &a.plan.model).cmp(&(&b.plan.namespace, &b.plan.model)));
     Ok((plans, limited))

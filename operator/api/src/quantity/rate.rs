@@ -11,6 +11,9 @@ static FORM: Form = Form {
     example: "5/s",
 };
 
+/// What a conversion may add to a count that has two digits, relatively.
+const ROUNDING: f64 = 1e-9;
+
 const MAX_COUNT: u128 = 1_000_000_000;
 
 /// What a rate counts by.
@@ -32,6 +35,15 @@ impl Rate {
     /// Of events per second, to two significant digits: what is measured of a rate is no finer. In the largest of `/s`, `/m`, `/h` in which it is at
     /// least 1. None where it is negative, not a number or above 1000000000/s.
     pub fn from_per_second(rate: f64) -> Option<Self> {
+        Self::two_digits(rate, false)
+    }
+
+    /// The same, but never less than `rate`: what is planned for shall suffice.
+    pub fn at_least(rate: f64) -> Option<Self> {
+        Self::two_digits(rate, true)
+    }
+
+    fn two_digits(rate: f64, up: bool) -> Option<Self> {
         if !(0.0..=1e9).contains(&rate) {
             return None;
         }
@@ -41,7 +53,12 @@ impl Rate {
             rate => (rate * 3600.0, Per::Hour),
         };
         // `{:.1e}` is two significant digits; read back it gives them without noise.
-        let rounded: f64 = format!("{count:.1e}").parse().ok()?;
+        let text = format!("{count:.1e}");
+        let mut rounded: f64 = text.parse().ok()?;
+        if up && rounded < count * (1.0 - ROUNDING) {
+            let (_, exponent) = text.rsplit_once('e')?;
+            rounded += 10_f64.powi(exponent.parse::<i32>().ok()? - 1);
+        }
         let count = Decimal::from_digits(&format!("{rounded:.10}"))?;
         Some(Self { count, per })
     }

@@ -62,7 +62,7 @@ fn names_are_those_that_users_type() {
             "inferenceapps",
             "iapp",
             "Namespaced",
-            "MODEL GROUP DEVICE BATCH SLO P99 COST/MONTH READY REASON AGE",
+            "MODEL GROUP DEVICE BATCH RATE RATESOURCE SLO P99 COST/MONTH READY REASON AGE",
         ),
         (
             "inferencemodels",

@@ -47,9 +47,11 @@ impl Counts {
 }
 
 /// Adds up what the gateways counted; the key is namespace and name of the application.
-pub(crate) fn merge(gateways: &[Observed]) -> BTreeMap<(String, String), Counts> {
+pub(crate) fn merge<'a>(
+    gateways: impl IntoIterator<Item = &'a Observed>,
+) -> BTreeMap<(String, String), Counts> {
     let mut merged: BTreeMap<(String, String), Counts> = BTreeMap::new();
-    for seen in gateways.iter().flat_map(|gateway| &gateway.apps) {
+    for seen in gateways.into_iter().flat_map(|gateway| &gateway.apps) {
         let counts = merged
             .entry((seen.namespace.clone(), seen.app.clone()))
             .or_default();

@@ -2,8 +2,12 @@
 //!
 //! Every gateway is asked every few seconds; what they counted is added up ([`figures`]) and written with two significant digits,
 //! only where a figure changed and at most once a minute an application, so that an idle cluster writes nothing.
+//!
+//! Of the applications whose rate is observed it tells the planner the rate to plan for: [`arrivals`] makes out what came between two polls,
+//! [`evidence`] what that says of the rate, and [`following`] when it is another one.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,16 +20,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 use serde::Serialize;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::cluster;
 use crate::events::Events;
-use crate::gateways::Gateways;
+use crate::gateways::{Gateways, Observed};
 use crate::metrics::Metrics;
 use crate::observe::figures::Counts;
+use crate::plan::Key;
 use crate::stores::Stores;
 
+mod arrivals;
+mod evidence;
 mod figures;
+mod following;
+
+pub(crate) use arrivals::Arrivals;
 
 /// How often the gateways are asked.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -42,8 +53,16 @@ pub(crate) struct Observer {
     pub(crate) gateways: Arc<Gateways>,
     pub(crate) events: Arc<Events>,
     pub(crate) metrics: Metrics,
+    /// From when times count.
+    pub(crate) started: Instant,
     /// When each application was written last.
     pub(crate) written: BTreeMap<(String, String), Instant>,
+    /// What came of the applications whose rate is observed.
+    pub(crate) arrivals: Arrivals,
+    /// The rates to plan for of those, without those that are the declared ones.
+    pub(crate) rates: watch::Sender<BTreeMap<Key, Rate>>,
+    /// Wakes the planner.
+    pub(crate) replan: Arc<Notify>,
 }
 
 /// The fields of an application's status that the observer owns.
@@ -61,7 +80,11 @@ impl Observer {
             tokio::time::sleep(INTERVAL).await;
             let timer = self.metrics.time("observe");
             match self.gateways.observed().await {
-                Ok(answers) => self.write(&figures::merge(&answers)).await,
+                Ok(answers) => {
+                    self.follow(&answers);
+                    self.write(&figures::merge(answers.iter().map(|(_, answer)| answer)))
+                        .await;
+                }
                 Err(error) => {
                     // Figures of some gateways only would look like a drop in the rate.
                     tracing::debug!(%error, "nothing is observed until all gateways answer");
@@ -69,6 +92,19 @@ impl Observer {
                 }
             }
             drop(timer);
+        }
+    }
+
+    fn follow(&mut self, answers: &[(SocketAddr, Observed)]) {
+        let now = self.started.elapsed();
+        let rates = self.arrivals.observe(now, &self.stores.apps(), answers);
+        let changed = self.rates.send_if_modified(|known| {
+            let changed = *known != rates;
+            *known = rates;
+            changed
+        });
+        if changed {
+            self.replan.notify_one();
         }
     }
 
@@ -167,7 +203,7 @@ fn differs(app: &InferenceApp, status: &ObservedStatus) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateways::{Observed, ObservedApp};
+    use crate::gateways::ObservedApp;
 
     fn check(percentile: &str, within: u64, late: u64, expected: (Status, &str)) {
         let seen = ObservedApp {

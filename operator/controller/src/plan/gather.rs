@@ -1,15 +1,17 @@
 //! Reads the local copies of the cluster.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use harmonybatch_api::InferenceGroup;
+use harmonybatch_api::quantity::Rate;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
 use super::build::is_caller_service_of;
+use super::observed;
 use super::recordings::Recordings;
 use super::traces::Traces;
 use super::validate::{Inputs, Key, service_name};
@@ -33,11 +35,14 @@ pub(crate) async fn gather(
     client: &Client,
     stores: &Stores,
     recordings: &mut Recordings,
+    rates: &BTreeMap<Key, Rate>,
 ) -> Result<Gathered, cluster::Error> {
+    let apps = stores.apps();
     let mut inputs = Inputs {
         platforms: stores.platforms(),
         models: stores.models(),
-        apps: stores.apps(),
+        rates: observed::rates(&apps, rates),
+        apps,
         traces: Traces::new(),
     };
     inputs

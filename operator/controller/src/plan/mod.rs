@@ -15,6 +15,7 @@ mod decide;
 mod gather;
 pub mod money;
 mod naming;
+mod observed;
 pub mod pools;
 mod publish;
 mod recordings;
@@ -29,8 +30,11 @@ mod validate;
 mod worker;
 
 pub use build::{device, dispatch, duration, identity};
+#[cfg(test)]
+pub(crate) use decide::{Decided, decide_again};
 pub use decide::{decide, pool_report, refusal};
 pub use naming::{Identity, name};
+pub(crate) use observed::planned_before;
 pub(crate) use publish::Publisher;
 pub(crate) use recordings::Recordings;
 pub(crate) use removal::Removal;

@@ -8,6 +8,7 @@ use harmonybatch_api::names::PLAN_MANAGER;
 use harmonybatch_api::{Condition, InferenceApp, InferenceGroup, InferenceModel, InferencePlatform};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::Api;
+use kube::runtime::events::EventType;
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,10 +16,11 @@ use serde::de::DeserializeOwned;
 use super::build::Planned;
 use super::decide::{Decided, refusal};
 use super::gather::Gathered;
+use super::observed;
 use super::refusals::Refusals;
 use super::reports::Reports;
 use super::status::{self, Place, PoolsNow};
-use super::validate::{Kind, Problem, Validated, key, service_name};
+use super::validate::{Contract, Kind, Problem, Validated, key, service_name};
 use crate::cluster;
 use crate::events::Events;
 
@@ -37,6 +39,9 @@ impl Pools<'_> {
         })
     }
 }
+
+/// The event that says which observed rate is planned for.
+const RATE_CHANGED: &str = "RateChanged";
 
 /// Writes statuses in the name of the plan.
 pub(crate) struct Publisher {
@@ -84,7 +89,8 @@ impl Publisher {
             .iter()
             .find(|it| key(it.model) == (namespace.clone(), app.spec.model_ref.name.clone()));
         let problem = validated.problem(Kind::App, &namespace, &name);
-        let Some(place) = place(&name, problem, of_model) else {
+        let contract = validated.contracts.get(&(namespace.clone(), name.clone()));
+        let Some(place) = place(&name, problem, of_model, contract) else {
             return Ok(());
         };
         let nearby: Vec<Arc<InferenceGroup>> = groups
@@ -102,9 +108,17 @@ impl Publisher {
             return Ok(());
         }
         let api = Api::namespaced(self.client.clone(), &namespace);
-        let old = app.status.as_ref().map(|old| old.conditions.as_slice());
+        let old = app.status.as_ref();
+        let rate = observed::change(old.and_then(|old| old.plan.as_ref()), status.plan.as_ref());
+        let old = old.map(|old| old.conditions.as_slice());
         self.write(&api, app, old, &status.conditions.clone(), status)
-            .await
+            .await?;
+        if let Some(note) = rate {
+            self.events
+                .publish(app, EventType::Normal, RATE_CHANGED, "Plan", &note)
+                .await;
+        }
+        Ok(())
     }
 
     async fn model(
@@ -192,6 +206,7 @@ fn place<'a>(
     name: &str,
     problem: Option<&'a Problem>,
     planned: Option<&'a Planned<'_>>,
+    contract: Option<&'a Contract>,
 ) -> Option<Place<'a>> {
     if let Some(problem) = problem {
         return Some(Place::Rejected(problem));
@@ -204,6 +219,7 @@ fn place<'a>(
                 name: built.metadata.name.as_deref()?,
                 planned: group,
                 member,
+                contract: contract?,
             });
         }
     }

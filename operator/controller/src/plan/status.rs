@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use harmonybatch_api::conditions::{self, ACCEPTED, Observation, PLANNED, READY, Status, reason};
 use harmonybatch_api::inference_app::{AppLatency, AppPlan};
+use harmonybatch_api::quantity::Rate;
 use harmonybatch_api::{
     Condition, Dispatch, InferenceApp, InferenceAppStatus, InferenceGroup, InferenceModel,
     InferenceModelStatus, InferencePlatform, InferencePlatformStatus,
@@ -15,7 +16,10 @@ use kube::ResourceExt;
 use super::build::{self, device, dispatch};
 use super::money;
 use super::refusals::Refusals;
-use super::validate::Problem;
+use super::validate::{Contract, Problem};
+
+/// Rates that differ by less than this, relatively, are the same: one was written and read again.
+const ROUNDING: f64 = 1e-9;
 
 mod platform;
 
@@ -35,6 +39,8 @@ pub(crate) enum Place<'a> {
         planned: &'a GroupPlan,
         /// The application in it.
         member: &'a Member,
+        /// What was asked for it.
+        contract: &'a Contract,
     },
     /// No configuration serves it: why.
     Infeasible(String),
@@ -105,7 +111,12 @@ pub(crate) fn app(
             _ => None,
         },
         plan: match place {
-            Place::Member { planned, member, .. } => Some(app_plan(planned, member)),
+            Place::Member {
+                planned,
+                member,
+                contract,
+                ..
+            } => Some(app_plan(planned, member, contract)),
             _ => None,
         },
         observed: None,
@@ -186,12 +197,14 @@ fn generation_of(group: &InferenceGroup) -> Option<i64> {
     Some(group.status.as_ref()?.active.as_ref()?.plan_generation)
 }
 
-fn app_plan(planned: &GroupPlan, member: &Member) -> AppPlan {
+fn app_plan(planned: &GroupPlan, member: &Member, contract: &Contract) -> AppPlan {
     let dispatch = dispatch(planned.dispatch);
     let explanation = &member.explanation;
     AppPlan {
         device: device(&planned.device),
         batch_size: i32::try_from(planned.batch_size.get()).unwrap_or(i32::MAX),
+        rate: planned_rate(member, contract),
+        rate_source: contract.rate_source,
         dispatch,
         max_wait: (dispatch == Dispatch::Timed).then(|| build::max_wait(member.max_wait)),
         latency: Some(AppLatency {
@@ -207,6 +220,16 @@ fn app_plan(planned: &GroupPlan, member: &Member) -> AppPlan {
         saving_alone: Some(money::percent(explanation.saving)),
         because: Some(explanation.to_string()),
     }
+}
+
+/// The rate as it was asked for, unless the plan holds for a higher one from before.
+fn planned_rate(member: &Member, contract: &Contract) -> Option<String> {
+    let planned = member.rate.get();
+    let asked = contract.rate.parse::<Rate>().ok()?;
+    if (asked.per_second() - planned).abs() <= ROUNDING * planned {
+        return Some(contract.rate.clone());
+    }
+    Rate::from_per_second(planned).map(|rate| rate.to_string())
 }
 
 /// The status of a model. `plan` and the number of its plan are absent where the model was rejected.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use harmonybatch_api::conditions::reason;
-use harmonybatch_api::quantity::Duration;
+use harmonybatch_api::inference_app::RateSource;
+use harmonybatch_api::quantity::{Duration, Rate};
 use harmonybatch_api::{InferenceApp, InferenceModel, InferencePlatform, names};
 use harmonybatch_planner::{App, Billing, ModelSet, PlanRequest, ReplanRule};
 use kube::ResourceExt;
@@ -28,6 +29,8 @@ pub struct Inputs {
     pub apps: Vec<InferenceApp>,
     /// The recorded arrivals that they name.
     pub traces: Traces,
+    /// What the gateways saw of the applications whose rate is observed; one that is not here is planned for the declared rate.
+    pub rates: BTreeMap<Key, Rate>,
 }
 
 /// One kind that users write.
@@ -84,8 +87,10 @@ pub struct Contract {
     pub slo: String,
     /// Its percentile, as it was written.
     pub percentile: String,
-    /// Its rate, as it was written.
+    /// The rate that is planned for: the declared one as it was written, or what the gateways saw.
     pub rate: String,
+    /// Which of the two.
+    pub rate_source: RateSource,
     /// Its deadline.
     pub timeout: Duration,
 }
@@ -230,7 +235,8 @@ fn read_apps(
         let model = (namespace.clone(), written.spec.model_ref.name.clone());
         let service = service_name(written);
         let service_key = (namespace.clone(), service.clone());
-        let read = app::app(written, &inputs.traces).and_then(|read| {
+        let observed = inputs.rates.get(&(namespace.clone(), name.clone()));
+        let read = app::app(written, &inputs.traces, observed).and_then(|read| {
             let Some(&(platform, billing)) = models.get(&model) else {
                 return Err(no_model(
                     &model,

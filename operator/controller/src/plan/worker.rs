@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use harmonybatch_api::conditions::reason;
 use harmonybatch_api::names::{self, PLAN_MANAGER};
+use harmonybatch_api::quantity::Rate;
 use harmonybatch_api::{InferenceGroup, InferencePlatform, InferencePlatformSpec};
 use harmonybatch_planner::{Session, Stop};
 use kube::api::{Api, PostParams};
@@ -25,7 +26,7 @@ use super::refusals::Refusals;
 use super::removal::Removal;
 use super::reports::Reports;
 use super::running::running;
-use super::validate::{Validated, key, validate};
+use super::validate::{Key, Validated, key, validate};
 use crate::cluster::{self, call};
 use crate::events::Events;
 use crate::metrics::Metrics;
@@ -91,6 +92,8 @@ pub(crate) struct Worker {
     pub(crate) knative_served: watch::Receiver<bool>,
     /// Notified by every watch whose objects a plan depends on.
     pub(crate) changed: Arc<Notify>,
+    /// The observed rates to plan for.
+    pub(crate) rates: watch::Receiver<BTreeMap<Key, Rate>>,
     /// DNS name of the gateway's Service.
     pub(crate) gateway_host: String,
     /// Spec of the platform `default`, made if the cluster has none.
@@ -152,7 +155,8 @@ impl Worker {
     /// The steps, in order. Returns how long until the next look if nothing changes.
     async fn reconcile(&mut self) -> Result<Duration, Error> {
         self.make_platform().await?;
-        let gathered = gather(&self.client, &self.stores, &mut self.recordings).await?;
+        let rates = self.rates.borrow().clone();
+        let gathered = gather(&self.client, &self.stores, &mut self.recordings, &rates).await?;
         let validated = validate(&gathered.inputs, &gathered.taken);
         self.decide(&gathered, &validated).await?;
         self.reports.follow(&self.decided, &self.changed);

@@ -55,7 +55,7 @@ impl AppStats {
     /// Rows of a request that is well formed.
     pub fn arrived(&self, rows: u32, now: Nanos) {
         self.rows.inc_by(u64::from(rows));
-        self.with_window(|window| window.count(now, |counts| counts.rows += u64::from(rows)));
+        self.with_window(|window| window.arrive(now, u64::from(rows)));
     }
 
     /// A request that is not.
@@ -124,16 +124,14 @@ impl AppStats {
 
     /// Its entry of `GET /observed`.
     pub fn observation(&self, app: &Key, now: Nanos) -> AppObservation {
-        let (span_seconds, counts, latency) = self
-            .window
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .sums(now);
+        let window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let (span_seconds, counts, latency) = window.sums(now);
         AppObservation {
             namespace: app.namespace.to_string(),
             app: app.name.to_string(),
             span_seconds,
             counts,
+            arrived: window.arrived(),
             latency,
         }
     }

@@ -15,6 +15,16 @@ const BUCKETS_PER_OCTAVE: u64 = 16;
 pub struct Window {
     started: Nanos,
     slots: Vec<Slot>,
+    arrived: Arrived,
+}
+
+/// What arrived since the gateway began to count an application: it only grows, so that two answers tell what came between them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Arrived {
+    /// Well-formed requests, refused ones too.
+    pub requests: u64,
+    /// Their rows.
+    pub rows: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -59,6 +69,8 @@ pub struct AppObservation {
     /// Sums.
     #[serde(flatten)]
     pub counts: Counts,
+    /// What arrived in all.
+    pub arrived: Arrived,
     /// Latencies of the answers.
     pub latency: Latency,
 }
@@ -78,7 +90,20 @@ impl Window {
         Self {
             started: now,
             slots: vec![Slot::default(); SLOTS],
+            arrived: Arrived::default(),
         }
+    }
+
+    /// Counts a request that arrived.
+    pub fn arrive(&mut self, now: Nanos, rows: u64) {
+        self.arrived.requests += 1;
+        self.arrived.rows += rows;
+        self.count(now, |counts| counts.rows += rows);
+    }
+
+    /// What arrived in all.
+    pub fn arrived(&self) -> Arrived {
+        self.arrived
     }
 
     fn slot(&mut self, now: Nanos) -> &mut Slot {
@@ -195,5 +220,14 @@ mod tests {
         window.count(65 * SLOT, |counts| counts.rows += 2);
         assert_eq!(window.sums(65 * SLOT).1.rows, 3);
         assert_eq!(window.sums(300 * SLOT).1, Counts::default());
+    }
+
+    #[test]
+    fn what_arrived_in_all_is_not_forgotten() {
+        let mut window = Window::new(0);
+        window.arrive(0, 7);
+        window.arrive(90 * SLOT, 2);
+        assert_eq!(window.arrived(), Arrived { requests: 2, rows: 9 });
+        assert_eq!(window.sums(90 * SLOT).1.rows, 2);
     }
 }

@@ -2,26 +2,27 @@
 //!
 //! Rates jitter, and a plan that followed every one of them would restart pods all day. So an application keeps the rate that its
 //! group was planned for while its rate stays within a step of that; only upwards it follows, where what runs would no
-//! longer keep an SLO. Of three plans the one that disturbs least is taken, as long as the new one is not cheaper by a
-//! set part: what runs; the same members on other functions; the new plan.
+//! longer keep an SLO. The plan that disturbs least is taken, as long as the new one is not cheaper by a set part: what
+//! runs; the same members, some on other functions ([`running`]); what is new or changed placed where there is room, the others left where
+//! they are ([`placing`]); the new plan. Where peace is worth more than cost, the first of them that keeps every SLO.
+
+mod placing;
+mod running;
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Candidate, ModelPlanner, Settled, plan_model};
+use running::{Arrangement, Running};
+
+use super::{ModelPlanner, plan_model};
 use crate::PlanRequest;
 use crate::app::{App, ModelSet};
-use crate::arrival::Load;
 use crate::diff::{GroupOutline, MemberOutline, PlanOutline};
-use crate::plan::{GroupPlan, InfeasibleApp, Plan};
+use crate::plan::Plan;
 use crate::platform::{ArrivalModel, Billing};
-use crate::provision::{Choice, Exact, Operation, Paper, PerReplica, Standing};
+use crate::provision::{Exact, Paper, PerReplica, Standing};
 use crate::session::{PlanError, Session};
 use crate::units::Rate;
 use crate::{audit, inventory};
-
-/// Promises that differ by less than this, relatively, are the same: they may have been written and read again.
-const ROUNDING: f64 = 1e-9;
 
 /// When a plan that runs is given up.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,6 +31,18 @@ pub struct ReplanRule {
     pub min_saving: f64,
     /// How far a rate may go from the one that was planned for, as a part of it, before that is a change.
     pub rate_step: f64,
+    /// What decides between plans that keep every SLO.
+    pub prefer: Preference,
+}
+
+/// What decides between plans that keep every SLO.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Preference {
+    /// The cost: the plan that disturbs least of those that no other beats by [`ReplanRule::min_saving`].
+    #[default]
+    LeastCost,
+    /// The peace of what runs: the plan that disturbs least, whatever another would save. Nobody is moved to make room for somebody else.
+    LeastChange,
 }
 
 impl Default for ReplanRule {
@@ -37,6 +50,7 @@ impl Default for ReplanRule {
         Self {
             min_saving: 0.05,
             rate_step: 0.2,
+            prefer: Preference::LeastCost,
         }
     }
 }
@@ -74,6 +88,8 @@ pub enum ReplanDecision {
     Kept,
     /// Every group keeps its members; some get another function.
     Resized(ReplanReason),
+    /// What is new or changed was placed; every other application stays with those that it is with.
+    Amended(ReplanReason),
     /// The groups are formed anew.
     Replanned(ReplanReason),
 }
@@ -163,10 +179,7 @@ fn replanned(
         found = plans
             .iter()
             .flatten()
-            .map(|plan| {
-                let decision = ReplanDecision::Replanned(ReplanReason::PoolExhausted);
-                Replanned::new(plan.clone(), decision, &[])
-            })
+            .map(|plan| Replanned::anew(plan.clone(), ReplanReason::PoolExhausted))
             .collect();
     }
     if let Some(Err(error)) = new.into_inner() {
@@ -248,37 +261,57 @@ impl Again<'_> {
     fn decide<P: Standing>(&self) -> Replanned {
         let planner = ModelPlanner::<P>::new(&self.request.platform, self.set, self.session);
         let (candidates, infeasible) = planner.screen();
-        let running = Running {
-            planner: &planner,
-            candidates: candidates.iter().map(|it| (it.app.name.as_str(), it)).collect(),
-            infeasible: &infeasible,
-            old: self.old,
+        let running = Running::new(&planner, &candidates, &infeasible, self.old);
+        let peace = self.rule.prefer == Preference::LeastChange;
+        let kept = running.kept();
+        let change = running.must_change(self.rule);
+        let nothing_to_do = change.is_none() && (peace || !self.may_save);
+        let broken = || {
+            let group = kept.as_ref().err().copied();
+            group.map(|group| ReplanReason::GroupBroken(group.clone()))
         };
-        let names: Vec<String> = self.old.iter().map(|group| group.name.clone()).collect();
-        let kept = running.plan(Running::kept);
-        let (kept, reason) = match (kept, running.must_change(self.rule)) {
-            (Ok(plan), None) if !self.may_save => return Replanned::new(plan, ReplanDecision::Kept, &names),
-            (Ok(plan), reason) => (Some(plan), reason.unwrap_or(ReplanReason::Saving)),
-            (Err(group), reason) => (
-                None,
-                reason.unwrap_or_else(|| ReplanReason::GroupBroken(group.clone())),
-            ),
-        };
-        let new = self.new_plan();
-        let good_enough = |plan: &Plan| {
-            plan.infeasible == new.infeasible
-                && running.unplaced().is_none()
-                && new.cost_per_second >= plan.cost_per_second * (1.0 - self.rule.min_saving)
-        };
-        if let Some(plan) = kept
-            && good_enough(&plan)
+        let reason = change.or_else(broken).unwrap_or(ReplanReason::Saving);
+        if let Ok(kept) = kept
+            && running.unplaced().is_none()
+            && (nothing_to_do || self.good_enough(&kept))
         {
-            return Replanned::new(plan, ReplanDecision::Kept, &names);
+            return Replanned::new(kept, ReplanDecision::Kept);
         }
-        match running.plan(Running::resized) {
-            Ok(plan) if good_enough(&plan) => Replanned::new(plan, ReplanDecision::Resized(reason), &names),
-            _ => Replanned::new(new, ReplanDecision::Replanned(reason), &[]),
+        // The same groups are no plan for an application that is in none.
+        let complete = running.unplaced().is_none();
+        let mended = || complete.then(|| running.mended()).flatten();
+        let resized = || complete.then(|| running.resized()).flatten();
+        let same_groups = |found: Option<Arrangement>| {
+            let found = found.filter(|found| self.good_enough(found))?;
+            Some((found, ReplanDecision::Resized(reason.clone())))
+        };
+        let placed = |found: Option<Arrangement>| {
+            let found = found.filter(|found| self.good_enough(found))?;
+            Some((found, ReplanDecision::Amended(reason.clone())))
+        };
+        let found = if peace {
+            // Who has changed is taken out, so that those it was with stay as they are.
+            placed(running.amended(self.rule, false)).or_else(|| same_groups(mended()))
+        } else {
+            same_groups(mended())
+                .or_else(|| same_groups(resized()))
+                .or_else(|| placed(running.amended(self.rule, false)))
+                .or_else(|| placed(running.amended(self.rule, true)))
+        };
+        match found {
+            Some((found, decision)) => Replanned::new(found, decision),
+            None => Replanned::anew(self.new_plan(), reason),
         }
+    }
+
+    /// Whether no other plan is better by enough.
+    fn good_enough(&self, found: &Arrangement) -> bool {
+        if self.rule.prefer == Preference::LeastChange {
+            return true;
+        }
+        let (new, plan) = (self.new_plan(), &found.plan);
+        plan.infeasible == new.infeasible
+            && new.cost_per_second >= plan.cost_per_second * (1.0 - self.rule.min_saving)
     }
 
     fn new_plan(&self) -> Plan {
@@ -291,151 +324,19 @@ impl Again<'_> {
 }
 
 impl Replanned {
-    fn new(plan: Plan, decision: ReplanDecision, names: &[String]) -> Self {
+    fn new(found: Arrangement, decision: ReplanDecision) -> Self {
         Self {
-            held: PlanOutline::new(&plan, names),
-            plan,
+            held: PlanOutline::new(&found.plan, &found.names),
+            plan: found.plan,
             decision,
         }
     }
-}
 
-/// What runs, and the applications as they are now.
-struct Running<'p, 'a, P> {
-    planner: &'p ModelPlanner<'a, P>,
-    candidates: BTreeMap<&'p str, &'p Candidate<'a>>,
-    infeasible: &'p [InfeasibleApp],
-    old: &'p [GroupOutline],
-}
-
-impl<'p, 'a, P: Standing> Running<'p, 'a, P> {
-    /// The first change of an application that what runs was not made for.
-    fn must_change(&self, rule: &ReplanRule) -> Option<ReplanReason> {
-        let same = |old: f64, new: f64| (old - new).abs() <= ROUNDING * old.abs().max(new.abs());
-        let declared: BTreeMap<&str, &App> = self
-            .planner
-            .set
-            .apps()
-            .iter()
-            .map(|app| (app.name.as_str(), app))
-            .collect();
-        for group in self.old {
-            for held in &group.members {
-                let name = held.app.clone();
-                let Some(app) = declared.get(held.app.as_str()) else {
-                    return Some(ReplanReason::AppGone(name));
-                };
-                let alone = group.members.len() == 1;
-                if !same(held.slo.get(), app.slo.get())
-                    || !same(held.percentile.get(), app.percentile.get())
-                    || (app.isolated && !alone)
-                {
-                    return Some(ReplanReason::PromiseChanged(name));
-                }
-                if !within_step(app.rate, held.rate, rule) {
-                    return Some(ReplanReason::RateChanged(name));
-                }
-            }
-        }
-        self.unplaced().map(|app| ReplanReason::AppAdded(app.to_owned()))
-    }
-
-    /// An application that could be served and is in no group.
-    fn unplaced(&self) -> Option<&'p str> {
-        self.candidates
-            .keys()
-            .copied()
-            .find(|app| member(self.old, app).is_none())
-    }
-
-    /// The groups as they are, less the applications that are gone, each served as `serve` says; or the name of the first
-    /// that cannot be.
-    fn plan(
-        &self,
-        serve: impl Fn(&Self, &GroupOutline, &[Load]) -> Option<(Choice, Operation)>,
-    ) -> Result<Plan, &'p String> {
-        let mut groups: Vec<GroupPlan> = Vec::new();
-        let mut seen: BTreeSet<&str> = BTreeSet::new();
-        for group in self.old {
-            let mut members: Vec<&Candidate<'a>> = Vec::new();
-            for held in &group.members {
-                let gone = self.planner.set.apps().iter().all(|app| app.name != held.app);
-                match self.candidates.get(held.app.as_str()) {
-                    Some(candidate) if seen.insert(&held.app) => members.push(candidate),
-                    None if gone => {}
-                    // In two groups at once, or no longer feasible: that is not a plan.
-                    _ => return Err(&group.name),
-                }
-            }
-            if members.iter().any(|member| member.app.isolated) && members.len() > 1 {
-                return Err(&group.name);
-            }
-            members.sort_by(|a, b| {
-                a.load
-                    .slo
-                    .total_cmp(&b.load.slo)
-                    .then(a.app.name.cmp(&b.app.name))
-            });
-            if members.is_empty() {
-                continue;
-            }
-            let loads: Vec<Load> = members.iter().map(|member| member.load).collect();
-            let (choice, operation) = serve(self, group, &loads).ok_or(&group.name)?;
-            let alone = match members.as_slice() {
-                [_] => vec![choice],
-                _ => members.iter().map(|member| member.alone).collect(),
-            };
-            groups.push(self.planner.build_group(&Settled {
-                members,
-                alone,
-                choice,
-                operation: Some(operation),
-            }));
-        }
-        let served: Vec<Load> = seen
-            .iter()
-            .filter_map(|app| Some(self.candidates.get(app)?.load))
-            .collect();
-        Ok(self.planner.plan_of(groups, self.infeasible.to_vec(), &served))
-    }
-
-    /// On the function that runs.
-    fn kept(&self, group: &GroupOutline, loads: &[Load]) -> Option<(Choice, Operation)> {
-        let planner = self.planner;
-        let function = planner
-            .catalogue
-            .functions
-            .iter()
-            .position(|function| function.site.device(planner.platform) == group.device)?;
-        let batch = group.batch_size.get();
-        if batch as usize > planner.catalogue.functions[function].service.len() || group.replicas == 0 {
-            return None;
-        }
-        let choice = Choice {
-            function,
-            batch,
-            replicas: group.replicas,
-            dispatch: group.dispatch,
-            cost_per_second: 0.0,
-        };
-        planner
-            .provisioner
-            .stands(planner.platform, &planner.catalogue, loads, &choice)
-    }
-
-    /// On the function that is cheapest now; what runs where that is as cheap.
-    fn resized(&self, group: &GroupOutline, loads: &[Load]) -> Option<(Choice, Operation)> {
-        let planner = self.planner;
-        let cheapest = planner
-            .provisioner
-            .choose(loads)
-            .and_then(|choice| planner.provisioner.settle(&planner.catalogue, loads, &choice));
-        match (self.kept(group, loads), cheapest) {
-            (Some(kept), Some(cheapest)) if kept.0.cost_per_second > cheapest.0.cost_per_second => {
-                Some(cheapest)
-            }
-            (Some(kept), _) => Some(kept),
-            (None, cheapest) => cheapest,
+    fn anew(plan: Plan, reason: ReplanReason) -> Self {
+        Self {
+            held: PlanOutline::new(&plan, &[]),
+            plan,
+            decision: ReplanDecision::Replanned(reason),
         }
     }
 }

@@ -11,6 +11,7 @@ mod evaluator;
 mod explanation;
 mod fixture;
 mod holdout;
+mod least_change;
 mod paper;
 mod partitions;
 mod plan_diff;

@@ -51,7 +51,10 @@ impl Cluster {
             .unwrap()
             .remove(0);
         self.held = vec![found.held.clone()];
-        if let ReplanDecision::Resized(reason) | ReplanDecision::Replanned(reason) = &found.decision {
+        if let ReplanDecision::Resized(reason)
+        | ReplanDecision::Amended(reason)
+        | ReplanDecision::Replanned(reason) = &found.decision
+        {
             self.changes.push(reason.clone());
             self.changed_at = now;
         }
@@ -305,7 +308,10 @@ fn a_function_that_is_no_longer_on_offer_or_too_slow_is_replaced() {
         let found = replan(&request, &cluster.held, &ReplanRule::default(), false)
             .unwrap()
             .remove(0);
-        let (ReplanDecision::Resized(reason) | ReplanDecision::Replanned(reason)) = &found.decision else {
+        let (ReplanDecision::Resized(reason)
+        | ReplanDecision::Amended(reason)
+        | ReplanDecision::Replanned(reason)) = &found.decision
+        else {
             panic!("{:?}", found.decision);
         };
         assert!(matches!(reason, ReplanReason::GroupBroken(_)), "{reason:?}");

@@ -84,8 +84,8 @@ struct Total {
 }
 
 /// Plans as they are compared.
-pub(super) struct Plans {
-    pub(super) outlines: Vec<PlanOutline>,
+pub(crate) struct Plans {
+    pub(crate) outlines: Vec<PlanOutline>,
     currencies: BTreeMap<(String, String), String>,
 }
 
@@ -193,7 +193,7 @@ fn amount(cost: f64) -> anyhow::Result<f64> {
 
 /// Reads a written plan, or plans what a folder or file describes; nothing where an object of it is wrong, after it was said
 /// what.
-pub(super) fn read(path: &Path) -> anyhow::Result<Option<Plans>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Option<Plans>> {
     if path.is_dir() {
         return planned(path);
     }

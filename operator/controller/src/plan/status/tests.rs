@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
+use harmonybatch_api::inference_app::RateSource;
 use harmonybatch_api::inference_group::{Active, Endpoints};
 use harmonybatch_api::{InferenceGroupStatus, conditions};
 use harmonybatch_planner::{DearerApp, PlatformPlan, PoolUse, Shortage};
@@ -27,6 +29,16 @@ fn plan(apps: &[InferenceApp]) -> Plan {
     decide(&validated.requests["default"]).unwrap().remove(0)
 }
 
+static CONTRACT: LazyLock<Contract> = LazyLock::new(|| Contract {
+    model: "mlp".to_owned(),
+    service_name: "search-infer".to_owned(),
+    slo: "500ms".to_owned(),
+    percentile: "99".to_owned(),
+    rate: "300/m".to_owned(),
+    rate_source: RateSource::Observed,
+    timeout: "2s".parse().unwrap(),
+});
+
 fn place<'a>(plan: &'a Plan, group: &'a str, app: &str) -> Place<'a> {
     let planned = plan
         .groups
@@ -39,6 +51,7 @@ fn place<'a>(plan: &'a Plan, group: &'a str, app: &str) -> Place<'a> {
         name: group,
         planned,
         member,
+        contract: &CONTRACT,
     }
 }
 
@@ -399,4 +412,20 @@ fn what_is_not_known_of_the_pools_says_why() {
         (found.status.as_str(), found.reason.as_str()),
         ("Unknown", "Invalid")
     );
+}
+
+#[test]
+fn an_app_is_told_the_rate_that_its_plan_is_made_for() {
+    let plan = plan(&[fixtures::app("search", "500ms", "5/s")]);
+    let member = &plan.groups[0].members[0];
+    // As it was asked for, in the words that it was asked in.
+    assert_eq!(planned_rate(member, &CONTRACT).as_deref(), Some("300/m"));
+    // The plan holds for a higher rate from before.
+    let fallen = Contract {
+        rate: "4.8/s".to_owned(),
+        ..CONTRACT.clone()
+    };
+    assert_eq!(planned_rate(member, &fallen).as_deref(), Some("5/s"));
+    let told = app_plan(&plan.groups[0], member, &CONTRACT);
+    assert_eq!(told.rate_source, RateSource::Observed);
 }

@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
-use harmonybatch_api::InferenceApp;
-use harmonybatch_api::inference_app::{self, Batching};
+use harmonybatch_api::inference_app::{self, Batching, RateSource};
 use harmonybatch_api::quantity::{Decimal, Duration, QuantityError, Rate};
+use harmonybatch_api::{InferenceApp, InferenceAppSpec};
 use harmonybatch_planner::units::{self, UnitError};
 use harmonybatch_planner::{App, ArrivalProcess, Billing, Burst};
 use kube::ResourceExt;
@@ -17,12 +17,23 @@ const TIMEOUT_FACTOR: u64 = 4;
 /// The shortest and the longest deadline unless it is written; longer ones cannot be written either.
 const DEFAULT_TIMEOUTS: (u64, u64) = (1_000_000_000, 3_600_000_000_000);
 
+/// Times the declared rate that an observed one may be unless it is written: a night has a tenth of the day's requests, and a caller that went wild
+/// multiplies the cost by ten at most.
+const DEFAULT_LIMITS: (f64, f64) = (0.1, 10.0);
+
 /// Reads it: what the planner takes, and the rest.
-pub(super) fn app(written: &InferenceApp, traces: &Traces) -> Result<(App, Contract), Problem> {
+pub(super) fn app(
+    written: &InferenceApp,
+    traces: &Traces,
+    observed: Option<&Rate>,
+) -> Result<(App, Contract), Problem> {
     let spec = &written.spec;
     let slo: Duration = parse("slo.latency", &spec.slo.latency)?;
     let percentile: Decimal = parse("slo.percentile", &spec.slo.percentile)?;
-    let rate: Rate = parse("rate", &spec.rate)?;
+    let declared: Rate = parse("rate", &spec.rate)?;
+    checked("rate", units::Rate::new(declared.per_second()))?;
+    let observed = observed.filter(|_| spec.rate_source == RateSource::Observed);
+    let rate = within_limits(spec, declared, *observed.unwrap_or(&declared))?;
     if slo.is_zero() {
         return Err(Problem::invalid("slo.latency 0s must be above 0".to_owned()));
     }
@@ -54,9 +65,46 @@ pub(super) fn app(written: &InferenceApp, traces: &Traces) -> Result<(App, Contr
         slo: Duration::from_nanos(slo.as_nanos()).to_string(),
         percentile: percentile.to_string(),
         rate: rate.to_string(),
+        rate_source: match observed {
+            Some(_) => RateSource::Observed,
+            None => RateSource::Declared,
+        },
         timeout,
     };
     Ok((app, contract))
+}
+
+/// The rate within the limits of an application whose rate is observed.
+fn within_limits(spec: &InferenceAppSpec, declared: Rate, rate: Rate) -> Result<Rate, Problem> {
+    if spec.rate_source == RateSource::Declared {
+        return match &spec.rate_limits {
+            None => Ok(rate),
+            Some(_) => Err(Problem::invalid(
+                "rateLimits go with rateSource Observed: set that, or leave rateLimits out".to_owned(),
+            )),
+        };
+    }
+    let written = spec.rate_limits.clone().unwrap_or_default();
+    let limit = |field: &str, text: Option<&String>, default: f64| match text {
+        Some(text) => {
+            let rate: Rate = parse(field, text)?;
+            checked(field, units::Rate::new(rate.per_second()))?;
+            Ok(Some(rate))
+        }
+        None => Ok(Rate::at_least(declared.per_second() * default)),
+    };
+    let min = limit("rateLimits.min", written.min.as_ref(), DEFAULT_LIMITS.0)?;
+    let max = limit("rateLimits.max", written.max.as_ref(), DEFAULT_LIMITS.1)?;
+    if let (Some(min), Some(max)) = (min, max)
+        && min.per_second() > max.per_second()
+    {
+        return Err(Problem::invalid(format!(
+            "rateLimits: min {min} is above max {max}: lower min or raise max; what is not written is a tenth and ten times rate {declared}"
+        )));
+    }
+    let below = min.filter(|min| rate.per_second() < min.per_second());
+    let above = max.filter(|max| rate.per_second() > max.per_second());
+    Ok(below.or(above).unwrap_or(rate))
 }
 
 /// How its requests arrive.

@@ -52,6 +52,10 @@ pub(super) fn patience(spec: &InferencePlatformSpec) -> Result<Patience, Problem
     Ok(Patience {
         rule: planner::ReplanRule {
             min_saving,
+            prefer: match spec.replan.prefer {
+                written::Preference::LeastCost => planner::Preference::LeastCost,
+                written::Preference::LeastChange => planner::Preference::LeastChange,
+            },
             ..planner::ReplanRule::default()
         },
         min_interval: interval.into(),

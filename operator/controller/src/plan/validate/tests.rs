@@ -1,6 +1,6 @@
 //! What is wrong is named on the object that it is wrong in, and stops nobody else.
 
-use harmonybatch_api::inference_app::{Burst, Trace};
+use harmonybatch_api::inference_app::{Burst, RateLimits, Trace};
 use harmonybatch_api::inference_model::KeyRef;
 use harmonybatch_api::inference_platform;
 use harmonybatch_planner::{self as planner, ArrivalProcess, units};
@@ -22,7 +22,64 @@ fn inputs() -> Inputs {
             fixtures::app("good", "500ms", "5/s"),
             fixtures::app("bad", "500ms", "5/s"),
         ],
-        traces: Traces::new(),
+        ..Inputs::default()
+    }
+}
+
+/// Follows its observed rate within these limits.
+fn observed(app: &mut InferenceApp, min: Option<&str>, max: Option<&str>) {
+    app.spec.rate_source = RateSource::Observed;
+    app.spec.rate_limits = Some(RateLimits {
+        min: min.map(str::to_owned),
+        max: max.map(str::to_owned),
+    });
+}
+
+/// The rate that is planned for where this is seen of an application that declares 5/s.
+fn planned_rate(seen: Option<&str>, min: Option<&str>, max: Option<&str>) -> (String, RateSource) {
+    let mut inputs = inputs();
+    observed(&mut inputs.apps[0], min, max);
+    let good = ("shop".to_owned(), "good".to_owned());
+    inputs
+        .rates
+        .extend(seen.map(|seen| (good.clone(), seen.parse().expect("a rate"))));
+    let validated = validate(&inputs, &BTreeSet::new());
+    let contract = &validated.contracts[&good];
+    let apps = validated.requests["default"].models[0].apps();
+    let planned = apps
+        .iter()
+        .find(|app| app.name == "good")
+        .expect("good is planned");
+    let parsed: Rate = contract.rate.parse().expect("a rate");
+    assert!((planned.rate.get() - parsed.per_second()).abs() < 1e-12);
+    (contract.rate.clone(), contract.rate_source)
+}
+
+#[test]
+fn an_observed_rate_is_planned_for_within_its_limits() {
+    use RateSource::{Declared, Observed};
+    type Case = (
+        Option<&'static str>,
+        Option<&'static str>,
+        Option<&'static str>,
+        &'static str,
+        RateSource,
+    );
+    let cases: [Case; 7] = [
+        (None, None, None, "5/s", Declared),
+        (Some("12/s"), None, None, "12/s", Observed),
+        (Some("120/s"), None, None, "50/s", Observed),
+        (Some("2/m"), None, None, "30/m", Observed),
+        (Some("12/s"), None, Some("480/m"), "480/m", Observed),
+        (Some("2/m"), Some("1/s"), None, "1/s", Observed),
+        (None, Some("6/s"), None, "6/s", Declared),
+    ];
+    for (seen, min, max, rate, source) in cases {
+        assert_eq!(
+            planned_rate(seen, min, max),
+            (rate.to_owned(), source),
+            "{seen:?} {min:?} {max:?}"
+        );
     }
 }
 
@@ -52,7 +109,19 @@ fn check(break_it: impl Fn(&mut Inputs), kind: Kind, name: &str, part: &str) {
 #[test]
 fn a_wrong_field_of_an_app_is_named_and_the_others_go_on() {
     type Break = fn(&mut InferenceApp);
-    let cases: [(Break, &str); 15] = [
+    let cases: [(Break, &str); 18] = [
+        (
+            |app| app.spec.rate_limits = Some(RateLimits::default()),
+            "rateLimits go with rateSource Observed",
+        ),
+        (
+            |app| observed(app, Some("1/x"), None),
+            "rateLimits.min: \"1/x\" has an unknown unit",
+        ),
+        (
+            |app| observed(app, Some("60/s"), None),
+            "min 60/s is above max 50/s",
+        ),
         (
             |app| app.spec.slo.latency = "0ms".to_owned(),
             "slo.latency 0s must be above 0",
