@@ -13,6 +13,7 @@
 //! applications, `group` cuts the sorted applications into the cheapest runs, `inventory` makes all models fit on the devices that there
 //! are, `explain` says why. Where batches queue for pods that stay up, `simulate` plays requests through the gateway's own batching rule
 //! and gives the verdict. [`baseline`] says what other algorithms would make of the same applications.
+//! [`audit`] looks at a plan again by the definitions alone.
 
 mod app;
 mod arrival;
