@@ -1,4 +1,7 @@
-//! How long a plan takes: `cargo bench -p harmonybatch-planner -- [PART OF A NAME] [NUMBER OF APPS...]`; the least of several runs.
+//! How long a plan takes: `cargo bench -p harmonybatch-planner --bench speed -- [PART OF A NAME] [NUMBER OF APPS...]`; the least of several runs.
+//!
+//! Besides it prints how long an unchanged application set takes to be planned again by a session that knows it, with what runs as its input, how far the plan is at
+//! most above the cheapest, and at the end the most memory that the process ever held.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measures")]
 #![expect(dead_code, reason = "only a part of the fixture is used")]
@@ -11,21 +14,75 @@ mod random;
 
 use std::time::Instant;
 
-use harmonybatch_planner::{App, Billing, Plan};
+use harmonybatch_planner::{
+    App, ArrivalModel, Billing, Plan, PlanOutline, PlanRequest, ReplanDecision, ReplanRule, Session,
+};
 
-use fixture::{Coefficients, MODELS, plan_as_the_paper, plan_exactly, plan_one};
+use fixture::{Coefficients, MODELS, request};
 use random::Random;
 
-/// A way to plan, and what the table calls it.
-type Way = (&'static str, fn(&Coefficients, Vec<App>) -> Plan);
+/// What the table calls a way to plan, how it bills and with which law of the batch size.
+type Way = (&'static str, Billing, ArrivalModel);
+
+fn asked(way: Way, model: &Coefficients, apps: Vec<App>) -> PlanRequest {
+    let PlanRequest { platform, models } = request(way.1, model, apps);
+    PlanRequest {
+        platform: platform.with_arrivals(way.2),
+        models,
+    }
+}
+
+/// The least milliseconds of several runs, and what they give.
+fn least<T>(mut run: impl FnMut() -> T) -> (f64, T) {
+    let (mut taken, mut runs) = (f64::INFINITY, 0.0);
+    loop {
+        let start = Instant::now();
+        let found = run();
+        taken = taken.min(start.elapsed().as_secs_f64() * 1e3);
+        runs += 1.0;
+        if runs * taken > 200.0 || runs > 20.0 {
+            return (taken, found);
+        }
+    }
+}
+
+/// How long the same request takes again, beside the plan that runs.
+fn again(request: &PlanRequest, plan: &Plan, session: &Session) -> f64 {
+    let names: Vec<String> = (0..plan.groups.len())
+        .map(|group| format!("group-{group}"))
+        .collect();
+    let running = [PlanOutline::new(plan, &names)];
+    let replan = || {
+        session
+            .replan(request, &running, &ReplanRule::default(), true)
+            .unwrap()
+    };
+    replan();
+    let (taken, found) = least(replan);
+    assert_eq!(found[0].decision, ReplanDecision::Kept);
+    taken
+}
+
+/// The most memory that the process held at a time, in MiB.
+fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
+}
 
 fn main() {
     let ways: [Way; 3] = [
-        ("PerInvocation, paper", plan_as_the_paper),
-        ("PerInvocation, exact", plan_exactly),
-        ("PerReplica", |model, apps| {
-            plan_one(Billing::PerReplica, model, apps)
-        }),
+        (
+            "PerInvocation, paper",
+            Billing::PerInvocation,
+            ArrivalModel::Paper,
+        ),
+        (
+            "PerInvocation, exact",
+            Billing::PerInvocation,
+            ArrivalModel::Exact,
+        ),
+        ("PerReplica", Billing::PerReplica, ArrivalModel::Exact),
     ];
     // Cargo adds flags of its own.
     let arguments = std::env::args()
@@ -39,34 +96,38 @@ fn main() {
         counts = vec![12, 100, 1000];
     }
     println!(
-        "{:<22}{:<10}{:>6}{:>12}{:>8}  cost/s",
-        "billing and law", "model", "apps", "ms", "groups"
+        "{:<22}{:<10}{:>6}{:>12}{:>12}{:>8}{:>14}{:>10}",
+        "billing and law", "model", "apps", "ms", "again, ms", "groups", "cost/s", "at most"
     );
-    for (name, way) in ways {
+    for way in ways {
+        let (name, ..) = way;
         if wanted.is_some_and(|wanted| !name.contains(wanted.as_str())) {
             continue;
         }
         for model in &MODELS {
             for &count in &counts {
-                let apps = Random::seeded(7).apps(count, (0.2, 1.0), (0.05, 50.0));
-                let mut taken = f64::INFINITY;
-                let mut runs = 0.0;
-                let plan = loop {
-                    let start = Instant::now();
-                    let plan = way(model, apps.clone());
-                    taken = taken.min(start.elapsed().as_secs_f64() * 1e3);
-                    runs += 1.0;
-                    if runs * taken > 200.0 || runs > 20.0 {
-                        break plan;
-                    }
-                };
+                let request = asked(
+                    way,
+                    model,
+                    Random::seeded(7).apps(count, (0.2, 1.0), (0.05, 50.0)),
+                );
+                let (taken, (session, plan)) = least(|| {
+                    let session = Session::new();
+                    let plan = session.plan_platform(&request).unwrap().plans.remove(0);
+                    (session, plan)
+                });
                 println!(
-                    "{name:<22}{:<10}{count:>6}{taken:>12.2}{:>8}  {:.6e}",
+                    "{name:<22}{:<10}{count:>6}{taken:>12.2}{:>12.2}{:>8}{:>14.6e}{:>9.1}%",
                     model.name,
+                    again(&request, &plan, &session),
                     plan.groups.len(),
-                    plan.cost_per_second
+                    plan.cost_per_second,
+                    (plan.cost_per_second / plan.least_cost_per_second - 1.0) * 100.0
                 );
             }
         }
+    }
+    if let Some(peak) = peak_memory() {
+        println!("at most {peak:.0} MiB");
     }
 }

@@ -10,6 +10,7 @@ mod placing;
 mod running;
 
 use std::cell::OnceCell;
+use std::collections::HashMap;
 
 use running::{Arrangement, Running};
 
@@ -230,16 +231,20 @@ fn within_step(now: Rate, held: Rate, rule: &ReplanRule) -> bool {
     (held.get() / step..=held.get() * step).contains(&now.get())
 }
 
-fn member<'a>(old: &'a [GroupOutline], app: &str) -> Option<&'a MemberOutline> {
-    old.iter()
-        .flat_map(|group| &group.members)
-        .find(|member| member.app == app)
+/// Everybody in the groups, by name; of one that is in two the first.
+fn members(old: &[GroupOutline]) -> HashMap<&str, &MemberOutline> {
+    let mut members = HashMap::new();
+    for member in old.iter().flat_map(|group| &group.members) {
+        members.entry(member.app.as_str()).or_insert(member);
+    }
+    members
 }
 
 /// The applications with the rates to plan for: the held one or the declared one, whichever is higher, within the step;
 /// else the declared one.
 fn with_held_rates(set: &ModelSet, old: &[GroupOutline], rule: &ReplanRule) -> ModelSet {
-    set.with_rates(|app| match member(old, &app.name) {
+    let members = members(old);
+    set.with_rates(|app| match members.get(app.name.as_str()) {
         Some(held) if within_step(app.rate, held.rate, rule) && held.rate > app.rate => held.rate,
         _ => app.rate,
     })

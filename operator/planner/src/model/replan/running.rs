@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{Candidate, ModelPlanner, Settled, by_slo};
-use super::{ReplanReason, ReplanRule, member, within_step};
+use super::{ReplanReason, ReplanRule, members, within_step};
 use crate::app::App;
 use crate::arrival::Load;
 use crate::diff::{GroupOutline, MemberOutline};
@@ -85,10 +85,9 @@ impl<'p, 'a, P: Standing> Running<'p, 'a, P> {
 
     /// An application that could be served and is in no group.
     pub(super) fn unplaced(&self) -> Option<&'p str> {
-        self.candidates
-            .keys()
-            .copied()
-            .find(|app| member(self.old, app).is_none())
+        let held = members(self.old);
+        let mut apps = self.candidates.keys().copied();
+        apps.find(|app| !held.contains_key(app))
     }
 
     /// Everything on the function that runs; or the name of the first group that cannot be.
