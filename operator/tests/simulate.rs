@@ -96,7 +96,7 @@ fn a_trace_is_planned_for_and_a_wrong_one_is_named() {
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
     assert!(
-        said.contains("arrivals.csv: arrival 3 of the trace is at 2"),
+        said.contains("arrivals.csv: line 4: \"2\" is earlier than the time before it"),
         "{said}"
     );
 
