@@ -244,7 +244,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
             return refuse(InfeasibleReason::ArrivalsNotPoisson, None);
         }
         let run = [load];
-        if let Some(choice) = self.cheapest_alone(load, None, &self.provisioner) {
+        if let Some(choice) = self.cheapest_alone(load, None, &self.provisioner, 0.0) {
             return Ok(choice);
         }
         let Some(fastest) = P::fastest(&self.catalogue) else {
@@ -293,12 +293,16 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
         let kind = self.catalogue.functions[alone.function].site.kind();
         let others = self.by_kind.iter().filter(|(other, _)| *other != kind);
         others
-            .filter_map(|(kind, provisioner)| self.cheapest_alone(load, Some(*kind), provisioner))
+            .filter_map(|(kind, provisioner)| {
+                // What is cheaper than the cheapest of all kinds keeps no SLO on any.
+                self.cheapest_alone(load, Some(*kind), provisioner, alone.cost_per_second)
+            })
             .min_by(Choice::compare)
     }
 
-    /// What the provisioner of one kind of device, or of all, chooses for one application; many have the same numbers.
-    fn cheapest_alone(&self, load: Load, kind: Option<Kind>, provisioner: &P) -> Option<Choice> {
+    /// What the provisioner of one kind of device, or of all, chooses for one application, given that nothing costs less than `floor`; many
+    /// have the same numbers.
+    fn cheapest_alone(&self, load: Load, kind: Option<Kind>, provisioner: &P, floor: f64) -> Option<Choice> {
         let run = [load];
         let key = (Fingerprint::of_loads(&run), kind);
         // Where functions cost while they run, more may run at a time than the API takes.
@@ -306,9 +310,10 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
             self.platform.billing() == Billing::PerReplica
                 || provisioner.settle(&self.catalogue, &run, choice).is_some()
         };
-        self.choices
-            .alone
-            .get_or(&self.stop, key, || provisioner.choose(&run).filter(within_limits))
+        let choices = &self.choices.alone;
+        choices.get_or(&self.stop, key, || {
+            provisioner.choose_above(&run, floor).filter(within_limits)
+        })
     }
 
     /// What a choice costs in truth, per second: a search may have priced its share higher.

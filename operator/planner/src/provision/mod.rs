@@ -125,6 +125,11 @@ pub(crate) trait Provisioner: Sized {
     /// The cheapest choice for a run of applications in order of SLO, if any keeps its constraint.
     fn choose(&self, run: &[Load]) -> Option<Choice>;
 
+    /// The same, given that nothing cheaper than `floor` keeps it.
+    fn choose_above(&self, run: &[Load], _floor: f64) -> Option<Choice> {
+        self.choose(run)
+    }
+
     /// The cheapest groups of loads that are sorted by SLO and feasible one by one, as `alone`.
     fn groups(&self, loads: &[Load], alone: &[Choice]) -> Vec<Cut>;
 

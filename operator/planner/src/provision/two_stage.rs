@@ -35,6 +35,10 @@ impl<P: Provisioner> Provisioner for TwoStage<P> {
         self.provisioner.choose(run)
     }
 
+    fn choose_above(&self, run: &[Load], floor: f64) -> Option<Choice> {
+        self.provisioner.choose_above(run, floor)
+    }
+
     fn groups(&self, loads: &[Load], alone: &[Choice]) -> Vec<Cut> {
         let mut cuts = Vec::new();
         for group in self.merger.groups(loads) {

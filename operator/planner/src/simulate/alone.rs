@@ -167,6 +167,7 @@ mod tests {
                 arrivals: 5_000,
                 block: 125,
                 early: (case % 3 > 0).then_some(Confidence(1.5)),
+                last: None,
                 with_latencies: false,
                 pace: if case % 7 == 0 { Pace::Slowest } else { Pace::Drawn },
             };

@@ -82,6 +82,8 @@ pub(crate) struct Look {
     pub(crate) block: u64,
     /// How sure a verdict must be to end the run early; without it the run is played to its end.
     pub(crate) early: Option<Confidence>,
+    /// How sure a verdict must be at the end: a run that will hardly come to that ends early as well.
+    pub(crate) last: Option<Confidence>,
     pub(crate) with_latencies: bool,
     pub(crate) pace: Pace,
 }
@@ -89,6 +91,9 @@ pub(crate) struct Look {
 /// Blocks that must be complete before a run may end early, in the group's favour or not.
 const BLOCKS_TO_KEEP: usize = 5;
 const BLOCKS_TO_BREAK: usize = 3;
+
+/// The part of a run that must be seen before it is given up as one that will not be decided.
+const SEEN_TO_GIVE_UP: f64 = 0.25;
 
 /// What a simulation found. Times in the tally are ticks.
 #[derive(Debug, Clone)]
@@ -182,6 +187,9 @@ struct Jury<'a> {
     block: u64,
     left_in_block: u64,
     early: Option<Confidence>,
+    last: Option<Confidence>,
+    /// Blocks of the whole run.
+    blocks: u64,
     /// Whether arrivals are spread evenly: elsewhere the worst may be yet to come, and only the end of the run speaks in the group's favour.
     even: bool,
     /// What was decided before the run's end.
@@ -195,9 +203,18 @@ impl<'a> Jury<'a> {
             block: look.block,
             left_in_block: look.block,
             early: look.early,
+            last: look.last,
+            blocks: look.arrivals / look.block.max(1),
             even,
             verdict: Verdict::Open,
         }
+    }
+
+    /// Whether the rest of the run would have to be much better than what was seen for the verdict to be sure at its end.
+    fn is_hopeless(&self, tally: &Tally, last: Confidence) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "few blocks")]
+        let seen = tally.blocks() as f64 / self.blocks.max(1) as f64;
+        self.even && seen >= SEEN_TO_GIVE_UP && tally.will_stay_open(self.loads, seen, last)
     }
 
     /// Called after each arrival that counts: whether the run may end here.
@@ -211,7 +228,10 @@ impl<'a> Jury<'a> {
         let Some(confidence) = self.early else {
             return false;
         };
-        let verdict = tally.verdict(self.loads, confidence);
+        let verdict = match (tally.verdict(self.loads, confidence), self.last) {
+            (Verdict::Open, Some(last)) if self.is_hopeless(tally, last) => Verdict::Broken,
+            (verdict, _) => verdict,
+        };
         let enough = match verdict {
             Verdict::Kept => self.even && tally.blocks() >= BLOCKS_TO_KEEP,
             Verdict::Broken => tally.blocks() >= BLOCKS_TO_BREAK,

@@ -168,6 +168,7 @@ fn simulate_group(
         arrivals: simulation.requests,
         block: simulation.requests.max(1),
         early: None,
+        last: None,
         with_latencies: false,
         pace: Pace::Drawn,
     };

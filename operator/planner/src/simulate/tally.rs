@@ -186,6 +186,22 @@ impl Tally {
             .is_some()
     }
 
+    /// Whether, after a part `seen` of the run, some member would not be sure to keep its percentile at the end although the rest went a
+    /// little better (half a standard deviation of what was seen) than this part.
+    pub(crate) fn will_stay_open(&self, loads: &[Load], seen: f64, confidence: Confidence) -> bool {
+        let clustering = self.clustering();
+        self.judge(loads, |miss, own, pooled| {
+            // Of a run that is 1/seen times as long with as many late requests in proportion, the bound is that of a weaker clustering.
+            let at_end = |count: Count| {
+                count
+                    .improved(clustering, 0.5)
+                    .upper(clustering * seen, confidence)
+            };
+            at_end(own).min(at_end(pooled)) <= miss
+        })
+        .is_none()
+    }
+
     /// The share of each member's requests within its SLO, or that of its and all tighter members' if it is larger: it
     /// is no less in truth, and a rare member's own count says little.
     pub(crate) fn attainments(&self) -> Vec<f64> {
@@ -237,6 +253,21 @@ impl Count {
         self.late as f64 / self.served.max(Self::FEW) as f64
     }
 
+    /// With as many late requests less as some standard deviations of their number.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, and less than before"
+    )]
+    fn improved(self, clustering: f64, deviations: f64) -> Self {
+        let late = self.late as f64;
+        let less = deviations * (clustering * late).sqrt();
+        Self {
+            late: (late - less).max(0.0) as u64,
+            ..self
+        }
+    }
+
     /// The score bounds of a Poisson mean with `late / clustering` independent events.
     fn bound(self, clustering: f64, deviations: f64) -> f64 {
         if self.served == 0 {
@@ -270,6 +301,29 @@ mod tests {
         };
         assert!((count.upper(1.0, Confidence(2.33)) - 5.4289e-3).abs() < 1e-6);
         assert!(count.lower(1.0, Confidence(2.33)).abs() < 1e-12);
+    }
+
+    /// After a quarter of a run 250 of 25,000 are late, one in a hundred. At its end 1,000 of 100,000 would be, of which a percent is not sure; 200, or
+    /// 800 of 100,000, have the bound 0.8 % + 2.33 sqrt(800) / 100,000 + ... = 0.87 %.
+    #[test]
+    fn a_run_is_given_up_where_its_end_would_not_tell() {
+        let loads = [Load {
+            slo: 1.0,
+            rate: 1.0,
+            miss: 0.01,
+            process: crate::arrival::Process::Poisson,
+        }];
+        let after_a_quarter = |late: u64| {
+            let mut tally = Tally::new(&[10], false);
+            for block in 0..10 {
+                (0..2_500).for_each(|row| tally.count(0, if row < late / 10 { 11 } else { 1 }));
+                tally.end_block();
+                assert_eq!(tally.blocks(), block + 1);
+            }
+            tally.will_stay_open(&loads, 0.25, Confidence(2.33))
+        };
+        assert!(!after_a_quarter(200));
+        assert!(after_a_quarter(250));
     }
 
     #[test]

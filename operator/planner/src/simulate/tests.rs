@@ -17,6 +17,7 @@ fn look(arrivals: u64) -> Look {
         arrivals,
         block: arrivals / 20,
         early: None,
+        last: None,
         with_latencies: true,
         pace: Pace::Drawn,
     }

@@ -121,6 +121,7 @@ impl PerReplica {
             arrivals,
             block,
             early: Some(EARLY),
+            last: Some(FINAL),
             with_latencies: true,
             pace: Pace::Drawn,
         };
@@ -147,6 +148,7 @@ impl PerReplica {
             arrivals,
             block,
             early: None,
+            last: None,
             with_latencies: false,
             pace: Pace::Slowest,
             ..look

@@ -133,6 +133,10 @@ impl Provisioner for PerReplica {
         self.cheapest_within(run, 0.0, f64::INFINITY)
     }
 
+    fn choose_above(&self, run: &[Load], floor: f64) -> Option<Choice> {
+        self.cheapest_within(run, floor, f64::INFINITY)
+    }
+
     fn groups(&self, loads: &[Load], alone: &[Choice]) -> Vec<Cut> {
         group::pruned_cut(loads, alone, self)
     }

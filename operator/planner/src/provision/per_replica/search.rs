@@ -282,6 +282,7 @@ impl PerReplica {
             arrivals,
             block,
             early: Some(EARLY),
+            last: None,
             with_latencies: false,
             pace: Pace::Drawn,
         }
