@@ -170,6 +170,7 @@ mod tests {
                 last: None,
                 with_latencies: false,
                 pace: if case % 7 == 0 { Pace::Slowest } else { Pace::Drawn },
+                late_requests: 20.0,
             };
             let (found, expected) = (
                 play(&setup, &load, &look),

@@ -36,6 +36,8 @@ pub(crate) struct Playing {
     /// Whether rare members occur more often than they do, and long bursts are played shorter where the run would see
     /// too few of them: for a verdict.
     pub(crate) verdict: bool,
+    /// Late requests of a rare member that a verdict should rest on.
+    pub(crate) late_requests: f64,
 }
 
 impl Arrivals {
@@ -107,7 +109,7 @@ impl Source {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let arrivals = playing.arrivals as f64 * (rate / total);
         let shares: Vec<f64> = if playing.verdict {
-            shares(&part, arrivals)
+            shares(&part, arrivals, playing.late_requests)
         } else {
             part.iter().map(|load| load.rate).collect()
         };
@@ -265,8 +267,9 @@ fn alias_table(shares: &[f64]) -> Vec<Slot> {
     slots
 }
 
-/// The least share of arrivals that a member whose own samples count is given.
-const LEAST_SHARE: f64 = 0.05;
+/// The least share of arrivals that a member whose own samples count is given. What such a member is given beyond its own share shows a queue
+/// that is more urgent than the true one.
+const LEAST_SHARE: f64 = 0.02;
 
 /// The largest share that a strict percentile may ask for.
 const LARGEST_SHARE: f64 = 0.2;
@@ -288,10 +291,8 @@ pub(crate) fn leaders(loads: &[Load]) -> impl Iterator<Item = usize> + '_ {
 }
 
 /// The shares of the members in the arrivals: those of their rates, except that a rare leader occurs often enough
-/// to be judged within `arrivals`. The total rate, hence the load, stays what it is.
-pub(crate) fn shares(loads: &[Load], arrivals: f64) -> Vec<f64> {
-    /// Late requests that a verdict should rest on where just as many are late as may be.
-    const LATE_REQUESTS: f64 = 20.0;
+/// to be judged within `arrivals` by this many late requests. The total rate, hence the load, stays what it is.
+pub(crate) fn shares(loads: &[Load], arrivals: f64, late_requests: f64) -> Vec<f64> {
     let total: f64 = loads.iter().map(|load| load.rate).sum();
     let mut shares: Vec<f64> = loads.iter().map(|load| load.rate / total).collect();
     let leading: Vec<usize> = leaders(loads).collect();
@@ -299,7 +300,7 @@ pub(crate) fn shares(loads: &[Load], arrivals: f64) -> Vec<f64> {
     let crowd = leading.len() as f64;
     for index in leading {
         let wanted =
-            (LATE_REQUESTS / (loads[index].miss * arrivals)).clamp(LEAST_SHARE, LARGEST_SHARE) / crowd;
+            (late_requests / (loads[index].miss * arrivals)).clamp(LEAST_SHARE, LARGEST_SHARE) / crowd;
         shares[index] = shares[index].max(wanted);
     }
     shares
@@ -345,6 +346,6 @@ mod tests {
             load(0.4, 0.01),
         ];
         assert_eq!(leaders(&loads).collect::<Vec<_>>(), [0, 2]);
-        assert!((shares(&loads, 1e6).iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        assert!((shares(&loads, 1e6, 20.0).iter().sum::<f64>() - 1.0).abs() < 1e-9);
     }
 }

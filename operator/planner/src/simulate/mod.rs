@@ -86,6 +86,9 @@ pub(crate) struct Look {
     pub(crate) last: Option<Confidence>,
     pub(crate) with_latencies: bool,
     pub(crate) pace: Pace,
+    /// Late requests of a rare member that the verdict should rest on, where just as many are late as may be: it occurs more often than it
+    /// does, as far as that takes.
+    pub(crate) late_requests: f64,
 }
 
 /// Blocks that must be complete before a run may end early, in the group's favour or not.
@@ -150,6 +153,7 @@ fn play(setup: &Setup<'_>, look: &Look, verdict: bool, observer: &mut impl Obser
         ticks,
         arrivals: look.arrivals,
         verdict,
+        late_requests: look.late_requests,
     };
     let mut source = Arrivals::new(setup.loads, setup.traces, &playing);
 

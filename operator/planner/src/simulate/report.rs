@@ -171,6 +171,7 @@ fn simulate_group(
         last: None,
         with_latencies: false,
         pace: Pace::Drawn,
+        late_requests: 20.0,
     };
     let mut record = Record {
         latencies: vec![Latencies::default(); loads.len()],

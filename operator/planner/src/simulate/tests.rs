@@ -20,6 +20,7 @@ fn look(arrivals: u64) -> Look {
         last: None,
         with_latencies: true,
         pace: Pace::Drawn,
+        late_requests: 20.0,
     }
 }
 

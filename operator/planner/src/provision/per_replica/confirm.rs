@@ -31,6 +31,9 @@ const EARLY: Confidence = Confidence(3.0);
 /// 99 %, one-sided.
 const FINAL: Confidence = Confidence(2.33);
 
+/// Late requests of a rare application that the verdict rests on.
+const LATE_REQUESTS: f64 = 20.0;
+
 /// Arrivals from which the attainment with the slowest batches is estimated.
 const SLOWEST_ARRIVALS: u64 = 50_000;
 
@@ -40,12 +43,12 @@ const REPAIRS: u32 = 100;
 /// Arrivals after which no dearer configuration is tried any more, where bursts or traces make runs long.
 const REPAIR_ARRIVALS: u64 = 30_000_000;
 
-/// Each failure but the first few raises the least cost of the next try by this part of the first cost, so that the
-/// tries reach far enough.
+/// Each cost at which all failed, but the first few, raises the least cost of the next try by this part of the first cost, so that the tries
+/// reach far enough.
 const STRIDE: f64 = 0.01;
 
-/// The first few tries take what is next.
-const PATIENT_REPAIRS: u32 = 5;
+/// The costs that are tried one after the other.
+const PATIENT_COSTS: u32 = 5;
 
 impl PerReplica {
     /// The choice or the cheapest dearer one that a simulation confirms, and what it does; none where all that are
@@ -124,6 +127,7 @@ impl PerReplica {
             last: Some(FINAL),
             with_latencies: true,
             pace: Pace::Drawn,
+            late_requests: LATE_REQUESTS,
         };
         let setup = self.setup(loads, choice);
         let outcome = simulate(&setup, &look);
@@ -211,16 +215,22 @@ impl PerReplica {
             .map(|(cost, count, size)| (cost, count, size.function))
             .collect();
         places.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-        let mut tried = 0;
+        // All that costs the same is tried before anything dearer: another batch size is often what is missing.
+        let (mut tried, mut costs, mut cost) = (0, 0, choice.cost_per_second);
         places
             .into_iter()
             .flat_map(|(_, count, function)| self.candidates(loads, function, count))
             .filter(|other| {
-                let further = f64::from(u32::saturating_sub(tried, PATIENT_REPAIRS)) * STRIDE;
+                let further = f64::from(u32::saturating_sub(costs, PATIENT_COSTS)) * STRIDE;
+                let is_dearer = other.cost_per_second > cost;
                 let next = other != choice
                     && tried < REPAIRS
-                    && other.cost_per_second >= choice.cost_per_second * (1.0 + further);
-                tried += u32::from(next);
+                    && (!is_dearer || other.cost_per_second >= choice.cost_per_second * (1.0 + further));
+                if next {
+                    tried += 1;
+                    costs += u32::from(is_dearer);
+                    cost = other.cost_per_second;
+                }
                 next
             })
             .collect()
@@ -254,4 +264,51 @@ fn seed(loads: &[Load]) -> u64 {
             .chain(&process)
             .fold(seed, |seed, bits| mix(seed ^ bits))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{MODELS, platform, profile};
+    use crate::latency::Catalogue;
+    use crate::platform::Billing;
+    use crate::provision::Provisioner;
+    use crate::random::Random;
+
+    /// A batch size that the search did not like may be what its arrivals never showed: it costs nothing more.
+    #[test]
+    fn all_that_costs_the_same_is_tried_before_anything_dearer() {
+        let mut random = Random::seeded(23);
+        for set in 0..40 {
+            let platform = platform(Billing::PerReplica);
+            let catalogue = Catalogue::new(&platform, &profile(&MODELS[set % 4]));
+            let provisioner = PerReplica::new(&catalogue, &platform, None);
+            let apps = random.apps(1 + set % 5, (0.3, 2.0), (0.05, 30.0));
+            let mut loads: Vec<Load> = apps
+                .iter()
+                .map(|app| Load {
+                    slo: app.slo.get(),
+                    rate: app.rate.get(),
+                    miss: 0.01,
+                    process: Process::Poisson,
+                })
+                .collect();
+            loads.sort_by(|a, b| a.slo.total_cmp(&b.slo));
+            let Some(choice) = provisioner.choose(&loads) else {
+                continue;
+            };
+            let repairs = provisioner.dearer(&loads, &choice);
+            assert!(!repairs.contains(&choice));
+            assert!(repairs.is_sorted_by(|a, b| a.cost_per_second <= b.cost_per_second * (1.0 + 1e-9)));
+            let same_size = provisioner.candidates(&loads, choice.function, choice.replicas);
+            for other in same_size.filter(|other| *other != choice) {
+                assert!(repairs.contains(&other), "{other:?} beside {choice:?}");
+            }
+            let dearest = repairs
+                .iter()
+                .map(|repair| repair.cost_per_second)
+                .fold(0.0, f64::max);
+            assert!(repairs.len() < 100 || dearest > 1.05 * choice.cost_per_second);
+        }
+    }
 }

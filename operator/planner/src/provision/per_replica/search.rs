@@ -26,6 +26,9 @@ const BURSTS: f64 = 40.0;
 /// How sure a verdict of the search must be to end a simulation early.
 const EARLY: Confidence = Confidence(1.5);
 
+/// Late requests of a rare application that a verdict of the search rests on: few, since it would have to occur too often for more.
+const LATE_REQUESTS: f64 = 5.0;
+
 /// Batch sizes that are tried; under a percentile a larger one is not always better.
 const BATCHES: [u32; 16] = [1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 64, 128, 256, 512, 1024];
 
@@ -285,6 +288,7 @@ impl PerReplica {
             last: None,
             with_latencies: false,
             pace: Pace::Drawn,
+            late_requests: LATE_REQUESTS,
         }
     }
 }
