@@ -248,6 +248,9 @@ pub struct Active {
     /// Name of the model in the runtime's paths.
     #[schemars(length(min = 1, max = 128))]
     pub model_name: String,
+    /// Whether the runtime may be asked the same thing twice.
+    #[serde(default = "yes")]
+    pub idempotent: bool,
     /// The platform's overhead, which the batching rule keeps free.
     #[schemars(schema_with = "schema::quantity")]
     pub overhead: String,
@@ -257,6 +260,10 @@ pub struct Active {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::text")]
     pub wake_url: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Where replicas are found.

@@ -323,6 +323,7 @@ impl<U: Upstream> Service<U> {
                 method: Method::GET,
                 path,
                 body: Bytes::new(),
+                idempotent: true,
             },
         );
         let answer = tokio::time::timeout(METADATA_TIMEOUT, call).await;

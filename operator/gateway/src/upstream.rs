@@ -38,6 +38,8 @@ pub struct Call {
     pub path: String,
     /// The whole body.
     pub body: Bytes,
+    /// Whether the replica may be asked the same thing twice.
+    pub idempotent: bool,
 }
 
 /// A whole answer.
@@ -114,6 +116,7 @@ async fn exchange(
     connection: Option<HttpConnection>,
     call: Call,
 ) -> Result<Exchange, UpstreamError> {
+    let idempotent = call.idempotent;
     let request = request(replica, call)?;
     let kept = connection
         .filter(|connection| connection.idle_since.elapsed() < IDLE_LIMIT && !connection.sender.is_closed());
@@ -126,7 +129,7 @@ async fn exchange(
             Err(mut error) => {
                 perhaps_seen = error.take_message().is_none();
                 let error = error.into_error();
-                if perhaps_seen && !is_close(&error) {
+                if perhaps_seen && !(idempotent && is_close(&error)) {
                     return Err(broken(&error));
                 }
             }

@@ -22,6 +22,8 @@ pub(crate) struct Reached {
 pub(crate) struct Routing {
     /// Name of the model in the runtime's paths.
     pub(crate) model_name: String,
+    /// Whether the runtime may be asked the same thing twice.
+    pub(crate) idempotent: bool,
     /// The platform's overhead.
     pub(crate) overhead: String,
 }
@@ -69,6 +71,7 @@ pub(crate) fn active<'a>(
         dispatch: spec.dispatch,
         replicas: spec.replicas,
         model_name: routing.model_name.clone(),
+        idempotent: routing.idempotent,
         overhead: routing.overhead.clone(),
         endpoints: reached.endpoints.clone(),
         wake_url: reached.wake_url.clone(),

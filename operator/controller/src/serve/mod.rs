@@ -265,6 +265,7 @@ fn routing(model: &InferenceModel, platform: &InferencePlatform) -> Routing {
             .model_name
             .clone()
             .unwrap_or_else(|| model.name_any()),
+        idempotent: model.spec.idempotent,
         overhead: platform.spec.overhead.clone(),
     }
 }

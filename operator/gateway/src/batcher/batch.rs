@@ -13,6 +13,7 @@ use harmonybatch_dispatch::Nanos;
 use http::{Method, StatusCode};
 
 use super::{
+    isolation::PartId,
     replicas::Conduct,
     request::{Answered, GroupStats, Queued},
 };
@@ -48,7 +49,10 @@ impl Drop for InFlight {
 pub(super) struct Batch<U: Upstream> {
     pub(super) id: u64,
     pub(super) requests: Vec<Queued>,
+    /// It is a part of a batch that was refused.
+    pub(super) part: Option<PartId>,
     pub(super) runtime_model: Arc<str>,
+    pub(super) idempotent: bool,
     pub(super) replica: Replica,
     pub(super) connection: Option<U::Connection>,
     pub(super) upstream: U,
@@ -62,10 +66,27 @@ pub(super) struct Done<C> {
     pub(super) replica: Replica,
     pub(super) connection: Option<C>,
     pub(super) conduct: Conduct,
-    /// The replica was not reached, and these have not been answered.
-    pub(super) unsent: Option<(Vec<Queued>, Arc<str>)>,
+    pub(super) part: Option<PartId>,
+    pub(super) end: End,
     /// Ends when the task has taken note.
     pub(super) in_flight: InFlight,
+}
+
+/// What became of a batch's requests.
+pub(super) enum End {
+    /// All have their answers.
+    Answered,
+    /// Nobody waits any more: they were told so.
+    Overdue,
+    /// The replica was not reached, and has seen nothing of them.
+    Unsent(Vec<Queued>, Arc<str>),
+    /// It was reached, and gave nothing that they could be answered with: the group's task says what becomes of them.
+    Failed {
+        requests: Vec<Queued>,
+        failure: BatchFailure,
+        /// What they are told if that is the end.
+        error: ApiError,
+    },
 }
 
 impl<U: Upstream> Batch<U> {
@@ -74,7 +95,9 @@ impl<U: Upstream> Batch<U> {
         let Self {
             id,
             requests,
+            part,
             runtime_model,
+            idempotent,
             replica,
             connection,
             upstream,
@@ -93,44 +116,46 @@ impl<U: Upstream> Batch<U> {
             method: Method::POST,
             path: format!("/v2/models/{runtime_model}{version}/infer"),
             body,
+            idempotent,
         };
         // Behind the last deadline nobody waits for the answer.
         let give_up = requests.iter().map(|queued| queued.deadline).max();
         let started = timer.now();
-        let (connection, conduct, unsent) = {
+        let (connection, conduct, end) = {
             let mut call = pin!(upstream.call(&replica, connection, call));
             tokio::select! {
                 biased;
                 (connection, reply) = call.as_mut() => {
                     let conduct = conduct(&reply);
-                    let unsent = if let Err(UpstreamError::Connect(reason)) = reply {
-                        Some((requests, reason))
+                    let end = if let Err(UpstreamError::Connect(reason)) = reply {
+                        End::Unsent(requests, reason)
                     } else {
-                        answer(&batch_id, requests, reply, &metrics);
-                        None
+                        answer(&batch_id, requests, reply, &metrics)
                     };
-                    (connection, conduct, unsent)
+                    (connection, conduct, end)
                 }
                 () = timer.until(give_up) => {
                     let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "the runtime did not answer in time");
-                    refuse(&batch_id, requests, BatchFailure::Overdue, &error, &metrics);
+                    note(&batch_id, requests.len(), BatchFailure::Overdue, &metrics);
+                    refuse(requests, &error);
                     let lost = timer.now().saturating_add(nanos(LINGER));
                     tokio::select! {
                         biased;
-                        (connection, reply) = call => (connection, conduct(&reply), None),
-                        () = timer.until(Some(lost)) => (None, Conduct::Lost, None),
+                        (connection, reply) = call => (connection, conduct(&reply), End::Overdue),
+                        () = timer.until(Some(lost)) => (None, Conduct::Lost, End::Overdue),
                     }
                 }
             }
         };
-        if unsent.is_none() {
+        if !matches!(end, End::Unsent(..)) {
             metrics.observe_upstream(started, timer.now());
         }
         Done {
             replica,
             connection,
             conduct,
-            unsent,
+            part,
+            end,
             in_flight,
         }
     }
@@ -144,46 +169,52 @@ fn conduct(reply: &Result<Reply, UpstreamError>) -> Conduct {
     }
 }
 
-/// Gives every caller its part.
+/// Gives every caller its part, if all can be given theirs.
 fn answer(
     batch_id: &str,
     requests: Vec<Queued>,
     reply: Result<Reply, UpstreamError>,
     metrics: &GroupMetrics,
-) {
+) -> End {
     let batch_rows = requests.iter().map(Queued::rows).fold(0, u32::saturating_add);
     match judge(batch_id, &requests, reply) {
         Ok(bodies) => {
             for (queued, body) in requests.into_iter().zip(bodies) {
                 queued.answer(Ok(Answered { body, batch_rows }));
             }
+            End::Answered
         }
-        Err((failure, error)) => refuse(batch_id, requests, failure, &error, metrics),
+        Err((failure, error)) => {
+            note(batch_id, requests.len(), failure, metrics);
+            End::Failed {
+                requests,
+                failure,
+                error,
+            }
+        }
     }
 }
 
-/// Gives every caller the same error.
-fn refuse(
-    batch_id: &str,
-    requests: Vec<Queued>,
-    failure: BatchFailure,
-    error: &ApiError,
-    metrics: &GroupMetrics,
-) {
+/// Counts a batch that failed, and says so.
+fn note(batch_id: &str, requests: usize, failure: BatchFailure, metrics: &GroupMetrics) {
     metrics.failed(failure);
     tracing::warn!(
         batch = batch_id,
-        requests = requests.len(),
+        requests,
         reason = failure.name(),
         "a batch failed"
     );
+}
+
+/// Gives every caller the same error.
+pub(super) fn refuse(requests: Vec<Queued>, error: &ApiError) {
     for queued in requests {
         queued.answer(Err(error.clone()));
     }
 }
 
-/// The callers' answers, or the error that all of them get. A batch that the runtime refuses fails as a whole for now; finding the culprit belongs
-/// here. What the runtime says may quote its input: only a caller that was alone in the batch is told.
+/// The callers' answers, or the error that all of them get if nobody looks closer. What the runtime says may quote its input: only a caller that was
+/// alone in the batch is told.
 fn judge(
     batch_id: &str,
     requests: &[Queued],

@@ -17,6 +17,7 @@ use crate::{
     memory::Held,
     metrics::AppStats,
     protocol::{ApiError, MergeKey, Request},
+    timer::nanos,
 };
 
 /// What others may see of a group's task.
@@ -163,7 +164,7 @@ impl Queued {
         let (reply, answer) = oneshot::channel();
         let key = MergeKey::new(&submission.request, submission.version.as_deref());
         let timeout = member.timeout;
-        let deadline = submission.arrival.saturating_add(crate::timer::nanos(timeout));
+        let deadline = submission.arrival.saturating_add(nanos(timeout));
         let room = Room::take(place.group.clone(), stats.clone(), &submission.request);
         let progress = Arc::new(Progress {
             sent: AtomicBool::new(false),
@@ -190,6 +191,11 @@ impl Queued {
             reply,
         };
         (queued, waiter)
+    }
+
+    /// When it should be answered: arrival + SLO.
+    pub(super) fn due(&self) -> Nanos {
+        self.submission.arrival.saturating_add(nanos(self.member.slo))
     }
 
     pub(super) fn rows(&self) -> u32 {

@@ -73,6 +73,8 @@ pub struct GroupConfig {
     pub model: Arc<str>,
     /// Name of the model in the runtime's paths.
     pub runtime_model: Arc<str>,
+    /// Whether the runtime may be asked the same thing twice.
+    pub idempotent: bool,
     /// Replicas that are ready.
     pub endpoints: Vec<SocketAddr>,
     /// Takes one batch while no replica is ready.

@@ -87,6 +87,7 @@ fn active(key: &Key, object: &InferenceGroup, active: &Active) -> Result<(GroupC
         members: members.collect::<Result<_, _>>()?,
         model: object.spec.model_ref.name.as_str().into(),
         runtime_model: active.model_name.as_str().into(),
+        idempotent: active.idempotent,
         endpoints: Vec::new(),
         wake: wake.transpose()?,
     };

@@ -1,7 +1,10 @@
 //! What is counted of one application.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,6 +38,8 @@ pub struct AppStats {
     pub(super) slo: Duration,
     pub(super) rows: Counter,
     pub(super) bad_requests: Counter,
+    pub(super) spoilers: Counter,
+    pub(super) apart_until: AtomicU64,
     pub(super) latency: Histogram,
     pub(super) wait: Histogram,
     pub(super) outcomes: [Counter; 5],
@@ -61,6 +66,19 @@ impl AppStats {
     /// A request that is not.
     pub fn malformed(&self) {
         self.bad_requests.inc();
+    }
+
+    /// One of its requests spoiled a batch; where that has set the application apart, until when.
+    pub fn spoiled(&self, apart_until: Option<Nanos>) {
+        self.spoilers.inc();
+        if let Some(until) = apart_until {
+            self.apart_until.store(until, Ordering::Release);
+        }
+    }
+
+    /// Whether its requests are batched by themselves now.
+    pub fn is_apart(&self, now: Nanos) -> bool {
+        self.apart_until.load(Ordering::Acquire) > now
     }
 
     /// How long a request waited for its batch.

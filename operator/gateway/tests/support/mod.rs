@@ -395,6 +395,7 @@ pub fn group(name: &str, members: &[Arc<MemberConfig>], endpoints: &[SocketAddr]
         model: "mlp".into(),
         runtime_model: "net".into(),
         endpoints: endpoints.to_vec(),
+        idempotent: true,
         wake: None,
     }
 }

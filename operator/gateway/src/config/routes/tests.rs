@@ -21,6 +21,7 @@ fn group(name: &str, plan_generation: i64, members: &[(&str, bool)]) -> Arc<Grou
         model: "mlp".into(),
         runtime_model: "net".into(),
         endpoints: Vec::new(),
+        idempotent: true,
         wake: None,
     })
 }
