@@ -55,6 +55,7 @@ fn snapshot(max_wait: Duration) -> Snapshot {
         slo: Duration::from_secs(1),
         timeout: Duration::from_secs(4),
         max_wait,
+        contract: None,
         departing: false,
     };
     let group = GroupConfig {

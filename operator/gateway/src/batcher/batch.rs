@@ -67,6 +67,8 @@ pub(super) struct Done<C> {
     pub(super) connection: Option<C>,
     pub(super) conduct: Conduct,
     pub(super) part: Option<PartId>,
+    /// How long it was with its replica.
+    pub(super) service: Nanos,
     pub(super) end: End,
     /// Ends when the task has taken note.
     pub(super) in_flight: InFlight,
@@ -147,14 +149,16 @@ impl<U: Upstream> Batch<U> {
                 }
             }
         };
+        let ended = timer.now();
         if !matches!(end, End::Unsent(..)) {
-            metrics.observe_upstream(started, timer.now());
+            metrics.observe_upstream(started, ended);
         }
         Done {
             replica,
             connection,
             conduct,
             part,
+            service: ended.saturating_sub(started),
             end,
             in_flight,
         }

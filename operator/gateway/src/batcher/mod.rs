@@ -13,6 +13,7 @@
 
 mod batch;
 mod fleet;
+mod handle;
 mod isolation;
 mod quarantine;
 mod queue;

@@ -13,6 +13,7 @@ use harmonybatch_dispatch::Nanos;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    admission::{Drain, Standing},
     config::{Key, MemberConfig},
     memory::Held,
     metrics::AppStats,
@@ -31,6 +32,12 @@ pub struct GroupStats {
     pub in_flight: AtomicUsize,
     /// Replicas that are listed as ready.
     pub endpoints: AtomicUsize,
+    /// What a batch takes at its replica, smoothed; 0 before the first one.
+    pub service: AtomicU64,
+    /// Rows that wait behind all others'.
+    pub yielding_rows: AtomicU64,
+    /// How fast these leave.
+    pub yielding_drain: Drain,
     /// Why a replica could not be reached, last.
     failure: Mutex<Option<Arc<str>>>,
 }
@@ -42,6 +49,19 @@ impl GroupStats {
         // reached. Rows that are read on both sides miss neither way.
         let waits = || self.queued_rows.load(Ordering::Acquire) > 0;
         !waits() && self.in_flight.load(Ordering::Acquire) == 0 && !waits()
+    }
+
+    /// A batch was with its replica for so long.
+    pub(super) fn observe_service(&self, service: Nanos) {
+        /// Of the last batch in the smoothed figure: a tenth.
+        const PARTS: u64 = 10;
+        // Only the group's task writes it.
+        let before = self.service.load(Ordering::Acquire);
+        let smoothed = match before {
+            0 => service,
+            before => before - before / PARTS + service / PARTS,
+        };
+        self.service.store(smoothed.max(1), Ordering::Release);
     }
 
     pub(super) fn set_failure(&self, failure: Option<Arc<str>>) {
@@ -108,12 +128,22 @@ pub(super) struct Room {
     group: Arc<GroupStats>,
     app: Arc<AppStats>,
     rows: u64,
+    /// Rows that are served behind others': all or none.
+    yielding: u64,
     bytes: usize,
 }
 
 impl Room {
-    pub(super) fn take(group: Arc<GroupStats>, app: Arc<AppStats>, request: &Request) -> Self {
+    pub(super) fn take(
+        group: Arc<GroupStats>,
+        app: Arc<AppStats>,
+        request: &Request,
+        standing: Standing,
+    ) -> Self {
         let (rows, bytes) = (u64::from(request.rows()), request.size());
+        let yielding = if standing == Standing::Yielding { rows } else { 0 };
+        app.yielding_rows.fetch_add(yielding, Ordering::AcqRel);
+        group.yielding_rows.fetch_add(yielding, Ordering::AcqRel);
         group.queued_rows.fetch_add(rows, Ordering::AcqRel);
         group.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
         app.queued_rows.fetch_add(rows, Ordering::AcqRel);
@@ -121,6 +151,7 @@ impl Room {
             group,
             app,
             rows,
+            yielding,
             bytes,
         }
     }
@@ -131,6 +162,10 @@ impl Drop for Room {
         self.group.queued_rows.fetch_sub(self.rows, Ordering::AcqRel);
         self.group.queued_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
         self.app.queued_rows.fetch_sub(self.rows, Ordering::AcqRel);
+        self.app.yielding_rows.fetch_sub(self.yielding, Ordering::AcqRel);
+        self.group
+            .yielding_rows
+            .fetch_sub(self.yielding, Ordering::AcqRel);
     }
 }
 
@@ -143,6 +178,7 @@ pub(super) struct Queued {
     pub(super) member: Arc<MemberConfig>,
     pub(super) stats: Arc<AppStats>,
     pub(super) submission: Submission,
+    pub(super) standing: Standing,
     pub(super) key: MergeKey,
     pub(super) deadline: Nanos,
     /// `None` once it is in a batch.
@@ -159,13 +195,14 @@ impl Queued {
         member: Arc<MemberConfig>,
         stats: Arc<AppStats>,
         submission: Submission,
+        standing: Standing,
         place: Place,
     ) -> (Self, Waiter) {
         let (reply, answer) = oneshot::channel();
         let key = MergeKey::new(&submission.request, submission.version.as_deref());
         let timeout = member.timeout;
         let deadline = submission.arrival.saturating_add(nanos(timeout));
-        let room = Room::take(place.group.clone(), stats.clone(), &submission.request);
+        let room = Room::take(place.group.clone(), stats.clone(), &submission.request, standing);
         let progress = Arc::new(Progress {
             sent: AtomicBool::new(false),
             place: Mutex::new(place),
@@ -184,6 +221,7 @@ impl Queued {
             member,
             stats,
             submission,
+            standing,
             key,
             deadline,
             room: Some(room),
@@ -215,6 +253,7 @@ impl Queued {
             group.clone(),
             self.stats.clone(),
             &self.submission.request,
+            self.standing,
         ));
     }
 

@@ -15,6 +15,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 
+mod overload;
 mod spoilers;
 
 use super::{Answered, Fleet, Limits, Submission, Table, Waiter};
@@ -196,8 +197,12 @@ impl Bench {
         self.table.changed().await.unwrap();
     }
 
-    /// Submits rows `first..first + rows`.
+    /// Submits rows `first..first + rows`, which are let in.
     fn submit_only(&self, app: &str, first: u64, rows: u64) -> Waiter {
+        self.try_submit(app, first, rows).unwrap()
+    }
+
+    fn try_submit(&self, app: &str, first: u64, rows: u64) -> Result<Waiter, ApiError> {
         let data: Vec<u64> = (first..first + rows).collect();
         let body = json!({"inputs": [{"name": "x", "shape": [rows], "datatype": "INT64", "data": data}]});
         let request = Request::read(&Bytes::from(body.to_string())).unwrap();
@@ -209,9 +214,7 @@ impl Bench {
             memory: Budget::new(0).hold(),
         };
         let table = self.table.borrow();
-        table
-            .submit(table.routes.by_app("shop", app).unwrap(), submission)
-            .unwrap()
+        table.submit(table.routes.by_app("shop", app).unwrap(), submission)
     }
 
     /// Submits rows `first..first + rows`; gives the answer and its time.
@@ -264,6 +267,7 @@ fn member(app: &str, slo: u64, max_wait: u64) -> Arc<MemberConfig> {
         slo: ms(slo),
         timeout: ms(1000),
         max_wait: ms(max_wait),
+        contract: None,
         departing: false,
     })
 }

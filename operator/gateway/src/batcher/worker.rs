@@ -22,6 +22,7 @@ use super::{
     retry::RetryBudget,
 };
 use crate::{
+    admission::Standing,
     config::GroupConfig,
     metrics::{BatchFailure, GroupMetrics},
     protocol::ApiError,
@@ -195,6 +196,7 @@ impl<U: Upstream> Worker<U> {
             connection,
             conduct,
             part,
+            service,
             end,
             in_flight,
         } = done;
@@ -211,6 +213,7 @@ impl<U: Upstream> Worker<U> {
                 }
             }
             End::Answered => {
+                self.parts.stats.observe_service(service);
                 self.parts.stats.set_failure(None);
                 if let Some(part) = part {
                     self.isolations.answered(part);
@@ -365,6 +368,16 @@ impl<U: Upstream> Worker<U> {
             request.stats.observe_wait(batch::wait(request, now));
             request.progress.sent.store(true, Ordering::Release);
             request.room = None;
+        }
+        let finished = now.saturating_add(self.parts.stats.service.load(Ordering::Acquire));
+        for request in &requests {
+            match request.standing {
+                Standing::Regular => {
+                    request.stats.drain.left(request.rows(), now);
+                    request.stats.overload.left(request.due() < finished, now);
+                }
+                Standing::Yielding => self.parts.stats.yielding_drain.left(request.rows(), now),
+            }
         }
         if let Occasion::Due(reason, since) = occasion {
             let metrics = &self.parts.metrics;

@@ -4,13 +4,14 @@ use std::{collections::HashMap, net::SocketAddr, str::FromStr, sync::Arc};
 
 use harmonybatch_api::{
     Dispatch, InferenceGroup,
-    inference_group::{Active, Member},
+    inference_app::Overflow,
+    inference_group::{Active, Admission, Member},
     quantity,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
 
-use super::{GroupConfig, Key, MemberConfig, Snapshot, Wake};
+use super::{Contract, GroupConfig, Key, MemberConfig, Snapshot, Wake};
 
 /// Label by which an EndpointSlice names its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -118,7 +119,32 @@ fn member(index: usize, member: &Member, eager: bool, departing: bool) -> Result
         } else {
             max_wait
         },
+        contract: member
+            .admission
+            .as_ref()
+            .map(|admission| contract(index, admission))
+            .transpose()?,
         departing,
+    })
+}
+
+fn contract(index: usize, admission: &Admission) -> Result<Contract, ReadError> {
+    let field = |name: &str| format!("members[{index}].admission.{name}");
+    let rate = quantity::Rate::from_str(&admission.rate).map_err(|error| invalid(field("rate"), &error))?;
+    if rate.per_second() <= 0.0 {
+        return Err(invalid(field("rate"), &"must be above 0"));
+    }
+    let rows = |name: &str, rows: i64| {
+        let rows = u32::try_from(rows).ok().filter(|rows| *rows > 0);
+        rows.map(f64::from)
+            .ok_or_else(|| invalid(field(name), &"must be at least 1"))
+    };
+    let burst = rows("burst", admission.burst)?;
+    Ok(Contract {
+        rate: rate.per_second(),
+        burst,
+        most: rows("most", admission.most)?.max(burst),
+        best_effort: admission.overflow == Overflow::BestEffort,
     })
 }
 

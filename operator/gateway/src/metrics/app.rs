@@ -13,7 +13,11 @@ use http::StatusCode;
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 
 use super::window::{AppObservation, Window};
-use crate::{config::Key, timer::nanos};
+use crate::{
+    admission::{Drain, Meter, Overload},
+    config::Key,
+    timer::nanos,
+};
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +39,14 @@ pub enum Outcome {
 pub struct AppStats {
     /// Rows that wait in any group.
     pub queued_rows: AtomicU64,
+    /// Those of them that are served behind others'.
+    pub yielding_rows: AtomicU64,
+    /// What it has sent.
+    pub meter: Meter,
+    /// How fast the rows leave that are served by its SLO.
+    pub drain: Drain,
+    /// Whether it has been served late for long.
+    pub overload: Overload,
     pub(super) slo: Duration,
     pub(super) rows: Counter,
     pub(super) bad_requests: Counter,

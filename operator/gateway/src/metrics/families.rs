@@ -19,7 +19,11 @@ use super::{
     app::{AppStats, Outcome, seconds},
     window::Window,
 };
-use crate::{batcher::Table, config::Key};
+use crate::{
+    admission::{Drain, Meter, Overload},
+    batcher::Table,
+    config::Key,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AppLabels {
@@ -322,6 +326,10 @@ impl Metrics {
         };
         AppStats {
             queued_rows: std::sync::atomic::AtomicU64::new(0),
+            yielding_rows: std::sync::atomic::AtomicU64::new(0),
+            meter: Meter::default(),
+            drain: Drain::default(),
+            overload: Overload::default(),
             slo,
             rows: self.rows.get_or_create_owned(&labels),
             bad_requests: self.bad_requests.get_or_create_owned(&labels),

@@ -382,6 +382,7 @@ pub fn member(app: &str, max_wait: Duration, timeout: Duration) -> Arc<MemberCon
         slo: timeout / 2,
         timeout,
         max_wait,
+        contract: None,
         departing: false,
     })
 }
