@@ -6,7 +6,7 @@ use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
@@ -53,7 +53,7 @@ pub struct Counts {
 
 /// Answers every request with `answer` until `stop` is true; then accepts no more, lets every connection finish the request that it has, and
 /// returns when the last one is closed.
-pub async fn serve<A, F>(
+pub async fn serve<A, F, B>(
     listener: TcpListener,
     bounds: Bounds,
     counts: Counts,
@@ -61,7 +61,8 @@ pub async fn serve<A, F>(
     answer: A,
 ) where
     A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
 {
     let answer = Arc::new(answer);
     let of_connections = stop.clone();
@@ -98,7 +99,7 @@ pub async fn serve<A, F>(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection<A, F>(
+async fn connection<A, F, B>(
     stream: TcpStream,
     bounds: Bounds,
     mut stop: watch::Receiver<bool>,
@@ -106,7 +107,8 @@ async fn connection<A, F>(
 ) -> io::Result<()>
 where
     A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
 {
     stream.set_nodelay(true)?;
     let service = service_fn(move |request| {

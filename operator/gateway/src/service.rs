@@ -10,24 +10,23 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use harmonybatch_dispatch::Nanos;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use tokio::sync::watch;
 
 use crate::{
     batcher::{Submission, Table},
+    body::Chunks,
     config::{Key, RouteError, Target},
     memory::{Budget, Exhausted, Held},
     metrics::{AppStats, Metrics},
-    protocol::{self, ApiError, Endpoint},
+    protocol::{self, Answer, ApiError, Endpoint, Meter},
     timer::{Timer, nanos},
     upstream::{Call, Replica, Upstream},
 };
 
 /// Says how many rows shared the batch that an answer came from.
 const BATCH_ROWS_HEADER: &str = "harmonybatch-batch-rows";
-/// Announces a body of the binary tensor extension.
-const BINARY_HEADER: &str = "inference-header-content-length";
 /// Models do not change under a group's name, but a runtime may load late.
 const METADATA_AGE: Nanos = 60 * 1_000_000_000;
 /// Most answers that are kept: callers may ask for any version, and a runtime may have something to say of each.
@@ -62,7 +61,7 @@ pub struct Service<U> {
 
 impl<U: Upstream> Service<U> {
     /// Answers one request.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Chunks>
     where
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
@@ -79,7 +78,7 @@ impl<U: Upstream> Service<U> {
         response
     }
 
-    async fn try_answer<B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, ApiError>
+    async fn try_answer<B>(&self, request: Request<B>) -> Result<Response<Chunks>, ApiError>
     where
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
@@ -98,10 +97,7 @@ impl<U: Upstream> Service<U> {
         match route.endpoint {
             Endpoint::Infer { model, version } => {
                 target.check_model(model).map_err(|error| route_error(&error))?;
-                if head.headers.contains_key(BINARY_HEADER) {
-                    let message = format!("{BINARY_HEADER}: binary tensors are not supported, send JSON");
-                    return Err(ApiError::bad_request(message));
-                }
+                let header_length = header_length(&head.headers)?;
                 if head
                     .headers
                     .get(header::CONTENT_ENCODING)
@@ -110,7 +106,7 @@ impl<U: Upstream> Service<U> {
                     let message = "content-encoding: send the body as it is";
                     return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
                 }
-                let (body, memory) = self.read(body).await.inspect_err(|error| {
+                let (body, mut memory) = self.read(body).await.inspect_err(|error| {
                     if error.status == StatusCode::SERVICE_UNAVAILABLE
                         && let Some(stats) = self.table.borrow().app_stats(&target)
                     {
@@ -118,11 +114,11 @@ impl<U: Upstream> Service<U> {
                     }
                 })?;
                 let arrival = self.timer.now();
-                let request = protocol::Request::read(&body).inspect_err(|_| {
-                    if let Some(stats) = self.table.borrow().app_stats(&target) {
-                        stats.malformed();
-                    }
-                })?;
+                let read = match header_length {
+                    Some(length) => protocol::Request::read_binary(&body, length),
+                    None => protocol::Request::read(&body),
+                };
+                let request = self.converted(read, &target, &mut memory)?;
                 let (model, version) = (model.to_owned(), version.map(ToOwned::to_owned));
                 self.infer(
                     route.app,
@@ -139,7 +135,7 @@ impl<U: Upstream> Service<U> {
             }
             Endpoint::ServerMetadata => Ok(json(
                 StatusCode::OK,
-                &serde_json::json!({ "name": "harmonybatch", "version": env!("CARGO_PKG_VERSION"), "extensions": [] }),
+                &serde_json::json!({ "name": "harmonybatch", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data"] }),
             )),
             Endpoint::ServerLive => Ok(json(StatusCode::OK, &serde_json::json!({ "live": true }))),
             Endpoint::ServerReady => Ok(json(
@@ -158,6 +154,28 @@ impl<U: Upstream> Service<U> {
                 self.metadata(&target, model, version).await
             }
         }
+    }
+
+    /// The request in its runtime's encoding, with the memory that it holds then.
+    fn converted(
+        &self,
+        read: Result<protocol::Request, protocol::BadRequest>,
+        target: &Target,
+        memory: &mut Held,
+    ) -> Result<protocol::Request, ApiError> {
+        let mut meter = Meter::new(self.timer);
+        let converted = read.and_then(|mut request| {
+            request.convert(target.group.wire, &mut meter)?;
+            Ok(request)
+        });
+        self.metrics.conversions.observe(&meter);
+        let request = converted.inspect_err(|_| {
+            if let Some(stats) = self.table.borrow().app_stats(target) {
+                stats.malformed();
+            }
+        })?;
+        memory.grow_to(request.size()).map_err(|Exhausted| exhausted())?;
+        Ok(request)
     }
 
     /// The application that a request is for.
@@ -181,7 +199,7 @@ impl<U: Upstream> Service<U> {
         app: Option<(&str, &str)>,
         host: Option<&str>,
         submission: Submission,
-    ) -> Result<Response<Full<Bytes>>, ApiError> {
+    ) -> Result<Response<Chunks>, ApiError> {
         let (arrival, rows) = (submission.arrival, submission.request.rows());
         let (stats, waiter) = {
             // Found and checked again: the configuration may have changed while the body came. The table is held until the request is in its queue.
@@ -211,9 +229,16 @@ impl<U: Upstream> Service<U> {
                 .map_or_else(|error| error.status, |_| StatusCode::OK),
         );
         let answered = answer?;
-        let mut response = Response::new(Full::new(answered.body));
+        let Answer { body, header_length } = answered.answer;
+        let mut response = Response::new(body);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let content_type = if let Some(length) = header_length {
+            headers.insert(protocol::HEADER_LENGTH, HeaderValue::from(length));
+            "application/octet-stream"
+        } else {
+            "application/json"
+        };
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(BATCH_ROWS_HEADER, HeaderValue::from(answered.batch_rows));
         Ok(response)
     }
@@ -245,11 +270,9 @@ impl<U: Upstream> Service<U> {
                     if whole.len() + data.len() > limit {
                         return Err(too_large());
                     }
-                    memory.grow_to(whole.len() + data.len()).map_err(|Exhausted| {
-                        let message = "the gateway holds as many requests as its memory allows";
-                        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
-                            .retry_after(Duration::from_secs(1))
-                    })?;
+                    memory
+                        .grow_to(whole.len() + data.len())
+                        .map_err(|Exhausted| exhausted())?;
                     whole.extend_from_slice(&data);
                 }
             }
@@ -272,7 +295,7 @@ impl<U: Upstream> Service<U> {
         target: &Target,
         model: &str,
         version: Option<&str>,
-    ) -> Result<Response<Full<Bytes>>, ApiError> {
+    ) -> Result<Response<Chunks>, ApiError> {
         let key = (target.group.key.clone(), version.map(ToOwned::to_owned));
         let now = self.timer.now();
         let known = self
@@ -322,7 +345,8 @@ impl<U: Upstream> Service<U> {
             Call {
                 method: Method::GET,
                 path,
-                body: Bytes::new(),
+                body: Chunks::default(),
+                header_length: None,
             },
         );
         let answer = tokio::time::timeout(METADATA_TIMEOUT, call).await;
@@ -408,6 +432,27 @@ fn host<'a>(uri: &'a Uri, headers: &'a http::HeaderMap) -> Result<&'a str, ApiEr
     }
 }
 
+/// What a body says of the JSON that it begins with.
+fn header_length(headers: &http::HeaderMap) -> Result<Option<usize>, ApiError> {
+    let mut values = headers.get_all(protocol::HEADER_LENGTH).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    match length.filter(|_| values.next().is_none()) {
+        Some(length) => Ok(Some(length)),
+        None => Err(ApiError::bad_request(format!(
+            "{}: must be one number of bytes",
+            protocol::HEADER_LENGTH
+        ))),
+    }
+}
+
+fn exhausted() -> ApiError {
+    let message = "the gateway holds as many requests as its memory allows";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(Duration::from_secs(1))
+}
+
 fn is_ready(target: &Target) -> bool {
     !target.group.endpoints.is_empty()
 }
@@ -421,8 +466,8 @@ fn readiness(target: &Target) -> StatusCode {
 }
 
 /// A JSON answer.
-pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response<Chunks> {
+    let mut response = Response::new(Chunks::from(body.to_string()));
     *response.status_mut() = status;
     response
         .headers_mut()

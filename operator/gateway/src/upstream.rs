@@ -5,13 +5,13 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::Instant};
 
-use crate::config::Wake;
+use crate::{body::Chunks, config::Wake, protocol::HEADER_LENGTH};
 
 /// Longest wait for a TCP connection. Replicas are in the cluster: what takes longer is gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,7 +37,9 @@ pub struct Call {
     /// The path, as it stands in the request line.
     pub path: String,
     /// The whole body.
-    pub body: Bytes,
+    pub body: Chunks,
+    /// Bytes of JSON that the body begins with, where binary tensors follow.
+    pub header_length: Option<usize>,
 }
 
 /// A whole answer.
@@ -47,6 +49,8 @@ pub struct Reply {
     pub status: StatusCode,
     /// Its body.
     pub body: Bytes,
+    /// Bytes of JSON that the body begins with, where binary tensors follow.
+    pub header_length: Option<usize>,
 }
 
 /// Why there is no answer.
@@ -81,7 +85,7 @@ pub struct HttpUpstream;
 /// A kept connection.
 #[derive(Debug)]
 pub struct HttpConnection {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Chunks>,
     idle_since: Instant,
 }
 
@@ -107,7 +111,7 @@ impl Upstream for HttpUpstream {
     }
 }
 
-type Exchange = (Option<SendRequest<Full<Bytes>>>, Reply);
+type Exchange = (Option<SendRequest<Chunks>>, Reply);
 
 async fn exchange(
     replica: &Replica,
@@ -141,10 +145,7 @@ async fn exchange(
     }
 }
 
-async fn exchange_afresh(
-    replica: &Replica,
-    request: Request<Full<Bytes>>,
-) -> Result<Exchange, UpstreamError> {
+async fn exchange_afresh(replica: &Replica, request: Request<Chunks>) -> Result<Exchange, UpstreamError> {
     let mut sender = connect(replica).await?;
     match sender.try_send_request(request).await {
         Ok(response) => receive(sender, response).await,
@@ -173,7 +174,7 @@ fn is_close(error: &hyper::Error) -> bool {
         })
 }
 
-fn request(replica: &Replica, call: Call) -> Result<Request<Full<Bytes>>, UpstreamError> {
+fn request(replica: &Replica, call: Call) -> Result<Request<Chunks>, UpstreamError> {
     let host = match replica {
         Replica::Endpoint(address) => address.to_string(),
         Replica::Wake(wake) => wake.authority.to_string(),
@@ -182,15 +183,22 @@ fn request(replica: &Replica, call: Call) -> Result<Request<Full<Bytes>>, Upstre
         .method(call.method)
         .uri(call.path)
         .header(header::HOST, host);
-    if !call.body.is_empty() {
+    if let Some(length) = call.header_length {
+        request = request
+            .header(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/octet-stream"),
+            )
+            .header(HEADER_LENGTH, length);
+    } else if !call.body.is_empty() {
         request = request.header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     request
-        .body(Full::new(call.body))
+        .body(call.body)
         .map_err(|error| UpstreamError::Broken(error.to_string().into()))
 }
 
-async fn connect(replica: &Replica) -> Result<SendRequest<Full<Bytes>>, UpstreamError> {
+async fn connect(replica: &Replica) -> Result<SendRequest<Chunks>, UpstreamError> {
     let stream = async {
         match replica {
             Replica::Endpoint(address) => TcpStream::connect(address).await,
@@ -212,10 +220,11 @@ async fn connect(replica: &Replica) -> Result<SendRequest<Full<Bytes>>, Upstream
 }
 
 async fn receive(
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Chunks>,
     response: http::Response<hyper::body::Incoming>,
 ) -> Result<Exchange, UpstreamError> {
     let (head, mut incoming) = response.into_parts();
+    let header_length = header_length(&head.headers)?;
     let too_long = || UpstreamError::Broken(format!("its answer is longer than {ANSWER_LIMIT} bytes").into());
     let expected = hyper::body::Body::size_hint(&incoming).exact().unwrap_or(0);
     let expected = usize::try_from(expected)
@@ -235,9 +244,19 @@ async fn receive(
     let reply = Reply {
         status: head.status,
         body: body.freeze(),
+        header_length,
     };
     let sender = (!sender.is_closed()).then_some(sender);
     Ok((sender, reply))
+}
+
+fn header_length(headers: &HeaderMap) -> Result<Option<usize>, UpstreamError> {
+    let Some(value) = headers.get(HEADER_LENGTH) else {
+        return Ok(None);
+    };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    let unreadable = || UpstreamError::Broken(format!("{HEADER_LENGTH} is no number of bytes").into());
+    length.map(Some).ok_or_else(unreadable)
 }
 
 fn broken(error: &hyper::Error) -> UpstreamError {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     metrics::{BatchFailure, GroupMetrics},
-    protocol::{self, ApiError},
+    protocol::{self, Answer, ApiError, Meter, Unwritable, Wire},
     timer::{Timer, nanos},
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
@@ -49,6 +49,7 @@ pub(super) struct Batch<U: Upstream> {
     pub(super) id: u64,
     pub(super) requests: Vec<Queued>,
     pub(super) runtime_model: Arc<str>,
+    pub(super) wire: Wire,
     pub(super) replica: Replica,
     pub(super) connection: Option<U::Connection>,
     pub(super) upstream: U,
@@ -75,6 +76,7 @@ impl<U: Upstream> Batch<U> {
             id,
             requests,
             runtime_model,
+            wire,
             replica,
             connection,
             upstream,
@@ -83,8 +85,26 @@ impl<U: Upstream> Batch<U> {
             in_flight,
         } = self;
         let batch_id = format!("batch-{id}");
+        let mut meter = Meter::new(timer);
+        let requests = converted(requests, wire, &mut meter);
         let refs: Vec<_> = requests.iter().map(|queued| &queued.submission.request).collect();
-        let body = protocol::merge(&batch_id, &refs);
+        let message = match protocol::merge(&batch_id, &refs, wire) {
+            Ok(message) => message,
+            Err(error) => {
+                // Cannot be, unless nobody is left.
+                let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error);
+                for queued in requests {
+                    queued.answer(Err(error.clone()));
+                }
+                return Done {
+                    replica,
+                    connection,
+                    conduct: Conduct::Answered,
+                    unsent: None,
+                    in_flight,
+                };
+            }
+        };
         let version = requests
             .first()
             .and_then(|queued| queued.submission.version.as_deref());
@@ -92,7 +112,8 @@ impl<U: Upstream> Batch<U> {
         let call = Call {
             method: Method::POST,
             path: format!("/v2/models/{runtime_model}{version}/infer"),
-            body,
+            body: message.body,
+            header_length: message.header_length,
         };
         // Behind the last deadline nobody waits for the answer.
         let give_up = requests.iter().map(|queued| queued.deadline).max();
@@ -106,7 +127,7 @@ impl<U: Upstream> Batch<U> {
                     let unsent = if let Err(UpstreamError::Connect(reason)) = reply {
                         Some((requests, reason))
                     } else {
-                        answer(&batch_id, requests, reply, &metrics);
+                        answer(&batch_id, requests, reply, wire, &mut meter, &metrics);
                         None
                     };
                     (connection, conduct, unsent)
@@ -123,6 +144,7 @@ impl<U: Upstream> Batch<U> {
                 }
             }
         };
+        metrics.observe_conversions(&meter);
         if unsent.is_none() {
             metrics.observe_upstream(started, timer.now());
         }
@@ -144,18 +166,37 @@ fn conduct(reply: &Result<Reply, UpstreamError>) -> Conduct {
     }
 }
 
+/// Those of the requests that the runtime's encoding can write; the others are told. They were converted when they came, so that only a runtime
+/// that has changed its encoding since leaves anything to do.
+fn converted(requests: Vec<Queued>, wire: Wire, meter: &mut Meter) -> Vec<Queued> {
+    let converted =
+        requests.into_iter().filter_map(
+            |mut queued| match queued.submission.request.convert(wire, meter) {
+                Ok(()) => Some(queued),
+                Err(error) => {
+                    queued.answer(Err(error.into()));
+                    None
+                }
+            },
+        );
+    converted.collect()
+}
+
 /// Gives every caller its part.
 fn answer(
     batch_id: &str,
     requests: Vec<Queued>,
     reply: Result<Reply, UpstreamError>,
+    wire: Wire,
+    meter: &mut Meter,
     metrics: &GroupMetrics,
 ) {
     let batch_rows = requests.iter().map(Queued::rows).fold(0, u32::saturating_add);
-    match judge(batch_id, &requests, reply) {
-        Ok(bodies) => {
-            for (queued, body) in requests.into_iter().zip(bodies) {
-                queued.answer(Ok(Answered { body, batch_rows }));
+    match judge(batch_id, &requests, reply, wire, meter) {
+        Ok(answers) => {
+            for (queued, answer) in requests.into_iter().zip(answers) {
+                let answered = answer.map(|answer| Answered { answer, batch_rows });
+                queued.answer(answered.map_err(|error| ApiError::new(StatusCode::BAD_GATEWAY, error)));
             }
         }
         Err((failure, error)) => refuse(batch_id, requests, failure, &error, metrics),
@@ -188,7 +229,9 @@ fn judge(
     batch_id: &str,
     requests: &[Queued],
     reply: Result<Reply, UpstreamError>,
-) -> Result<Vec<protocol::Answer>, (BatchFailure, ApiError)> {
+    wire: Wire,
+    meter: &mut Meter,
+) -> Result<Vec<Result<Answer, Unwritable>>, (BatchFailure, ApiError)> {
     let bad_gateway = |message: String| ApiError::new(StatusCode::BAD_GATEWAY, message);
     let alone = requests.len() == 1;
     let reply = reply.map_err(|error| (BatchFailure::Broken, bad_gateway(error.to_string())))?;
@@ -214,7 +257,7 @@ fn judge(
         .iter()
         .map(|queued| (&queued.submission.request, queued.submission.model.as_str()))
         .collect();
-    protocol::split(&reply.body, batch_id, &parts).map_err(|error| {
+    protocol::split(&reply.body, reply.header_length, wire, batch_id, &parts, meter).map_err(|error| {
         let message = if alone {
             error.to_string()
         } else {

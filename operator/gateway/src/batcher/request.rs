@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use harmonybatch_dispatch::Nanos;
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,7 +15,7 @@ use crate::{
     config::{Key, MemberConfig},
     memory::Held,
     metrics::AppStats,
-    protocol::{ApiError, MergeKey, Request},
+    protocol::{Answer, ApiError, MergeKey, Request},
 };
 
 /// What others may see of a group's task.
@@ -74,7 +73,7 @@ pub struct Submission {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     /// The caller's answer.
-    pub body: Bytes,
+    pub answer: Answer,
     /// Rows of the batch that it came from.
     pub batch_rows: u32,
 }

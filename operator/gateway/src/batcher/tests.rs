@@ -20,7 +20,7 @@ use crate::{
     config::{GroupConfig, Key, MemberConfig, Snapshot},
     memory::Budget,
     metrics::Metrics,
-    protocol::{ApiError, Request},
+    protocol::{ApiError, Request, Wire},
     timer::Timer,
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
@@ -71,7 +71,7 @@ impl Upstream for Simulated {
         if self.dead.lock().unwrap().contains(&number) {
             return (None, Err(UpstreamError::Connect("refused".into())));
         }
-        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        let body: Value = serde_json::from_slice(&call.body.into_bytes()).unwrap();
         let input = &body["inputs"][0];
         let rows = input["data"]
             .as_array()
@@ -85,7 +85,14 @@ impl Upstream for Simulated {
             Some(Mood::Breaks) => return (None, Err(UpstreamError::Broken("gone".into()))),
             Some(Mood::Answers(status, text)) => {
                 let body = Bytes::from(text);
-                return (Some(()), Ok(Reply { status, body }));
+                return (
+                    Some(()),
+                    Ok(Reply {
+                        status,
+                        body,
+                        header_length: None,
+                    }),
+                );
             }
             // The service time of a simulated replica, under the paused clock.
             Some(Mood::Slow(time)) => tokio::time::sleep(time).await,
@@ -98,6 +105,7 @@ impl Upstream for Simulated {
             Ok(Reply {
                 status: StatusCode::OK,
                 body: Bytes::from(answer.to_string()),
+                header_length: None,
             }),
         )
     }
@@ -226,6 +234,7 @@ fn group(batch_size: u32, members: &[Arc<MemberConfig>], endpoints: &[u8]) -> Gr
         members: members.to_vec(),
         model: "mlp".into(),
         runtime_model: "net".into(),
+        wire: Wire::Json,
         endpoints: endpoints.iter().copied().map(endpoint).collect(),
         wake: None,
     }

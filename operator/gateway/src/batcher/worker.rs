@@ -239,6 +239,7 @@ impl<U: Upstream> Worker<U> {
             id: self.parts.batch_ids.next(),
             requests,
             runtime_model: self.config.runtime_model.clone(),
+            wire: self.config.wire,
             replica,
             connection,
             upstream: self.parts.upstream.clone(),

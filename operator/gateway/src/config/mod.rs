@@ -18,6 +18,8 @@ use std::{
 
 use tokio::sync::watch;
 
+use crate::protocol::Wire;
+
 pub use routes::{RouteError, Routes, Target};
 
 /// Snapshots as they come; `None` until the first one is complete.
@@ -73,6 +75,8 @@ pub struct GroupConfig {
     pub model: Arc<str>,
     /// Name of the model in the runtime's paths.
     pub runtime_model: Arc<str>,
+    /// What the runtime speaks.
+    pub wire: Wire,
     /// Replicas that are ready.
     pub endpoints: Vec<SocketAddr>,
     /// Takes one batch while no replica is ready.

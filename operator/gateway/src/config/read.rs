@@ -11,6 +11,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
 
 use super::{GroupConfig, Key, MemberConfig, Snapshot, Wake};
+use crate::protocol::Wire;
 
 /// Label by which an EndpointSlice names its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -87,6 +88,7 @@ fn active(key: &Key, object: &InferenceGroup, active: &Active) -> Result<(GroupC
         members: members.collect::<Result<_, _>>()?,
         model: object.spec.model_ref.name.as_str().into(),
         runtime_model: active.model_name.as_str().into(),
+        wire: Wire::Json,
         endpoints: Vec::new(),
         wake: wake.transpose()?,
     };

@@ -1,6 +1,6 @@
 //! The Prometheus families.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::AtomicU64};
 use std::time::Duration;
 
 use harmonybatch_dispatch::{Nanos, Reason};
@@ -19,7 +19,11 @@ use super::{
     app::{AppStats, Outcome, seconds},
     window::Window,
 };
-use crate::{batcher::Table, config::Key};
+use crate::{
+    batcher::Table,
+    config::Key,
+    protocol::{Direction, Meter},
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AppLabels {
@@ -125,6 +129,47 @@ impl EncodeLabelValue for BatchFailure {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConversionLabels {
+    direction: Direction,
+}
+
+impl EncodeLabelValue for Direction {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        self.name().encode(encoder)
+    }
+}
+
+/// Time and bytes that conversions between the encodings cost, by [`Direction`].
+#[derive(Clone, Debug)]
+pub struct ConversionMetrics {
+    seconds: [Counter<f64, AtomicU64>; 4],
+    bytes: [Counter; 4],
+}
+
+impl ConversionMetrics {
+    fn new(
+        seconds: &Family<ConversionLabels, Counter<f64, AtomicU64>>,
+        bytes: &Family<ConversionLabels, Counter>,
+    ) -> Self {
+        let labels = Direction::ALL.map(|direction| ConversionLabels { direction });
+        Self {
+            seconds: labels.map(|labels| seconds.get_or_create_owned(&labels)),
+            bytes: labels.map(|labels| bytes.get_or_create_owned(&labels)),
+        }
+    }
+
+    /// Adds the cost of one request or batch.
+    pub fn observe(&self, meter: &Meter) {
+        for (direction, cost) in meter.costs() {
+            if cost.bytes > 0 {
+                self.seconds[direction as usize].inc_by(seconds(cost.time));
+                self.bytes[direction as usize].inc_by(cost.bytes);
+            }
+        }
+    }
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of the process.
@@ -142,9 +187,13 @@ pub struct Metrics {
     upstream: Histograms<GroupLabels>,
     lateness: Histograms<GroupLabels>,
     unreachable: Family<GroupLabels, Counter>,
+    conversion_seconds: Family<ConversionLabels, Counter<f64, AtomicU64>>,
+    conversion_bytes: Family<ConversionLabels, Counter>,
     queued_rows: Family<GroupLabels, Gauge>,
     in_flight: Family<GroupLabels, Gauge>,
     endpoints: Family<GroupLabels, Gauge>,
+    /// The cost of conversions, of all groups together.
+    pub conversions: ConversionMetrics,
     /// Requests that no application could be found for.
     pub unrouted: Counter,
     /// Connections that callers have open.
@@ -164,6 +213,7 @@ pub struct GroupMetrics {
     lateness: Histogram,
     /// Connections to replicas that failed.
     pub unreachable: Counter,
+    conversions: ConversionMetrics,
 }
 
 /// 1 ms to 65 s, by doubling: SLOs lie between 10 ms and 60 s, and doubling tells a kept one from a missed one well enough beside the exact counts.
@@ -185,6 +235,7 @@ impl Metrics {
     /// All zero.
     #[expect(clippy::new_without_default, reason = "one per process, made on purpose")]
     pub fn new() -> Self {
+        let (conversion_seconds, conversion_bytes) = (Family::default(), Family::default());
         let mut metrics = Self {
             registry: Registry::with_prefix("harmonybatch_gateway"),
             rows: Family::default(),
@@ -198,6 +249,9 @@ impl Metrics {
             upstream: Family::new_with_constructor(latencies),
             lateness: Family::new_with_constructor(delays),
             unreachable: Family::default(),
+            conversions: ConversionMetrics::new(&conversion_seconds, &conversion_bytes),
+            conversion_seconds,
+            conversion_bytes,
             queued_rows: Family::default(),
             in_flight: Family::default(),
             endpoints: Family::default(),
@@ -258,6 +312,16 @@ impl Metrics {
             "Connections to replicas that failed",
             self.unreachable.clone(),
         );
+        registry.register(
+            "conversion_seconds",
+            "Time spent on converting tensors between encodings, by direction",
+            self.conversion_seconds.clone(),
+        );
+        registry.register(
+            "conversion_bytes",
+            "Bytes of tensors that were converted to another encoding, as they were before, by direction",
+            self.conversion_bytes.clone(),
+        );
         registry.register("queued_rows", "Rows that wait", self.queued_rows.clone());
         registry.register(
             "in_flight_batches",
@@ -314,6 +378,7 @@ impl Metrics {
             upstream: self.upstream.get_or_create_owned(&labels),
             lateness: self.lateness.get_or_create_owned(&labels),
             unreachable: self.unreachable.get_or_create_owned(&labels),
+            conversions: self.conversions.clone(),
         }
     }
 
@@ -387,6 +452,11 @@ impl GroupMetrics {
     /// A batch gave its callers no answers.
     pub fn failed(&self, failure: BatchFailure) {
         self.failed_batches[failure as usize].inc();
+    }
+
+    /// A batch's conversions cost this.
+    pub fn observe_conversions(&self, meter: &Meter) {
+        self.conversions.observe(meter);
     }
 
     /// A batch was with its replica from `started` to `ended`.
