@@ -9,7 +9,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use harmonybatch_dispatch::Nanos;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use tokio::sync::watch;
@@ -66,11 +66,13 @@ impl<U: Upstream> Service<U> {
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
     {
+        // HTTP/2 has a frame for it, which the listener sends.
+        let may_close = request.version() < Version::HTTP_2;
         let mut response = self
             .try_answer(request)
             .await
             .unwrap_or_else(ApiError::into_response);
-        if *self.draining.borrow() {
+        if may_close && *self.draining.borrow() {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
