@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::inference_app::ModelRef;
+use crate::inference_model::Protocol;
 use crate::{Device, Dispatch, schema};
 
 /// A function that serves several applications of one model: written by the operator from its plan, read by users and the gateway.
@@ -248,6 +249,9 @@ pub struct Active {
     /// Name of the model in the runtime's paths.
     #[schemars(length(min = 1, max = 128))]
     pub model_name: String,
+    /// What the runtime speaks.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// The platform's overhead, which the batching rule keeps free.
     #[schemars(schema_with = "schema::quantity")]
     pub overhead: String,

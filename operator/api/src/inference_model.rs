@@ -86,6 +86,9 @@ pub enum Protocol {
     #[default]
     #[serde(rename = "OIPv2JSON")]
     OipV2Json,
+    /// The same with the protocol's binary tensor extension, in requests and answers.
+    #[serde(rename = "OIPv2Binary")]
+    OipV2Binary,
 }
 
 /// Latency of a model by device and batch size.

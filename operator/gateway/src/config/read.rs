@@ -5,6 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, str::FromStr, sync::Arc};
 use harmonybatch_api::{
     Dispatch, InferenceGroup,
     inference_group::{Active, Member},
+    inference_model::Protocol,
     quantity,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -88,7 +89,7 @@ fn active(key: &Key, object: &InferenceGroup, active: &Active) -> Result<(GroupC
         members: members.collect::<Result<_, _>>()?,
         model: object.spec.model_ref.name.as_str().into(),
         runtime_model: active.model_name.as_str().into(),
-        wire: Wire::Json,
+        wire: wire(active.protocol),
         endpoints: Vec::new(),
         wake: wake.transpose()?,
     };
@@ -99,6 +100,13 @@ fn active(key: &Key, object: &InferenceGroup, active: &Active) -> Result<(GroupC
             port: active.endpoints.port.clone(),
         },
     ))
+}
+
+fn wire(protocol: Protocol) -> Wire {
+    match protocol {
+        Protocol::OipV2Json => Wire::Json,
+        Protocol::OipV2Binary => Wire::Binary,
+    }
 }
 
 fn member(index: usize, member: &Member, eager: bool, departing: bool) -> Result<MemberConfig, ReadError> {

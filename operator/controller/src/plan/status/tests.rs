@@ -78,6 +78,7 @@ fn group(
             dispatch: Dispatch::Eager,
             replicas: 1,
             model_name: "net".to_owned(),
+            protocol: harmonybatch_api::inference_model::Protocol::default(),
             overhead: "5ms".to_owned(),
             endpoints: Endpoints {
                 service: "s".to_owned(),
