@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     metrics::{BatchFailure, GroupMetrics},
-    protocol::{self, Answer, ApiError, Meter, Unwritable, Wire},
+    protocol::{self, Addressee, Answer, ApiError, Meter, Unwritable, Wire},
     timer::{Timer, nanos},
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
@@ -88,7 +88,16 @@ impl<U: Upstream> Batch<U> {
         let mut meter = Meter::new(timer);
         let requests = converted(requests, wire, &mut meter);
         let refs: Vec<_> = requests.iter().map(|queued| &queued.submission.request).collect();
-        let message = match protocol::merge(&batch_id, &refs, wire) {
+        let version = requests
+            .first()
+            .and_then(|queued| queued.submission.version.as_deref());
+        let to = Addressee {
+            id: &batch_id,
+            model: &runtime_model,
+            version,
+        };
+        let path = wire.infer_path(&runtime_model, version);
+        let message = match protocol::merge(&to, &refs, wire) {
             Ok(message) => message,
             Err(error) => {
                 // Cannot be, unless nobody is left.
@@ -105,15 +114,12 @@ impl<U: Upstream> Batch<U> {
                 };
             }
         };
-        let version = requests
-            .first()
-            .and_then(|queued| queued.submission.version.as_deref());
-        let version = version.map_or_else(String::new, |version| format!("/versions/{version}"));
         let call = Call {
             method: Method::POST,
-            path: format!("/v2/models/{runtime_model}{version}/infer"),
+            path,
             body: message.body,
             header_length: message.header_length,
+            transport: wire.into(),
         };
         // Behind the last deadline nobody waits for the answer.
         let give_up = requests.iter().map(|queued| queued.deadline).max();

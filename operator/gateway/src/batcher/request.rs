@@ -65,6 +65,8 @@ pub struct Submission {
     pub version: Option<String>,
     /// When its last byte was there.
     pub arrival: Nanos,
+    /// When its caller stops waiting, where it says so.
+    pub deadline: Option<Nanos>,
     /// What its body holds of the memory.
     pub memory: Held,
 }
@@ -161,8 +163,10 @@ impl Queued {
     ) -> (Self, Waiter) {
         let (reply, answer) = oneshot::channel();
         let key = MergeKey::new(&submission.request, submission.version.as_deref());
-        let timeout = member.timeout;
-        let deadline = submission.arrival.saturating_add(crate::timer::nanos(timeout));
+        let arrival = submission.arrival;
+        let latest = arrival.saturating_add(crate::timer::nanos(member.timeout));
+        let deadline = submission.deadline.map_or(latest, |own| own.min(latest));
+        let timeout = Duration::from_nanos(deadline.saturating_sub(arrival));
         let room = Room::take(place.group.clone(), stats.clone(), &submission.request);
         let progress = Arc::new(Progress {
             sent: AtomicBool::new(false),

@@ -173,6 +173,7 @@ impl Bench {
             model: "mlp".to_owned(),
             version: None,
             arrival: self.timer.now(),
+            deadline: None,
             memory: Budget::new(0).hold(),
         };
         let table = self.table.borrow();

@@ -143,8 +143,8 @@ impl EncodeLabelValue for Direction {
 /// Time and bytes that conversions between the encodings cost, by [`Direction`].
 #[derive(Clone, Debug)]
 pub struct ConversionMetrics {
-    seconds: [Counter<f64, AtomicU64>; 4],
-    bytes: [Counter; 4],
+    seconds: [Counter<f64, AtomicU64>; 5],
+    bytes: [Counter; 5],
 }
 
 impl ConversionMetrics {

@@ -1,5 +1,6 @@
 //! One answer as many.
 
+mod grpc;
 mod rest;
 
 use bytes::Bytes;
@@ -90,6 +91,15 @@ struct Output {
     data: OutputData,
 }
 
+impl Output {
+    fn unwritable(&self, problem: String) -> Unwritable {
+        Unwritable {
+            output: self.name.clone(),
+            problem,
+        }
+    }
+}
+
 #[derive(Debug)]
 enum OutputData {
     /// A JSON array.
@@ -107,6 +117,7 @@ struct Cut<'a> {
 /// One caller's part of an output.
 struct Part<'a> {
     output: &'a Output,
+    datatype: Datatype,
     data: Data,
 }
 
@@ -125,7 +136,8 @@ pub fn split(
     meter: &mut Meter,
 ) -> Result<Vec<Result<Answer, Unwritable>>, AnswerError> {
     let outcome = match wire {
-        Wire::Json | Wire::Binary | Wire::Grpc => rest::read(body, header_length)?,
+        Wire::Json | Wire::Binary => rest::read(body, header_length)?,
+        Wire::Grpc => grpc::read(body, meter)?,
     };
     if let Some(found) = outcome.id.as_ref().filter(|id| !id.is_empty() && *id != asked_id) {
         return Err(AnswerError::OtherId {
@@ -156,9 +168,10 @@ pub fn split(
             .collect::<Vec<_>>()
             .into_iter()
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(match request.answer {
-            AnswerForm::Rest { .. } => rest::write(&outcome, &parts, request, model),
-        })
+        match request.answer {
+            AnswerForm::Rest { .. } => Ok(rest::write(&outcome, &parts, request, model)),
+            AnswerForm::Grpc { typed } => grpc::write(&outcome, &parts, request, model, typed, meter),
+        }
     });
     let mut answers: Vec<_> = answers.collect();
     answers.reverse();
@@ -195,10 +208,7 @@ fn cut<'a>(output: &'a Output, rows: &[u64]) -> Result<Cut<'a>, AnswerError> {
 /// The last part of an output, in the form that its caller wants.
 fn part<'a>(cut: &mut Cut<'a>, request: &Request, meter: &mut Meter) -> Result<Part<'a>, Unwritable> {
     let (output, datatype) = (cut.output, cut.datatype);
-    let unwritable = |problem: String| Unwritable {
-        output: output.name.clone(),
-        problem,
-    };
+    let unwritable = |problem: String| output.unwritable(problem);
     let data = cut
         .parts
         .pop()
@@ -207,5 +217,9 @@ fn part<'a>(cut: &mut Cut<'a>, request: &Request, meter: &mut Meter) -> Result<P
     let data = data
         .into_form(form, datatype, Author::Runtime, meter)
         .map_err(unwritable)?;
-    Ok(Part { output, data })
+    Ok(Part {
+        output,
+        datatype,
+        data,
+    })
 }

@@ -12,15 +12,17 @@ pub enum Direction {
     RequestToJson,
     AnswerToRaw,
     AnswerToJson,
+    AnswerToTyped,
 }
 
 impl Direction {
     /// All of them, by number.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::RequestToRaw,
         Self::RequestToJson,
         Self::AnswerToRaw,
         Self::AnswerToJson,
+        Self::AnswerToTyped,
     ];
 
     /// The name in metrics.
@@ -30,6 +32,7 @@ impl Direction {
             Self::RequestToJson => "request_to_json",
             Self::AnswerToRaw => "answer_to_raw",
             Self::AnswerToJson => "answer_to_json",
+            Self::AnswerToTyped => "answer_to_typed",
         }
     }
 }
@@ -47,7 +50,7 @@ pub struct Cost {
 #[derive(Debug)]
 pub struct Meter {
     timer: Timer,
-    costs: [Cost; 4],
+    costs: [Cost; 5],
 }
 
 impl Meter {
@@ -55,7 +58,7 @@ impl Meter {
     pub fn new(timer: Timer) -> Self {
         Self {
             timer,
-            costs: [Cost::default(); 4],
+            costs: [Cost::default(); 5],
         }
     }
 

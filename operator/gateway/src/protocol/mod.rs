@@ -1,4 +1,4 @@
-//! The Open Inference Protocol, version 2: REST with JSON tensors, REST with the binary tensor extension.
+//! The Open Inference Protocol, version 2: REST with JSON tensors, REST with the binary tensor extension, and gRPC ([`grpc`]).
 //!
 //! A request is read into a [`Request`] whose tensors are slices of its body, checked against shape and datatype: JSON text that is never turned into
 //! numbers, or raw bytes. [`Request::convert`] brings them into the encoding of the runtime ([`Wire`]), where they have another one. Requests with
@@ -10,6 +10,7 @@ mod bounded;
 mod convert;
 mod datatype;
 mod error;
+pub mod grpc;
 mod json;
 mod key;
 mod merge;
@@ -24,10 +25,10 @@ mod wire;
 pub use answer::{Answer, AnswerError, Unwritable, split};
 pub use error::ApiError;
 pub use key::MergeKey;
-pub use merge::{Message, NotConverted, merge};
+pub use merge::{Addressee, MergeError, Message, merge};
 pub use meter::{Cost, Direction, Meter};
-pub use path::{Endpoint, Route, locate};
-pub use request::{BadRequest, HEADER_LENGTH, Request};
+pub use path::{Endpoint, Route, check_version, locate};
+pub use request::{BadRequest, GrpcRequest, HEADER_LENGTH, Request};
 pub use wire::Wire;
 
 #[cfg(test)]

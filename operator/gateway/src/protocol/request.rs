@@ -1,5 +1,6 @@
 //! An infer request, read and checked: nothing malformed gets past here.
 
+mod grpc;
 mod rest;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use super::{
     wire::Wire,
 };
 
+pub use grpc::GrpcRequest;
 pub use rest::HEADER_LENGTH;
 
 /// Most inputs, and most outputs that can be asked for. Every one costs memory beyond its bytes, and names are compared pair by pair.
@@ -43,6 +45,10 @@ pub(super) enum AnswerForm {
     Rest {
         /// Whether an output that does not say how it is wanted is wanted as raw bytes.
         binary: bool,
+    },
+    Grpc {
+        /// Whether it has its inputs as typed contents, and so its outputs.
+        typed: bool,
     },
 }
 
@@ -188,7 +194,9 @@ impl Request {
 
     /// How the caller wants an output.
     pub(super) fn wanted_form(&self, output: &str) -> Form {
-        let AnswerForm::Rest { binary } = self.answer;
+        let AnswerForm::Rest { binary } = self.answer else {
+            return Form::Raw;
+        };
         let asked = self.outputs.iter().find(|asked| asked.name == output);
         if asked.and_then(|asked| asked.binary).unwrap_or(binary) {
             Form::Raw

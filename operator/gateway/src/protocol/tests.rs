@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod reference;
+mod reference_grpc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -10,7 +11,7 @@ use reference::Tensor;
 use serde_json::json;
 
 use super::{
-    MergeKey, Meter, Request, Wire, convert,
+    Addressee, MergeKey, Meter, Request, Wire, convert,
     datatype::Datatype,
     merge, split,
     tensor::{Author, Data, Form},
@@ -25,6 +26,8 @@ struct Caller {
     tensors: Vec<Tensor>,
     id: Option<String>,
     nested: bool,
+    /// Over gRPC, and whether with typed contents.
+    grpc: Option<bool>,
     /// Asks for raw bytes by the request, and by the first output.
     binary: (Option<bool>, Option<bool>),
 }
@@ -74,22 +77,50 @@ fn caller(inputs: Vec<(&'static str, Vec<usize>)>, content: Content) -> impl Str
         tensors.collect::<Vec<_>>()
     });
     let asks = || prop::option::of(any::<bool>());
+    let grpc = prop::option::of(any::<bool>());
     (
         tensors,
         prop::option::of(".{0,5}"),
         any::<bool>(),
+        grpc,
         (asks(), asks()),
     )
-        .prop_map(|(tensors, id, nested, binary)| Caller {
-            tensors,
-            id,
-            nested,
-            binary,
+        .prop_map(|(mut tensors, id, nested, grpc, binary)| {
+            let has_halves = tensors
+                .iter()
+                .any(|tensor| matches!(&*tensor.datatype, "FP16" | "BF16"));
+            let grpc = grpc.map(|typed| typed && !has_halves);
+            if let Some(typed) = grpc {
+                for tensor in &mut tensors {
+                    tensor.is_binary = !typed;
+                }
+            }
+            Caller {
+                tensors,
+                id,
+                nested,
+                grpc,
+                binary,
+            }
         })
 }
 
 impl Caller {
     fn request(&self, wire: Wire) -> Result<Request, String> {
+        let mut request = self.read()?;
+        request
+            .convert(wire, &mut meter())
+            .map_err(|error| error.to_string())?;
+        Ok(request)
+    }
+
+    fn read(&self) -> Result<Request, String> {
+        if self.grpc.is_some() {
+            let body = reference_grpc::request(self.id.as_deref(), &self.tensors);
+            let read = Request::read_grpc(&body, &mut meter()).map_err(|error| error.to_string())?;
+            assert_eq!((read.model.as_str(), read.version), ("mlp", None));
+            return Ok(read.request);
+        }
         let mut header = json!({"id": self.id, "parameters": {"p": 1}});
         if let Some(binary) = self.binary.0 {
             header["parameters"]["binary_data_output"] = json!(binary);
@@ -106,14 +137,14 @@ impl Caller {
             Some(length) => Request::read_binary(&body, length),
             None => Request::read(&body),
         };
-        let mut request = request.map_err(|error| error.to_string())?;
-        request
-            .convert(wire, &mut meter())
-            .map_err(|error| error.to_string())?;
-        Ok(request)
+        request.map_err(|error| error.to_string())
     }
 
+    /// Whether an answer has an output as raw bytes.
     fn wants_binary(&self, output: usize) -> bool {
+        if let Some(typed) = self.grpc {
+            return !typed;
+        }
         let by_output = self.binary.1.filter(|_| output == 0);
         by_output.or(self.binary.0).unwrap_or(false)
     }
@@ -122,7 +153,8 @@ impl Caller {
     fn can_have(&self) -> bool {
         self.tensors.iter().enumerate().all(|(index, tensor)| {
             let mut elements = tensor.elements.iter();
-            self.wants_binary(index)
+            self.grpc.is_some()
+                || self.wants_binary(index)
                 || elements.all(|element| reference::to_json(&tensor.datatype, element).is_some())
         })
     }
@@ -134,6 +166,9 @@ fn meter() -> Meter {
 
 /// What a runtime answers that gives its inputs back, in its own encoding or in the other one.
 fn echo(message: super::Message, wire: Wire, nested: bool, other: bool) -> (Bytes, Option<usize>) {
+    if wire == Wire::Grpc {
+        return (reference_grpc::echo(&message.body.into_bytes(), other), None);
+    }
     let (header, mut tensors) = reference::read(&message.body.into_bytes(), message.header_length, "inputs");
     for tensor in &mut tensors {
         assert_eq!(tensor.is_binary, wire == Wire::Binary);
@@ -152,6 +187,12 @@ fn echo(message: super::Message, wire: Wire, nested: bool, other: bool) -> (Byte
     (body.into(), header_length)
 }
 
+const TO: Addressee<'_> = Addressee {
+    id: "batch",
+    model: "net",
+    version: Some("7"),
+};
+
 /// Puts callers into one batch and holds each answer against the caller's own rows.
 fn check(callers: &[Caller], wire: Wire, nested: bool, other: bool) -> Result<(), TestCaseError> {
     let requests: Vec<Request> = callers
@@ -160,7 +201,7 @@ fn check(callers: &[Caller], wire: Wire, nested: bool, other: bool) -> Result<()
         .collect();
     let key = MergeKey::new(&requests[0], None);
     prop_assert!(requests.iter().all(|request| MergeKey::new(request, None) == key));
-    let message = merge("batch", &requests.iter().collect::<Vec<_>>(), wire).unwrap();
+    let message = merge(&TO, &requests.iter().collect::<Vec<_>>(), wire).unwrap();
     let (body, header_length) = echo(message, wire, nested, other);
     let parts: Vec<_> = requests.iter().map(|request| (request, "mlp")).collect();
     let answers = split(&body, header_length, wire, "batch", &parts, &mut meter()).unwrap();
@@ -168,12 +209,28 @@ fn check(callers: &[Caller], wire: Wire, nested: bool, other: bool) -> Result<()
     for (answer, caller) in answers.into_iter().zip(callers) {
         prop_assert_eq!(answer.is_ok(), caller.can_have(), "{:?}", answer);
         let Ok(answer) = answer else { continue };
-        let (header, tensors) = reference::read(&answer.body.into_bytes(), answer.header_length, "outputs");
-        prop_assert_eq!(header["id"].as_str(), caller.id.as_deref());
-        prop_assert_eq!(
-            (&header["model_name"], &header["model_version"]),
-            (&json!("mlp"), &json!("3"))
-        );
+        let body = answer.body.into_bytes();
+        let (id, model, version, tensors) = if caller.grpc.is_some() {
+            let (id, model, version, tensors) = reference_grpc::answer(&body);
+            // gRPC has no other way to say that there is none.
+            (Some(id).filter(|id| !id.is_empty()), model, version, tensors)
+        } else {
+            let (header, tensors) = reference::read(&body, answer.header_length, "outputs");
+            let text = |name: &str| header[name].as_str().map(ToOwned::to_owned);
+            (
+                text("id"),
+                text("model_name").unwrap(),
+                text("model_version").unwrap(),
+                tensors,
+            )
+        };
+        let own_id = caller
+            .id
+            .clone()
+            .filter(|id| caller.grpc.is_none() || !id.is_empty());
+        prop_assert_eq!(id, own_id);
+        prop_assert_eq!((model.as_str(), version.as_str()), ("mlp", "3"));
+        prop_assert_eq!(tensors.len(), caller.tensors.len());
         for (index, (tensor, own)) in tensors.into_iter().zip(&caller.tensors).enumerate() {
             let is_binary = caller.wants_binary(index);
             prop_assert_eq!(
@@ -194,7 +251,7 @@ proptest! {
     #[test]
     fn in_any_mix_of_encodings_every_caller_gets_its_own_rows_as_it_asked(
         (_, callers) in cases(Content::Common),
-        wire in prop::sample::select(vec![Wire::Json, Wire::Binary]),
+        wire in prop::sample::select(vec![Wire::Json, Wire::Binary, Wire::Grpc]),
         nested in any::<bool>(),
         other in any::<bool>(),
     ) {
@@ -202,8 +259,11 @@ proptest! {
     }
 
     #[test]
-    fn what_json_cannot_write_is_an_error_only_of_the_callers_that_want_json((_, callers) in cases(Content::Anything)) {
-        check(&callers, Wire::Binary, false, false)?;
+    fn what_json_cannot_write_is_an_error_only_of_the_callers_that_want_json(
+        (_, callers) in cases(Content::Anything),
+        wire in prop::sample::select(vec![Wire::Binary, Wire::Grpc]),
+    ) {
+        check(&callers, wire, false, false)?;
         for caller in &callers {
             let fits = caller.tensors.iter().all(|tensor| {
                 tensor.elements.iter().all(|element| reference::to_json(&tensor.datatype, element).is_some())

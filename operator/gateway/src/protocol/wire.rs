@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::tensor::Form;
+use super::{grpc::SERVICE, tensor::Form};
 
 /// What a runtime speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,6 +17,15 @@ pub enum Wire {
 }
 
 impl Wire {
+    /// The path of an infer request.
+    pub fn infer_path(self, model: &str, version: Option<&str>) -> String {
+        if self == Self::Grpc {
+            return format!("{SERVICE}ModelInfer");
+        }
+        let version = version.map_or_else(String::new, |version| format!("/versions/{version}"));
+        format!("/v2/models/{model}{version}/infer")
+    }
+
     /// How it has the data of tensors.
     pub(super) fn form(self) -> Form {
         match self {

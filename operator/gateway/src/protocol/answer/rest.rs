@@ -135,7 +135,7 @@ pub(super) fn write(outcome: &Outcome, parts: &[Part<'_>], request: &Request, mo
     body.extend_from_slice(b",\"outputs\":[");
     let mut tensors = Chunks::default();
     let mut is_binary = false;
-    push_list(&mut body, parts, |body, Part { output, data }| {
+    push_list(&mut body, parts, |body, Part { output, data, .. }| {
         body.extend_from_slice(b"{\"name\":");
         push_text(body, &output.name);
         push_shape(body, u64::from(request.rows()), &output.shape);

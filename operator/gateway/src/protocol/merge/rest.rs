@@ -7,7 +7,7 @@ use super::{
         request::Input,
         text::Layout,
     },
-    Message, NotConverted, raws, rows, texts,
+    MergeError, Message, raws, rows, texts,
 };
 use crate::body::Chunks;
 
@@ -18,7 +18,7 @@ const AS_BINARY: [Option<(&str, &str)>; 2] = [
 ];
 const AS_JSON: [Option<(&str, &str)>; 2] = [None, None];
 
-pub(super) fn json(id: &str, requests: &[&Request]) -> Result<Message, NotConverted> {
+pub(super) fn json(id: &str, requests: &[&Request]) -> Result<Message, MergeError> {
     let size: usize = requests.iter().map(|request| request.size()).sum();
     let mut body = Vec::with_capacity(size + 256);
     write(&mut body, id, requests, AS_JSON, |body, index, input| {
@@ -42,7 +42,7 @@ pub(super) fn json(id: &str, requests: &[&Request]) -> Result<Message, NotConver
     })
 }
 
-pub(super) fn binary(id: &str, requests: &[&Request]) -> Result<Message, NotConverted> {
+pub(super) fn binary(id: &str, requests: &[&Request]) -> Result<Message, MergeError> {
     let mut header = Vec::with_capacity(1024);
     let mut tensors = Chunks::default();
     write(&mut header, id, requests, AS_BINARY, |header, index, input| {
@@ -67,9 +67,9 @@ fn write(
     id: &str,
     requests: &[&Request],
     [of_request, of_output]: [Option<(&str, &str)>; 2],
-    mut data: impl FnMut(&mut Vec<u8>, usize, &Input) -> Result<(), NotConverted>,
-) -> Result<(), NotConverted> {
-    let first = requests.first().ok_or(NotConverted)?;
+    mut data: impl FnMut(&mut Vec<u8>, usize, &Input) -> Result<(), MergeError>,
+) -> Result<(), MergeError> {
+    let first = requests.first().ok_or(MergeError::NotConverted)?;
     let rows = rows(requests);
     body.extend_from_slice(b"{\"id\":");
     push_text(body, id);

@@ -217,7 +217,7 @@ fn take_flag(parameters: &mut Parameters, name: &str, field: &str) -> Result<Opt
 
 /// The parameters that are no part of the extension. One of its own where it says nothing is an error, so that nobody waits for what it seems to
 /// ask for; `false` asks for nothing.
-fn own(mut parameters: Parameters, field: &str) -> Result<String, BadRequest> {
+pub(super) fn own(mut parameters: Parameters, field: &str) -> Result<String, BadRequest> {
     for (name, place) in [
         (DATA_SIZE, "an input with binary data"),
         (DATA, "an output that is asked for"),

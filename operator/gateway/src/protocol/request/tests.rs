@@ -5,13 +5,19 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    protocol::{Answer, AnswerError, MergeKey, merge, split},
+    protocol::{Addressee, Answer, AnswerError, MergeKey, merge, split},
     timer::Timer,
+};
+
+const TO: Addressee<'_> = Addressee {
+    id: "batch",
+    model: "net",
+    version: None,
 };
 
 /// The merged JSON body.
 fn merged(requests: &[&Request]) -> Bytes {
-    merge("batch", requests, Wire::Json).unwrap().body.into_bytes()
+    merge(&TO, requests, Wire::Json).unwrap().body.into_bytes()
 }
 
 /// The answers to callers of JSON by a runtime of JSON.
