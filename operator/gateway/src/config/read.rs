@@ -106,6 +106,7 @@ fn wire(protocol: Protocol) -> Wire {
     match protocol {
         Protocol::OipV2Json => Wire::Json,
         Protocol::OipV2Binary => Wire::Binary,
+        Protocol::OipV2Grpc => Wire::Grpc,
     }
 }
 

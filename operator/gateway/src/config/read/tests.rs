@@ -38,11 +38,18 @@ fn endpoint_slice(service: &str, ports: &Value, endpoints: &Value) -> Slice {
 
 #[test]
 fn what_the_runtime_speaks_is_read() {
-    let mut object = object();
-    object["status"]["active"]["protocol"] = json!("OIPv2Binary");
-    let group = read(&object).unwrap();
-    let snapshot = snapshot([&group].into_iter(), [].iter());
-    assert_eq!(snapshot.groups[&Key::new("shop", "mlp-aaaaa")].wire, Wire::Binary);
+    let table = [
+        ("OIPv2JSON", Wire::Json),
+        ("OIPv2Binary", Wire::Binary),
+        ("OIPv2GRPC", Wire::Grpc),
+    ];
+    for (protocol, wire) in table {
+        let mut object = object();
+        object["status"]["active"]["protocol"] = json!(protocol);
+        let group = read(&object).unwrap();
+        let snapshot = snapshot([&group].into_iter(), [].iter());
+        assert_eq!(snapshot.groups[&Key::new("shop", "mlp-aaaaa")].wire, wire);
+    }
 }
 
 #[test]
