@@ -69,6 +69,11 @@ impl Cache {
         self.root.join("images")
     }
 
+    /// The virtual environment of Python in which tests run clients that others wrote.
+    pub fn clients(&self) -> PathBuf {
+        self.root.join("clients")
+    }
+
     /// All state of the running cluster; `down` removes it.
     pub fn cluster(&self) -> PathBuf {
         self.root.join("cluster")

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::inference_app::{ModelRef, Overflow};
+use crate::inference_model::Protocol;
 use crate::{Device, Dispatch, schema};
 
 /// A function that serves several applications of one model: written by the operator from its plan, read by users and the gateway.
@@ -272,6 +273,9 @@ pub struct Active {
     /// Whether the runtime may be asked the same thing twice.
     #[serde(default = "yes")]
     pub idempotent: bool,
+    /// What the runtime speaks.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// The platform's overhead, which the batching rule keeps free.
     #[schemars(schema_with = "schema::quantity")]
     pub overhead: String,

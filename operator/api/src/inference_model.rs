@@ -95,6 +95,12 @@ pub enum Protocol {
     #[default]
     #[serde(rename = "OIPv2JSON")]
     OipV2Json,
+    /// The same with the protocol's binary tensor extension, in requests and answers.
+    #[serde(rename = "OIPv2Binary")]
+    OipV2Binary,
+    /// Open Inference Protocol v2 over gRPC without TLS, with raw contents. Such a runtime runs as a Deployment.
+    #[serde(rename = "OIPv2GRPC")]
+    OipV2Grpc,
 }
 
 /// Latency of a model by device and batch size.

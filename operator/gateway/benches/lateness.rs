@@ -17,7 +17,7 @@ use harmonybatch_gateway::{
     config::{GroupConfig, Key, MemberConfig, Snapshot},
     memory::Budget,
     metrics::Metrics,
-    protocol::Request,
+    protocol::{Request, Wire},
     timer::Timer,
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
@@ -43,6 +43,7 @@ impl Upstream for Noting {
         let reply = Reply {
             status: StatusCode::OK,
             body,
+            header_length: None,
         };
         (Some(()), Ok(reply))
     }
@@ -67,6 +68,7 @@ fn snapshot(max_wait: Duration) -> Snapshot {
         runtime_model: "model".into(),
         endpoints: vec![([127, 0, 0, 1], 9).into()],
         idempotent: true,
+        wire: Wire::Json,
         wake: None,
     };
     Snapshot {
@@ -106,6 +108,7 @@ async fn lateness(timer: Timer, max_wait: Duration) -> Vec<u64> {
             model: "model".to_owned(),
             version: None,
             arrival,
+            deadline: None,
             memory: Budget::new(1 << 20).hold(),
         };
         table

@@ -1,6 +1,6 @@
 //! What is let in: the contract of an application, and whether an answer can come in time.
 //!
-//! A [`Meter`] is a leaky bucket (GCRA, ITU-T I.371, in its virtual-scheduling form): one number, the time at which the bucket will be empty. A request
+//! A [`Bucket`] is a leaky bucket (GCRA, ITU-T I.371, in its virtual-scheduling form): one number, the time at which the bucket will be empty. A request
 //! is counted with all its rows once it is let in, however full they make the bucket. Up to the contract's `burst` a request is served on a par with
 //! others', up to `most` behind them, and beyond that refused: an application that sends ten times what it has declared so delays itself and no other.
 //!
@@ -33,12 +33,12 @@ pub struct Exceeded {
 
 /// The bucket of one application.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub struct Bucket {
     /// When it will be empty.
     empty_at: AtomicU64,
 }
 
-impl Meter {
+impl Bucket {
     /// How a request that comes now would be served. It is not counted yet.
     ///
     /// # Errors

@@ -11,7 +11,8 @@
 //! - [`admission`]: what an application may send, and what cannot be answered in time.
 //! - [`memory`]: how much requests may hold in all.
 //! - [`config`]: groups, routes and endpoints as plain values. Nothing past it knows Kubernetes.
-//! - [`protocol`]: the Open Inference Protocol; many requests as one, one answer as many.
+//! - [`protocol`]: the Open Inference Protocol in its encodings; many requests as one, one answer as many.
+//! - [`body`]: bodies in parts.
 //! - [`batcher`]: the queues, and the batches that leave them.
 //! - [`upstream`]: calls to replicas.
 //! - [`metrics`], [`admin`]: what is counted, and who may read it.
@@ -22,6 +23,7 @@
 pub mod admin;
 pub mod admission;
 pub mod batcher;
+pub mod body;
 pub mod config;
 pub mod listener;
 pub mod memory;

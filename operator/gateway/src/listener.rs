@@ -1,14 +1,21 @@
 //! Connections of callers: accepted, bounded, timed, and at the end closed without losing a request.
 
 mod patient;
+mod version;
 
-use std::{convert::Infallible, io, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, error::Error, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -17,6 +24,7 @@ use tokio::{
 };
 
 use patient::Patient;
+use version::Version;
 
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +37,8 @@ pub struct Bounds {
     pub write_timeout: Duration,
     /// Most connections at a time; further ones are closed at once.
     pub connections: usize,
+    /// Most requests at a time on a connection of HTTP/2.
+    pub streams: u32,
 }
 
 impl Default for Bounds {
@@ -38,6 +48,7 @@ impl Default for Bounds {
             header_size: 64 << 10,
             write_timeout: Duration::from_secs(30),
             connections: 10_000,
+            streams: 256,
         }
     }
 }
@@ -52,8 +63,8 @@ pub struct Counts {
 }
 
 /// Answers every request with `answer` until `stop` is true; then accepts no more, lets every connection finish the request that it has, and
-/// returns when the last one is closed.
-pub async fn serve<A, F>(
+/// returns when the last one is closed. HTTP/1.1, and HTTP/2 where the caller begins with it.
+pub async fn serve<A, F, B>(
     listener: TcpListener,
     bounds: Bounds,
     counts: Counts,
@@ -61,7 +72,8 @@ pub async fn serve<A, F>(
     answer: A,
 ) where
     A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let answer = Arc::new(answer);
     let of_connections = stop.clone();
@@ -98,7 +110,7 @@ pub async fn serve<A, F>(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection<A, F>(
+async fn connection<A, F, B>(
     stream: TcpStream,
     bounds: Bounds,
     mut stop: watch::Receiver<bool>,
@@ -106,20 +118,52 @@ async fn connection<A, F>(
 ) -> io::Result<()>
 where
     A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     stream.set_nodelay(true)?;
     let service = service_fn(move |request| {
         let answer = answer(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let connection = http1::Builder::new()
+    let stream = Patient::new(stream, bounds.write_timeout);
+    let (version, stream) = tokio::select! {
+        biased;
+        detected = tokio::time::timeout(bounds.header_timeout, version::detect(stream)) => detected??,
+        () = stopped(&mut stop) => return Ok(()),
+    };
+    let stream = TokioIo::new(stream);
+    match version {
+        Version::Http1 => drive(http1(bounds).serve_connection(stream, service), stop).await,
+        Version::Http2 => drive(http2(bounds).serve_connection(stream, service), stop).await,
+    }
+}
+
+fn http1(bounds: Bounds) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.header_timeout)
         .max_header_size(bounds.header_size)
         // Holds a head; bodies are read past it.
-        .max_buf_size(bounds.header_size.max(64 << 10))
-        .serve_connection(TokioIo::new(Patient::new(stream, bounds.write_timeout)), service);
+        .max_buf_size(bounds.header_size.max(64 << 10));
+    builder
+}
+
+fn http2(bounds: Bounds) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(bounds.streams)
+        .max_header_list_size(u32::try_from(bounds.header_size).unwrap_or(u32::MAX));
+    builder
+}
+
+/// Serves a connection to its end, which comes as soon as its requests are answered where `stop` becomes true.
+async fn drive<C>(connection: C, mut stop: watch::Receiver<bool>) -> io::Result<()>
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
     let mut connection = pin!(connection);
     tokio::select! {
         biased;

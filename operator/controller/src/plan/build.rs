@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use harmonybatch_api::inference_app::ModelRef;
 use harmonybatch_api::inference_group::{Admission, InferenceGroupSpec, Member, Prediction, ServingMode};
+use harmonybatch_api::inference_model::Protocol;
 use harmonybatch_api::inference_platform::Serving;
 use harmonybatch_api::quantity::{Duration, Rate};
 use harmonybatch_api::{
@@ -246,10 +247,18 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// How a group of the platform is run.
-pub(crate) fn serving_mode(serving: Serving, knative_served: bool, device: &planner::Device) -> ServingMode {
+pub(crate) fn serving_mode(
+    serving: Serving,
+    knative_served: bool,
+    protocol: Protocol,
+    device: &planner::Device,
+) -> ServingMode {
     match (serving, device) {
         (Serving::Knative, _) => ServingMode::Knative,
-        (Serving::Auto, planner::Device::Cpu { .. }) if knative_served => ServingMode::Knative,
+        // Knative asks for readiness on the port that it serves, where a runtime of gRPC has no HTTP.
+        (Serving::Auto, planner::Device::Cpu { .. }) if knative_served && protocol != Protocol::OipV2Grpc => {
+            ServingMode::Knative
+        }
         // For a GPU even where Knative is: a new Revision starts before the old one ends, and nothing says here that the pool has
         // a share to spare for that.
         (Serving::Deployment | Serving::Auto, _) => ServingMode::Deployment,

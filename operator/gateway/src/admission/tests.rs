@@ -30,11 +30,11 @@ fn uniform(seed: u64) -> impl FnMut() -> f64 {
 
 #[test]
 fn a_bucket_takes_its_burst_and_then_what_it_leaks() {
-    let (meter, contract) = (Meter::default(), contract(10.0, 3.0, 5.0));
+    let (bucket, contract) = (Bucket::default(), contract(10.0, 3.0, 5.0));
     let standings: Vec<_> = (0..8)
         .map(|_| {
-            let standing = meter.standing(&contract, 0);
-            meter.count(&contract, 1, 0);
+            let standing = bucket.standing(&contract, 0);
+            bucket.count(&contract, 1, 0);
             standing
         })
         .collect();
@@ -47,23 +47,23 @@ fn a_bucket_takes_its_burst_and_then_what_it_leaks() {
         }); 2],
     ];
     assert_eq!(standings, expected.concat());
-    assert_eq!(meter.standing(&contract, SECOND / 10), Ok(Standing::Yielding));
-    assert_eq!(meter.standing(&contract, 3 * SECOND / 10), Ok(Standing::Regular));
+    assert_eq!(bucket.standing(&contract, SECOND / 10), Ok(Standing::Yielding));
+    assert_eq!(bucket.standing(&contract, 3 * SECOND / 10), Ok(Standing::Regular));
     let best_effort = Contract {
         best_effort: true,
         ..contract
     };
-    assert_eq!(meter.standing(&best_effort, 0), Ok(Standing::Yielding));
+    assert_eq!(bucket.standing(&best_effort, 0), Ok(Standing::Yielding));
 }
 
 #[test]
 fn for_long_what_is_let_in_is_the_contract() {
-    let (meter, contract) = (Meter::default(), contract(12.5, 32.0, 100.0));
+    let (bucket, contract) = (Bucket::default(), contract(12.5, 32.0, 100.0));
     let mut let_in = 0_u32;
     // A thousand a second for a minute.
     for now in (0..60_000).map(|millisecond| millisecond * SECOND / 1000) {
-        if meter.standing(&contract, now).is_ok() {
-            meter.count(&contract, 1, now);
+        if bucket.standing(&contract, now).is_ok() {
+            bucket.count(&contract, 1, now);
             let_in += 1;
         }
     }
@@ -75,8 +75,8 @@ fn for_long_what_is_let_in_is_the_contract() {
 #[test]
 fn poisson_arrivals_at_the_declared_rate_are_hardly_ever_refused_nor_made_to_yield() {
     for rate in [0.05, 1.0, 30.0, 500.0] {
-        let (meter, contract) = (
-            Meter::default(),
+        let (bucket, contract) = (
+            Bucket::default(),
             contract(1.25 * rate, 32.0, f64::max(32.0, 10.0 * rate)),
         );
         let mut uniform = uniform(7);
@@ -85,8 +85,8 @@ fn poisson_arrivals_at_the_declared_rate_are_hardly_ever_refused_nor_made_to_yie
         for _ in 0..arrivals {
             now -= uniform().ln() / rate;
             let at = nanos(Duration::from_secs_f64(now));
-            others += u32::from(meter.standing(&contract, at) != Ok(Standing::Regular));
-            meter.count(&contract, 1, at);
+            others += u32::from(bucket.standing(&contract, at) != Ok(Standing::Regular));
+            bucket.count(&contract, 1, at);
         }
         assert!(others * 10_000 < arrivals, "{others} of {arrivals} at {rate}/s");
     }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     metrics::{BatchFailure, GroupMetrics},
-    protocol::{self, ApiError},
+    protocol::{self, Addressee, Answer, ApiError, Meter, Unwritable, Wire},
     timer::{Timer, nanos},
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
@@ -53,6 +53,7 @@ pub(super) struct Batch<U: Upstream> {
     pub(super) part: Option<PartId>,
     pub(super) runtime_model: Arc<str>,
     pub(super) idempotent: bool,
+    pub(super) wire: Wire,
     pub(super) replica: Replica,
     pub(super) connection: Option<U::Connection>,
     pub(super) upstream: U,
@@ -78,8 +79,8 @@ pub(super) struct Done<C> {
 pub(super) enum End {
     /// All have their answers.
     Answered,
-    /// Nobody waits any more: they were told so.
-    Overdue,
+    /// They were told why there is none.
+    Told,
     /// The replica was not reached, and has seen nothing of them.
     Unsent(Vec<Queued>, Arc<str>),
     /// It was reached, and gave nothing that they could be answered with: the group's task says what becomes of them.
@@ -100,6 +101,7 @@ impl<U: Upstream> Batch<U> {
             part,
             runtime_model,
             idempotent,
+            wire,
             replica,
             connection,
             upstream,
@@ -108,16 +110,43 @@ impl<U: Upstream> Batch<U> {
             in_flight,
         } = self;
         let batch_id = format!("batch-{id}");
+        let mut meter = Meter::new(timer);
+        let requests = converted(requests, wire, &mut meter);
         let refs: Vec<_> = requests.iter().map(|queued| &queued.submission.request).collect();
-        let body = protocol::merge(&batch_id, &refs);
         let version = requests
             .first()
             .and_then(|queued| queued.submission.version.as_deref());
-        let version = version.map_or_else(String::new, |version| format!("/versions/{version}"));
+        let to = Addressee {
+            id: &batch_id,
+            model: &runtime_model,
+            version,
+        };
+        let path = wire.infer_path(&runtime_model, version);
+        let message = match protocol::merge(&to, &refs, wire) {
+            Ok(message) => message,
+            Err(error) => {
+                // Cannot be, unless nobody is left.
+                let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error);
+                for queued in requests {
+                    queued.answer(Err(error.clone()));
+                }
+                return Done {
+                    replica,
+                    connection,
+                    conduct: Conduct::Answered,
+                    part,
+                    service: 0,
+                    end: End::Told,
+                    in_flight,
+                };
+            }
+        };
         let call = Call {
             method: Method::POST,
-            path: format!("/v2/models/{runtime_model}{version}/infer"),
-            body,
+            path,
+            body: message.body,
+            header_length: message.header_length,
+            transport: wire.into(),
             idempotent,
         };
         // Behind the last deadline nobody waits for the answer.
@@ -132,7 +161,7 @@ impl<U: Upstream> Batch<U> {
                     let end = if let Err(UpstreamError::Connect(reason)) = reply {
                         End::Unsent(requests, reason)
                     } else {
-                        answer(&batch_id, requests, reply, &metrics)
+                        answer(&batch_id, requests, reply, wire, &mut meter, &metrics)
                     };
                     (connection, conduct, end)
                 }
@@ -143,12 +172,13 @@ impl<U: Upstream> Batch<U> {
                     let lost = timer.now().saturating_add(nanos(LINGER));
                     tokio::select! {
                         biased;
-                        (connection, reply) = call => (connection, conduct(&reply), End::Overdue),
-                        () = timer.until(Some(lost)) => (None, Conduct::Lost, End::Overdue),
+                        (connection, reply) = call => (connection, conduct(&reply), End::Told),
+                        () = timer.until(Some(lost)) => (None, Conduct::Lost, End::Told),
                     }
                 }
             }
         };
+        metrics.observe_conversions(&meter);
         let ended = timer.now();
         if !matches!(end, End::Unsent(..)) {
             metrics.observe_upstream(started, ended);
@@ -173,18 +203,37 @@ fn conduct(reply: &Result<Reply, UpstreamError>) -> Conduct {
     }
 }
 
+/// Those of the requests that the runtime's encoding can write; the others are told. They were converted when they came, so that only a runtime
+/// that has changed its encoding since leaves anything to do.
+fn converted(requests: Vec<Queued>, wire: Wire, meter: &mut Meter) -> Vec<Queued> {
+    let converted =
+        requests.into_iter().filter_map(
+            |mut queued| match queued.submission.request.convert(wire, meter) {
+                Ok(()) => Some(queued),
+                Err(error) => {
+                    queued.answer(Err(error.into()));
+                    None
+                }
+            },
+        );
+    converted.collect()
+}
+
 /// Gives every caller its part, if all can be given theirs.
 fn answer(
     batch_id: &str,
     requests: Vec<Queued>,
     reply: Result<Reply, UpstreamError>,
+    wire: Wire,
+    meter: &mut Meter,
     metrics: &GroupMetrics,
 ) -> End {
     let batch_rows = requests.iter().map(Queued::rows).fold(0, u32::saturating_add);
-    match judge(batch_id, &requests, reply) {
-        Ok(bodies) => {
-            for (queued, body) in requests.into_iter().zip(bodies) {
-                queued.answer(Ok(Answered { body, batch_rows }));
+    match judge(batch_id, &requests, reply, wire, meter) {
+        Ok(answers) => {
+            for (queued, answer) in requests.into_iter().zip(answers) {
+                let answered = answer.map(|answer| Answered { answer, batch_rows });
+                queued.answer(answered.map_err(|error| ApiError::new(StatusCode::BAD_GATEWAY, error)));
             }
             End::Answered
         }
@@ -223,7 +272,9 @@ fn judge(
     batch_id: &str,
     requests: &[Queued],
     reply: Result<Reply, UpstreamError>,
-) -> Result<Vec<protocol::Answer>, (BatchFailure, ApiError)> {
+    wire: Wire,
+    meter: &mut Meter,
+) -> Result<Vec<Result<Answer, Unwritable>>, (BatchFailure, ApiError)> {
     let bad_gateway = |message: String| ApiError::new(StatusCode::BAD_GATEWAY, message);
     let alone = requests.len() == 1;
     let reply = reply.map_err(|error| (BatchFailure::Broken, bad_gateway(error.to_string())))?;
@@ -249,7 +300,7 @@ fn judge(
         .iter()
         .map(|queued| (&queued.submission.request, queued.submission.model.as_str()))
         .collect();
-    protocol::split(&reply.body, batch_id, &parts).map_err(|error| {
+    protocol::split(&reply.body, reply.header_length, wire, batch_id, &parts, meter).map_err(|error| {
         let message = if alone {
             error.to_string()
         } else {

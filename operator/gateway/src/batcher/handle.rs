@@ -67,7 +67,7 @@ impl Handle {
         let now = submission.arrival;
         let standing = match &member.contract {
             None => Standing::Regular,
-            Some(contract) => stats.meter.standing(contract, now).map_err(|exceeded| {
+            Some(contract) => stats.bucket.standing(contract, now).map_err(|exceeded| {
                 let (app, rate, most) = (&member.app, contract.rate, contract.most);
                 let message = format!(
                     "InferenceApp {app} sends more than its contract of {rate} rows/s with {most} rows at once; raise its spec.rate, or let overflow be BestEffort"
@@ -99,7 +99,7 @@ impl Handle {
             }
         }
         if let Some(contract) = &member.contract {
-            stats.meter.count(contract, submission.request.rows(), now);
+            stats.bucket.count(contract, submission.request.rows(), now);
         }
         Ok(standing)
     }

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use harmonybatch_dispatch::Nanos;
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,7 +16,7 @@ use crate::{
     config::{Key, MemberConfig},
     memory::Held,
     metrics::AppStats,
-    protocol::{ApiError, MergeKey, Request},
+    protocol::{Answer, ApiError, MergeKey, Request},
     timer::nanos,
 };
 
@@ -87,6 +86,8 @@ pub struct Submission {
     pub version: Option<String>,
     /// When its last byte was there.
     pub arrival: Nanos,
+    /// When its caller stops waiting, where it says so.
+    pub deadline: Option<Nanos>,
     /// What its body holds of the memory.
     pub memory: Held,
 }
@@ -95,7 +96,7 @@ pub struct Submission {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     /// The caller's answer.
-    pub body: Bytes,
+    pub answer: Answer,
     /// Rows of the batch that it came from.
     pub batch_rows: u32,
 }
@@ -200,8 +201,10 @@ impl Queued {
     ) -> (Self, Waiter) {
         let (reply, answer) = oneshot::channel();
         let key = MergeKey::new(&submission.request, submission.version.as_deref());
-        let timeout = member.timeout;
-        let deadline = submission.arrival.saturating_add(nanos(timeout));
+        let arrival = submission.arrival;
+        let latest = arrival.saturating_add(nanos(member.timeout));
+        let deadline = submission.deadline.map_or(latest, |own| own.min(latest));
+        let timeout = Duration::from_nanos(deadline.saturating_sub(arrival));
         let room = Room::take(place.group.clone(), stats.clone(), &submission.request, standing);
         let progress = Arc::new(Progress {
             sent: AtomicBool::new(false),

@@ -23,7 +23,7 @@ use crate::{
     config::{GroupConfig, Key, MemberConfig, Snapshot},
     memory::Budget,
     metrics::Metrics,
-    protocol::{ApiError, Request},
+    protocol::{ApiError, Request, Wire},
     timer::Timer,
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
@@ -86,7 +86,7 @@ impl Upstream for Simulated {
         if self.dead.lock().unwrap().contains(&number) {
             return (None, Err(UpstreamError::Connect("refused".into())));
         }
-        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        let body: Value = serde_json::from_slice(&call.body.into_bytes()).unwrap();
         let input = &body["inputs"][0];
         let rows: Vec<u64> = input["data"]
             .as_array()
@@ -103,7 +103,14 @@ impl Upstream for Simulated {
             Some(Mood::Breaks) => return (None, Err(UpstreamError::Broken("gone".into()))),
             Some(Mood::Answers(status, text)) => {
                 let body = Bytes::from(text);
-                return (Some(()), Ok(Reply { status, body }));
+                return (
+                    Some(()),
+                    Ok(Reply {
+                        status,
+                        body,
+                        header_length: None,
+                    }),
+                );
             }
             Some(Mood::Refuses(time, refusal, refused)) => {
                 tokio::time::sleep(time * u32::try_from(rows.len()).unwrap()).await;
@@ -125,6 +132,7 @@ fn echo(id: &Value, shape: &Value, data: &Value) -> Reply {
     Reply {
         status: StatusCode::OK,
         body: Bytes::from(answer.to_string()),
+        header_length: None,
     }
 }
 
@@ -135,6 +143,7 @@ impl Refusal {
             Self::Status(status) => Reply {
                 status,
                 body: Bytes::from_static(br#"{"error":"a row is spoilt"}"#),
+                header_length: None,
             },
             Self::FewerRows => {
                 let data = &input["data"].as_array().unwrap()[1..];
@@ -211,6 +220,7 @@ impl Bench {
             model: "mlp".to_owned(),
             version: None,
             arrival: self.timer.now(),
+            deadline: None,
             memory: Budget::new(0).hold(),
         };
         let table = self.table.borrow();
@@ -280,6 +290,7 @@ fn group(batch_size: u32, members: &[Arc<MemberConfig>], endpoints: &[u8]) -> Gr
         members: members.to_vec(),
         model: "mlp".into(),
         runtime_model: "net".into(),
+        wire: Wire::Json,
         endpoints: endpoints.iter().copied().map(endpoint).collect(),
         idempotent: true,
         wake: None,

@@ -219,7 +219,7 @@ impl<U: Upstream> Worker<U> {
                     self.isolations.answered(part);
                 }
             }
-            End::Overdue => {
+            End::Told => {
                 self.parts.stats.set_failure(None);
                 if let Some(part) = part {
                     self.isolations.lost(part);
@@ -389,6 +389,7 @@ impl<U: Upstream> Worker<U> {
             part,
             runtime_model: self.config.runtime_model.clone(),
             idempotent: self.config.idempotent,
+            wire: self.config.wire,
             replica,
             connection,
             upstream: self.parts.upstream.clone(),

@@ -18,6 +18,8 @@ use std::{
 
 use tokio::sync::watch;
 
+use crate::protocol::Wire;
+
 pub use routes::{RouteError, Routes, Target};
 
 /// Snapshots as they come; `None` until the first one is complete.
@@ -75,6 +77,8 @@ pub struct GroupConfig {
     pub runtime_model: Arc<str>,
     /// Whether the runtime may be asked the same thing twice.
     pub idempotent: bool,
+    /// What the runtime speaks.
+    pub wire: Wire,
     /// Replicas that are ready.
     pub endpoints: Vec<SocketAddr>,
     /// Takes one batch while no replica is ready.

@@ -6,12 +6,14 @@ use harmonybatch_api::{
     Dispatch, InferenceGroup,
     inference_app::Overflow,
     inference_group::{Active, Admission, Member},
+    inference_model::Protocol,
     quantity,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
 
 use super::{Contract, GroupConfig, Key, MemberConfig, Snapshot, Wake};
+use crate::protocol::Wire;
 
 /// Label by which an EndpointSlice names its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -89,6 +91,7 @@ fn active(key: &Key, object: &InferenceGroup, active: &Active) -> Result<(GroupC
         model: object.spec.model_ref.name.as_str().into(),
         runtime_model: active.model_name.as_str().into(),
         idempotent: active.idempotent,
+        wire: wire(active.protocol),
         endpoints: Vec::new(),
         wake: wake.transpose()?,
     };
@@ -99,6 +102,14 @@ fn active(key: &Key, object: &InferenceGroup, active: &Active) -> Result<(GroupC
             port: active.endpoints.port.clone(),
         },
     ))
+}
+
+fn wire(protocol: Protocol) -> Wire {
+    match protocol {
+        Protocol::OipV2Json => Wire::Json,
+        Protocol::OipV2Binary => Wire::Binary,
+        Protocol::OipV2Grpc => Wire::Grpc,
+    }
 }
 
 fn member(index: usize, member: &Member, eager: bool, departing: bool) -> Result<MemberConfig, ReadError> {

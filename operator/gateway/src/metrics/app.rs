@@ -14,7 +14,7 @@ use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 
 use super::window::{AppObservation, Window};
 use crate::{
-    admission::{Drain, Meter, Overload},
+    admission::{Bucket, Drain, Overload},
     config::Key,
     timer::nanos,
 };
@@ -42,7 +42,7 @@ pub struct AppStats {
     /// Those of them that are served behind others'.
     pub yielding_rows: AtomicU64,
     /// What it has sent.
-    pub meter: Meter,
+    pub bucket: Bucket,
     /// How fast the rows leave that are served by its SLO.
     pub drain: Drain,
     /// Whether it has been served late for long.

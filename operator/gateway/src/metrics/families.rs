@@ -1,6 +1,6 @@
 //! The Prometheus families.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::AtomicU64};
 use std::time::Duration;
 
 use harmonybatch_dispatch::{Nanos, Reason};
@@ -20,9 +20,10 @@ use super::{
     window::Window,
 };
 use crate::{
-    admission::{Drain, Meter, Overload},
+    admission::{Bucket, Drain, Overload},
     batcher::Table,
     config::Key,
+    protocol::{Direction, Meter},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -129,6 +130,47 @@ impl EncodeLabelValue for BatchFailure {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConversionLabels {
+    direction: Direction,
+}
+
+impl EncodeLabelValue for Direction {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        self.name().encode(encoder)
+    }
+}
+
+/// Time and bytes that conversions between the encodings cost, by [`Direction`].
+#[derive(Clone, Debug)]
+pub struct ConversionMetrics {
+    seconds: [Counter<f64, AtomicU64>; 5],
+    bytes: [Counter; 5],
+}
+
+impl ConversionMetrics {
+    fn new(
+        seconds: &Family<ConversionLabels, Counter<f64, AtomicU64>>,
+        bytes: &Family<ConversionLabels, Counter>,
+    ) -> Self {
+        let labels = Direction::ALL.map(|direction| ConversionLabels { direction });
+        Self {
+            seconds: labels.map(|labels| seconds.get_or_create_owned(&labels)),
+            bytes: labels.map(|labels| bytes.get_or_create_owned(&labels)),
+        }
+    }
+
+    /// Adds the cost of one request or batch.
+    pub fn observe(&self, meter: &Meter) {
+        for (direction, cost) in meter.costs() {
+            if cost.bytes > 0 {
+                self.seconds[direction as usize].inc_by(seconds(cost.time));
+                self.bytes[direction as usize].inc_by(cost.bytes);
+            }
+        }
+    }
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of the process.
@@ -150,9 +192,13 @@ pub struct Metrics {
     retries_denied: Family<GroupLabels, Counter>,
     spoilers: Family<AppLabels, Counter>,
     apart: Family<AppLabels, Gauge>,
+    conversion_seconds: Family<ConversionLabels, Counter<f64, AtomicU64>>,
+    conversion_bytes: Family<ConversionLabels, Counter>,
     queued_rows: Family<GroupLabels, Gauge>,
     in_flight: Family<GroupLabels, Gauge>,
     endpoints: Family<GroupLabels, Gauge>,
+    /// The cost of conversions, of all groups together.
+    pub conversions: ConversionMetrics,
     /// Requests that no application could be found for.
     pub unrouted: Counter,
     /// Connections that callers have open.
@@ -176,6 +222,7 @@ pub struct GroupMetrics {
     pub retries: Counter,
     /// Those that the budget had nothing left for.
     pub retries_denied: Counter,
+    conversions: ConversionMetrics,
 }
 
 /// 1 ms to 65 s, by doubling: SLOs lie between 10 ms and 60 s, and doubling tells a kept one from a missed one well enough beside the exact counts.
@@ -197,6 +244,7 @@ impl Metrics {
     /// All zero.
     #[expect(clippy::new_without_default, reason = "one per process, made on purpose")]
     pub fn new() -> Self {
+        let (conversion_seconds, conversion_bytes) = (Family::default(), Family::default());
         let mut metrics = Self {
             registry: Registry::with_prefix("harmonybatch_gateway"),
             rows: Family::default(),
@@ -214,6 +262,9 @@ impl Metrics {
             retries_denied: Family::default(),
             spoilers: Family::default(),
             apart: Family::default(),
+            conversions: ConversionMetrics::new(&conversion_seconds, &conversion_bytes),
+            conversion_seconds,
+            conversion_bytes,
             queued_rows: Family::default(),
             in_flight: Family::default(),
             endpoints: Family::default(),
@@ -294,6 +345,16 @@ impl Metrics {
             "1 while an application's requests are batched by themselves because they keep spoiling batches",
             self.apart.clone(),
         );
+        registry.register(
+            "conversion_seconds",
+            "Time spent on converting tensors between encodings, by direction",
+            self.conversion_seconds.clone(),
+        );
+        registry.register(
+            "conversion_bytes",
+            "Bytes of tensors that were converted to another encoding, as they were before, by direction",
+            self.conversion_bytes.clone(),
+        );
         registry.register("queued_rows", "Rows that wait", self.queued_rows.clone());
         registry.register(
             "in_flight_batches",
@@ -327,7 +388,7 @@ impl Metrics {
         AppStats {
             queued_rows: std::sync::atomic::AtomicU64::new(0),
             yielding_rows: std::sync::atomic::AtomicU64::new(0),
-            meter: Meter::default(),
+            bucket: Bucket::default(),
             drain: Drain::default(),
             overload: Overload::default(),
             slo,
@@ -358,6 +419,7 @@ impl Metrics {
             unreachable: self.unreachable.get_or_create_owned(&labels),
             retries: self.retries.get_or_create_owned(&labels),
             retries_denied: self.retries_denied.get_or_create_owned(&labels),
+            conversions: self.conversions.clone(),
         }
     }
 
@@ -444,6 +506,11 @@ impl GroupMetrics {
     /// A batch gave its callers no answers.
     pub fn failed(&self, failure: BatchFailure) {
         self.failed_batches[failure as usize].inc();
+    }
+
+    /// A batch's conversions cost this.
+    pub fn observe_conversions(&self, meter: &Meter) {
+        self.conversions.observe(meter);
     }
 
     /// A batch was with its replica from `started` to `ended`.

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod echo;
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -16,9 +18,10 @@ use bytes::Bytes;
 use harmonybatch_gateway::{
     Error, Options,
     config::{GroupConfig, Key, MemberConfig, Snapshot},
+    protocol::Wire,
     serve,
 };
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, response::Parts};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -336,6 +339,19 @@ impl Answer {
 
 /// One call over a connection of its own, which closes when the call is dropped.
 pub async fn call(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
+    let (head, body) = exchange(address, request).await;
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+    Answer {
+        status: head.status,
+        headers: head.headers,
+        text,
+        json,
+    }
+}
+
+/// The same, with whatever the body is.
+pub async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> (Parts, Bytes) {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
@@ -343,15 +359,7 @@ pub async fn call(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer 
     let exchange = async {
         let response = sender.send_request(request).await.unwrap();
         let (head, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Answer {
-            status: head.status,
-            headers: head.headers,
-            text,
-            json,
-        }
+        (head, body.collect().await.unwrap().to_bytes())
     };
     // The connection is driven here, so that it goes when the caller goes.
     soon(async {
@@ -395,6 +403,7 @@ pub fn group(name: &str, members: &[Arc<MemberConfig>], endpoints: &[SocketAddr]
         members: members.to_vec(),
         model: "mlp".into(),
         runtime_model: "net".into(),
+        wire: Wire::Json,
         endpoints: endpoints.to_vec(),
         idempotent: true,
         wake: None,

@@ -95,7 +95,7 @@ fn a_group_that_comes_back_wins_over_the_one_that_had_replaced_it() {
 }
 
 #[test]
-fn a_gpu_group_is_not_put_on_knative_by_itself() {
+fn a_group_on_a_gpu_or_of_grpc_is_not_put_on_knative_by_itself() {
     let gpu = planner::Device::Gpu {
         pool: "a10".to_owned(),
         units: planner::units::GpuUnits::new(6).unwrap(),
@@ -103,17 +103,19 @@ fn a_gpu_group_is_not_put_on_knative_by_itself() {
     let cpu = planner::Device::Cpu {
         vcpu: planner::units::Vcpu::from_millis(150).unwrap(),
     };
-    for (serving, served, device, mode) in [
-        (Serving::Auto, true, &cpu, ServingMode::Knative),
-        (Serving::Auto, false, &cpu, ServingMode::Deployment),
-        (Serving::Auto, true, &gpu, ServingMode::Deployment),
-        (Serving::Knative, false, &gpu, ServingMode::Knative),
-        (Serving::Deployment, true, &cpu, ServingMode::Deployment),
+    let (json, grpc) = (Protocol::OipV2Json, Protocol::OipV2Grpc);
+    for (serving, served, protocol, device, mode) in [
+        (Serving::Auto, true, json, &cpu, ServingMode::Knative),
+        (Serving::Auto, false, json, &cpu, ServingMode::Deployment),
+        (Serving::Auto, true, json, &gpu, ServingMode::Deployment),
+        (Serving::Auto, true, grpc, &cpu, ServingMode::Deployment),
+        (Serving::Knative, false, json, &gpu, ServingMode::Knative),
+        (Serving::Deployment, true, json, &cpu, ServingMode::Deployment),
     ] {
         assert_eq!(
-            serving_mode(serving, served, device),
+            serving_mode(serving, served, protocol, device),
             mode,
-            "{serving:?} {served} {device}"
+            "{serving:?} {served} {protocol:?} {device}"
         );
     }
 }

@@ -85,6 +85,7 @@ fn group(
             replicas: 1,
             model_name: "net".to_owned(),
             idempotent: true,
+            protocol: harmonybatch_api::inference_model::Protocol::default(),
             overhead: "5ms".to_owned(),
             endpoints: Endpoints {
                 service: "s".to_owned(),

@@ -14,7 +14,7 @@ const REFUSALS: [Refusal; 4] = [
 const PER_ROW: Duration = Duration::from_millis(10);
 
 fn first_value(answer: &Answered) -> u64 {
-    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    let body: Value = serde_json::from_slice(&answer.answer.body.clone().into_bytes()).unwrap();
     body["outputs"][0]["data"][0].as_u64().unwrap()
 }
 

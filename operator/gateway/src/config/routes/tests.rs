@@ -21,6 +21,7 @@ fn group(name: &str, plan_generation: i64, members: &[(&str, bool)]) -> Arc<Grou
         members: members.collect(),
         model: "mlp".into(),
         runtime_model: "net".into(),
+        wire: crate::protocol::Wire::Json,
         endpoints: Vec::new(),
         idempotent: true,
         wake: None,
