@@ -36,6 +36,7 @@ impl Routing {
     pub(crate) fn kept(active: &Active) -> Self {
         Self {
             model_name: active.model_name.clone(),
+            idempotent: active.idempotent,
             protocol: active.protocol,
             overhead: active.overhead.clone(),
         }
