@@ -66,6 +66,7 @@ async fn tritons_clients_get_back_what_they_send_in_every_encoding() {
         callers,
         admin,
         config,
+        None,
         std::future::pending(),
     ));
     let said = tokio::task::spawn_blocking(move || python::run("callers.py", &[&address.to_string()]));
