@@ -21,6 +21,7 @@
 
 pub mod admin;
 pub mod batcher;
+mod blocking;
 pub mod body;
 pub mod config;
 pub mod listener;
