@@ -69,9 +69,9 @@ impl Cache {
         self.root.join("images")
     }
 
-    /// The virtual environment of Python in which tests run clients that others wrote.
-    pub fn clients(&self) -> PathBuf {
-        self.root.join("clients")
+    /// Virtual environments of Python, in which tests run what others wrote.
+    pub fn python(&self) -> PathBuf {
+        self.root.join("python")
     }
 
     /// All state of the running cluster; `down` removes it.

@@ -64,7 +64,7 @@ const TESTS: &[Package] = &[
         name: "chromium",
         files: &["chromium"],
     },
-    // They run the clients that others wrote.
+    // They run clients and a runtime that others wrote.
     Package {
         name: "python3",
         files: &["python3"],

@@ -1,4 +1,4 @@
-//! Clients that others wrote, before a gateway on loopback with a runtime of each encoding.
+//! Clients that others wrote, before a gateway on loopback with a runtime of each encoding: our own echo, and a server that others wrote.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(
@@ -20,7 +20,11 @@ use harmonybatch_gateway::{
     protocol::Wire,
     serve,
 };
-use tokio::{net::TcpListener, sync::watch};
+use python::MlServer;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 
 /// An application, named after what the one runtime of its group speaks.
 fn group(name: &str, wire: Wire, runtime: SocketAddr) -> Arc<GroupConfig> {
@@ -45,22 +49,17 @@ fn group(name: &str, wire: Wire, runtime: SocketAddr) -> Arc<GroupConfig> {
     })
 }
 
-#[tokio::test]
-async fn tritons_clients_get_back_what_they_send_in_every_encoding() {
-    let (rest, grpc) = (Echo::start().await, GrpcEcho::start().await);
+/// Triton's clients before a gateway with these applications, and its own word that all of them were served.
+async fn serve_all(runtimes: &[(&'static str, Wire, SocketAddr)]) {
     let mut snapshot = Snapshot::default();
-    for (name, wire, runtime) in [
-        ("json", Wire::Json, rest.address),
-        ("binary", Wire::Binary, rest.address),
-        ("grpc", Wire::Grpc, grpc.address),
-    ] {
-        let group = group(name, wire, runtime);
+    for (name, wire, runtime) in runtimes {
+        let group = group(name, *wire, *runtime);
         snapshot.groups.insert(group.key.clone(), group);
     }
     let (_source, config) = watch::channel(Some(Arc::new(snapshot)));
     let callers = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = callers.local_addr().unwrap();
+    let address = callers.local_addr().unwrap().to_string();
     tokio::spawn(serve(
         Options::default(),
         callers,
@@ -69,7 +68,45 @@ async fn tritons_clients_get_back_what_they_send_in_every_encoding() {
         None,
         std::future::pending(),
     ));
-    let said = tokio::task::spawn_blocking(move || python::run("callers.py", &[&address.to_string()]));
-    let said = said.await.unwrap().unwrap();
-    assert_eq!(said, "json: served\nbinary: served\ngrpc: served\n");
+    let names: Vec<&str> = runtimes.iter().map(|(name, ..)| *name).collect();
+    let served: Vec<String> = names.iter().map(|name| format!("{name}: served")).collect();
+    let said = tokio::task::spawn_blocking(move || {
+        let arguments = [&[address.as_str()], names.as_slice()].concat();
+        python::run("tritonclient", "callers.py", &arguments)
+    });
+    assert_eq!(said.await.unwrap().unwrap().trim_end(), served.join("\n"));
+}
+
+#[tokio::test]
+async fn tritons_clients_get_back_what_they_send_in_every_encoding() {
+    let (rest, grpc) = (Echo::start().await, GrpcEcho::start().await);
+    serve_all(&[
+        ("json", Wire::Json, rest.address),
+        ("binary", Wire::Binary, rest.address),
+        ("grpc", Wire::Grpc, grpc.address),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn tritons_clients_are_served_by_mlserver_over_rest_and_over_grpc() {
+    let server = tokio::task::spawn_blocking(MlServer::start)
+        .await
+        .unwrap()
+        .unwrap();
+    let listens = async {
+        // It opens its ports once the model is there, that of REST last.
+        while TcpStream::connect(server.rest).await.is_err() || TcpStream::connect(server.grpc).await.is_err()
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), listens)
+        .await
+        .unwrap();
+    serve_all(&[
+        ("mlserver-json", Wire::Json, server.rest),
+        ("mlserver-grpc", Wire::Grpc, server.grpc),
+    ])
+    .await;
 }

@@ -24,6 +24,7 @@
 pub mod admin;
 pub mod admission;
 pub mod batcher;
+mod blocking;
 pub mod body;
 pub mod config;
 pub mod listener;

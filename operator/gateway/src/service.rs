@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::{
     batcher::{Answered, Submission, Table},
+    blocking,
     body::Chunks,
     config::{Key, RouteError, Target},
     memory::{Budget, Exhausted, Held},
@@ -129,7 +130,7 @@ impl<U: Upstream> Service<U> {
                 }
                 let (body, mut memory) = self.read_for(&target, body).await?;
                 let arrival = self.timer.now();
-                let request = self.converted(&target, &mut memory, |_| match header_length {
+                let request = self.converted(&target, &mut memory, body.len(), |_| match header_length {
                     Some(length) => protocol::Request::read_binary(&body, length),
                     None => protocol::Request::read(&body),
                 })?;
@@ -168,17 +169,20 @@ impl<U: Upstream> Service<U> {
         }
     }
 
-    /// The request in its runtime's encoding, with the memory that it holds then.
+    /// The request of a body of so many bytes in its runtime's encoding, with the memory that it holds then.
     fn converted(
         &self,
         target: &Target,
         memory: &mut Held,
+        bytes: usize,
         read: impl FnOnce(&mut Meter) -> Result<protocol::Request, protocol::BadRequest>,
     ) -> Result<protocol::Request, ApiError> {
         let mut meter = Meter::new(self.timer);
-        let converted = read(&mut meter).and_then(|mut request| {
-            request.convert(target.group.wire, &mut meter)?;
-            Ok(request)
+        let converted = blocking::through(bytes, || {
+            read(&mut meter).and_then(|mut request| {
+                request.convert(target.group.wire, &mut meter)?;
+                Ok(request)
+            })
         });
         self.metrics.conversions.observe(&meter);
         let request = converted.inspect_err(|_| {

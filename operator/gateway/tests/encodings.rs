@@ -188,3 +188,43 @@ async fn a_binary_body_that_is_wrong_is_400() {
     );
     assert!(runtime.seen.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_runtime_that_changes_its_encoding_takes_what_waits_as_far_as_it_can_be_written() {
+    let (before_it, after_it) = (Echo::start().await, Echo::start().await);
+    let waiting = GroupConfig {
+        members: vec![member("search", Duration::from_secs(20), LONG)],
+        ..before(Wire::Binary, before_it.address)
+    };
+    let gateway = Gateway::start(snapshot([waiting])).await;
+    let header = json!({"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "parameters": {"binary_data_size": 8}}]});
+    let (nan, number) = (f64::NAN.to_le_bytes(), 0.1_f64.to_le_bytes());
+    let change = async {
+        gateway.until_queued(2).await;
+        gateway.configure(snapshot([before(Wire::Json, after_it.address)]));
+    };
+    let (nan, number, ()) = tokio::join!(
+        post(&gateway, &header, &nan),
+        post(&gateway, &header, &number),
+        change
+    );
+    assert_eq!(
+        (number.0, &number.1["outputs"][0]["data"]),
+        (StatusCode::OK, &json!([0.1]))
+    );
+    assert_eq!(
+        (
+            nan.0,
+            nan.1["error"]
+                .as_str()
+                .unwrap()
+                .starts_with("inputs[0].data: has NaN")
+        ),
+        (StatusCode::BAD_REQUEST, true)
+    );
+    assert!(before_it.seen.lock().unwrap().is_empty());
+    assert_eq!(
+        after_it.seen.lock().unwrap()[0].0["inputs"][0]["shape"],
+        json!([1])
+    );
+}

@@ -23,7 +23,7 @@ use prost::Message;
 use serde_json::json;
 use support::{
     Gateway, Mood, Runtime,
-    echo::{Echo, GrpcEcho},
+    echo::{Closes, Echo, GrpcEcho},
     group, member, options, request, snapshot, soon,
 };
 use tokio::net::TcpStream;
@@ -400,4 +400,42 @@ async fn a_runtimes_errors_are_told_in_each_callers_own_way() {
         (error.code, error.message.as_str()),
         (Code::InvalidArgument, "the runtime refused the request: no")
     );
+}
+
+#[tokio::test]
+async fn a_runtime_of_grpc_may_close_its_connections() {
+    for closes in [Closes::Gracefully, Closes::Abruptly] {
+        let runtime = GrpcEcho::start_closing(closes).await;
+        let gateway = Gateway::start(snapshot([before(Wire::Grpc, runtime.address)])).await;
+        for call in 0..20 {
+            // Before it closes, while it does, and after.
+            tokio::time::sleep(Duration::from_millis(call * 2)).await;
+            let answer = soon(gateway.infer("search", &request("x", 0, 1))).await.unwrap();
+            assert_eq!(
+                answer.status,
+                StatusCode::OK,
+                "{closes:?} {call}: {}",
+                answer.text
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_that_speaks_no_grpc_is_a_bad_gateway() {
+    let runtime = Runtime::start().await;
+    let members = [member("search", EAGER, Duration::from_secs(2))];
+    let config = GroupConfig {
+        wire: Wire::Grpc,
+        ..group("mlp-a", &members, &[runtime.address])
+    };
+    let gateway = Gateway::start(snapshot([config])).await;
+    let answer = soon(gateway.infer("search", &request("x", 0, 1))).await.unwrap();
+    assert!(
+        matches!(answer.status.as_u16(), 502 | 503),
+        "{} {}",
+        answer.status,
+        answer.text
+    );
+    assert!(runtime.rows().is_empty());
 }

@@ -18,6 +18,7 @@ use super::{
     request::{Answered, GroupStats, Queued},
 };
 use crate::{
+    blocking,
     metrics::{BatchFailure, GroupMetrics},
     protocol::{self, Addressee, Answer, ApiError, Meter, Unwritable, Wire},
     timer::{Timer, nanos},
@@ -111,7 +112,11 @@ impl<U: Upstream> Batch<U> {
         } = self;
         let batch_id = format!("batch-{id}");
         let mut meter = Meter::new(timer);
-        let requests = converted(requests, wire, &mut meter);
+        let size = requests
+            .iter()
+            .map(|queued| queued.submission.request.size())
+            .sum();
+        let requests = blocking::through(size, || converted(requests, wire, &mut meter));
         let refs: Vec<_> = requests.iter().map(|queued| &queued.submission.request).collect();
         let version = requests
             .first()
@@ -122,7 +127,7 @@ impl<U: Upstream> Batch<U> {
             version,
         };
         let path = wire.infer_path(&runtime_model, version);
-        let message = match protocol::merge(&to, &refs, wire) {
+        let message = match blocking::through(size, || protocol::merge(&to, &refs, wire)) {
             Ok(message) => message,
             Err(error) => {
                 // Cannot be, unless nobody is left.
@@ -161,7 +166,10 @@ impl<U: Upstream> Batch<U> {
                     let end = if let Err(UpstreamError::Connect(reason)) = reply {
                         End::Unsent(requests, reason)
                     } else {
-                        answer(&batch_id, requests, reply, wire, &mut meter, &metrics)
+                        let size = reply.as_ref().map_or(0, |reply| reply.body.len());
+                        blocking::through(size, || {
+                            answer(&batch_id, requests, reply, wire, &mut meter, &metrics)
+                        })
                     };
                     (connection, conduct, end)
                 }

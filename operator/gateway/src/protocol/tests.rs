@@ -294,6 +294,29 @@ proptest! {
     }
 
     #[test]
+    fn no_message_makes_the_readers_panic(
+        (_, callers) in cases(Content::Anything),
+        wire in any::<bool>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        keeps in any::<prop::sample::Index>(),
+        cuts in any::<bool>(),
+    ) {
+        let message = reference_grpc::request(Some("x"), &callers[0].tensors);
+        let mut body = if wire { message.to_vec() } else { reference_grpc::echo_of(&message).to_vec() };
+        for (index, byte) in changes {
+            let at = index.index(body.len());
+            body[at] = byte;
+        }
+        if cuts {
+            body.truncate(keeps.index(body.len()));
+        }
+        let body = Bytes::from(body);
+        let _ = Request::read_grpc(&body, &mut meter());
+        let request = callers[0].read().unwrap();
+        let _ = split(&body, None, Wire::Grpc, "x", &[(&request, "mlp")], &mut meter());
+    }
+
+    #[test]
     fn no_binary_body_makes_the_reader_panic(
         length in 0_usize..250,
         shape in prop::collection::vec(prop_oneof![0_u64..4, Just(u64::MAX), Just(1 << 62)], 0..3),

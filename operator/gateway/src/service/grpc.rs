@@ -187,7 +187,7 @@ impl<U: Upstream> Service<U> {
         let arrival = self.timer.now();
         let message = unframe(&body)?;
         let mut named = (String::new(), None);
-        let request = self.converted(target, &mut memory, |meter| {
+        let request = self.converted(target, &mut memory, body.len(), |meter| {
             let GrpcRequest {
                 request,
                 model,

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -29,7 +30,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 
 const HEADER_LENGTH: &str = "inference-header-content-length";
 
@@ -104,8 +105,22 @@ pub struct GrpcEcho {
     pub connections: Arc<AtomicUsize>,
 }
 
+/// When a runtime of gRPC closes a connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Closes {
+    Never,
+    /// After its first answer, and says so before.
+    Gracefully,
+    /// After its first answer, without a word.
+    Abruptly,
+}
+
 impl GrpcEcho {
     pub async fn start() -> Self {
+        Self::start_closing(Closes::Never).await
+    }
+
+    pub async fn start_closing(closes: Closes) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let echo = Self {
             address: listener.local_addr().unwrap(),
@@ -120,21 +135,40 @@ impl GrpcEcho {
                 let (stream, _) = listener.accept().await.unwrap();
                 connections.fetch_add(1, Ordering::SeqCst);
                 let (seen, failure) = (seen.clone(), failure.clone());
+                let answered = Arc::new(Notify::new());
+                let is_answered = answered.clone();
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let (seen, failure) = (seen.clone(), failure.clone());
+                    let (seen, failure, answered) = (seen.clone(), failure.clone(), answered.clone());
                     async move {
                         assert_eq!(request.headers()["te"], "trailers");
                         let path = request.uri().path().to_owned();
-                        let body = request.into_body().collect().await.unwrap().to_bytes();
+                        // A call may come while the connection is closed.
+                        let body = request.into_body().collect().await?.to_bytes();
                         let message = unframe(&body).unwrap();
                         let failure = failure.lock().unwrap().clone();
-                        Ok::<_, std::convert::Infallible>(call(&path, message, failure, &seen))
+                        answered.notify_one();
+                        Ok::<_, hyper::Error>(call(&path, message, failure, &seen))
                     }
                 });
                 tokio::spawn(async move {
-                    let _ = http2::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let mut connection = std::pin::pin!(
+                        http2::Builder::new(TokioExecutor::new())
+                            .serve_connection(TokioIo::new(stream), service)
+                    );
+                    tokio::select! {
+                        _ = connection.as_mut() => return,
+                        () = is_answered.notified() => {}
+                    }
+                    match closes {
+                        Closes::Never => {}
+                        Closes::Gracefully => connection.as_mut().graceful_shutdown(),
+                        // The answer goes out meanwhile.
+                        Closes::Abruptly => {
+                            let _ = tokio::time::timeout(Duration::from_millis(20), connection).await;
+                            return;
+                        }
+                    }
+                    let _ = connection.await;
                 });
             }
         });

@@ -232,6 +232,18 @@ pub(super) fn echo(body: &[u8], typed: bool) -> Bytes {
     answer.encode_to_vec().into()
 }
 
+/// A runtime's answer that gives the inputs of a caller's message back as they came.
+pub(super) fn echo_of(message: &[u8]) -> Bytes {
+    let request = WireRequest::decode(message).unwrap();
+    let answer = WireAnswer {
+        id: request.id,
+        outputs: request.inputs,
+        raws: request.raws,
+        ..WireAnswer::default()
+    };
+    answer.encode_to_vec().into()
+}
+
 /// A caller's framed answer: id, model and version, and its tensors.
 pub(super) fn answer(body: &[u8]) -> (String, String, String, Vec<Tensor>) {
     let answer = WireAnswer::decode(&body[5..]).unwrap();
