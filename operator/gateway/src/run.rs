@@ -170,7 +170,7 @@ pub async fn serve(
     });
     let counts = Counts {
         open: metrics.connections.clone(),
-        refused: metrics.connections_refused.clone(),
+        refusals: metrics.refusals.clone(),
     };
     let mut serving = JoinSet::new();
     serving.spawn(listener::serve(

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::{
     batcher::{Submission, Table},
     config::{Key, RouteError, Target},
+    listener::BodyError,
     memory::{Budget, Exhausted, Held},
     metrics::{AppStats, Metrics},
     protocol::{self, ApiError, Endpoint},
@@ -64,8 +65,7 @@ impl<U: Upstream> Service<U> {
     /// Answers one request.
     pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
     where
-        B: Body<Data = Bytes>,
-        B::Error: std::fmt::Display,
+        B: Body<Data = Bytes, Error = BodyError>,
     {
         // HTTP/2 has a frame for it, which the listener sends.
         let may_close = request.version() < Version::HTTP_2;
@@ -83,8 +83,7 @@ impl<U: Upstream> Service<U> {
 
     async fn try_answer<B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, ApiError>
     where
-        B: Body<Data = Bytes>,
-        B::Error: std::fmt::Display,
+        B: Body<Data = Bytes, Error = BodyError>,
     {
         let (head, body) = request.into_parts();
         let route = protocol::locate(&head.method, head.uri.path())?;
@@ -223,8 +222,7 @@ impl<U: Upstream> Service<U> {
     /// The whole body, within its bounds of size and time, and the memory that it holds.
     async fn read<B>(&self, body: B) -> Result<(Bytes, Held), ApiError>
     where
-        B: Body<Data = Bytes>,
-        B::Error: std::fmt::Display,
+        B: Body<Data = Bytes, Error = BodyError>,
     {
         let limit = self.body_limit;
         let too_large = || {
@@ -242,7 +240,7 @@ impl<U: Upstream> Service<U> {
             let mut whole = BytesMut::with_capacity(announced.min(1 << 20));
             let mut memory = self.memory.hold();
             while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| ApiError::bad_request(format!("body: {error}")))?;
+                let frame = frame.map_err(|error| ApiError::new(error.status(), error))?;
                 if let Ok(data) = frame.into_data() {
                     if whole.len() + data.len() > limit {
                         return Err(too_large());

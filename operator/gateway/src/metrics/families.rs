@@ -19,7 +19,7 @@ use super::{
     app::{AppStats, Outcome, seconds},
     window::Window,
 };
-use crate::{batcher::Table, config::Key};
+use crate::{batcher::Table, config::Key, listener::Refusals};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AppLabels {
@@ -149,8 +149,8 @@ pub struct Metrics {
     pub unrouted: Counter,
     /// Connections that callers have open.
     pub connections: Gauge,
-    /// Connections closed at once because there were too many.
-    pub connections_refused: Counter,
+    /// What the callers' listener refused.
+    pub refusals: Refusals,
 }
 
 /// Counts of one group.
@@ -203,7 +203,7 @@ impl Metrics {
             endpoints: Family::default(),
             unrouted: Counter::default(),
             connections: Gauge::default(),
-            connections_refused: Counter::default(),
+            refusals: Refusals::default(),
         };
         metrics.register();
         metrics
@@ -275,11 +275,7 @@ impl Metrics {
             self.unrouted.clone(),
         );
         registry.register("connections", "Connections of callers", self.connections.clone());
-        registry.register(
-            "connections_refused",
-            "Connections above the limit",
-            self.connections_refused.clone(),
-        );
+        self.refusals.register(registry);
     }
 
     /// The counts of one application; `window` are those of its past, where it has one.
