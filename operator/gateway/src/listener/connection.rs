@@ -109,9 +109,10 @@ where
 fn http1(bounds: &Bounds) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        // The gate holds the time and the bounds of heads; these are past them.
+        // The gate holds the time and the bounds of heads; these are past them. With none, hyper would not read again after an answer until more came, and
+        // the gate could not see that nothing does.
         .timer(TokioTimer::new())
-        .header_read_timeout(None)
+        .header_read_timeout(2 * (bounds.idle_timeout + bounds.header_timeout))
         .max_headers(bounds.header_fields + 1)
         .max_buf_size(bounds.header_size.max(64 << 10));
     builder

@@ -134,6 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
                     Scan::End(end) => match head::read(&self.buffer[..end], &self.bounds) {
                         Ok(framing) => {
                             self.exchange.begin();
+                            self.timer = None;
                             self.released = end;
                             self.state = match framing {
                                 Framing::Length(0) => NEXT,
