@@ -6,6 +6,7 @@
 //! ```
 //!
 //! - [`bounds`](Bounds): how much and how long; [`refusal`](Refusal): why a caller is refused, for answers and metrics.
+//! - `tls`: the certificate, which may change, and the callers' certificates, which may be required.
 //! - `patient`: writes end when the caller takes nothing. `version`: which HTTP it is.
 //! - `gate`: what of HTTP/1.1 may be read by hyper, which accepts more than the RFCs do. `screen`: what both versions must keep.
 //! - `body`: bodies must keep coming, answers must keep going. `streams`: the same for the windows of HTTP/2.
@@ -22,6 +23,7 @@ mod peers;
 mod refusal;
 mod screen;
 mod streams;
+mod tls;
 mod version;
 
 use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -40,6 +42,7 @@ pub use body::{BodyError, RequestBody};
 pub use bounds::Bounds;
 pub use connection::serve_stream;
 pub use refusal::{Refusal, Refusals};
+pub use tls::{Following, Reloads, Tls, TlsError, TlsFiles};
 
 use peers::Peers;
 
@@ -53,9 +56,10 @@ pub struct Counts {
 }
 
 /// Answers every request with `answer` until `stop` is true; then accepts no more, lets every connection finish the request that it has, and
-/// returns when the last one is closed. HTTP/1.1, and HTTP/2 where the caller begins with it.
+/// returns when the last one is closed. HTTP/1.1, and HTTP/2 where the caller begins with it, over TLS where it is given.
 pub async fn serve<A, F, B>(
     listener: TcpListener,
+    tls: Option<Tls>,
     bounds: Bounds,
     counts: Counts,
     mut stop: watch::Receiver<bool>,
@@ -85,11 +89,12 @@ pub async fn serve<A, F, B>(
             continue;
         };
         let open = Open::new(counts.open.clone());
-        let (refusals, stop, answer) = (counts.refusals.clone(), of_connections.clone(), answer.clone());
+        let (tls, refusals) = (tls.clone(), counts.refusals.clone());
+        let (stop, answer) = (of_connections.clone(), answer.clone());
         connections.spawn(async move {
             let _counted = (open, place);
             // A caller that breaks off, or sends what is no HTTP, has been answered as far as it can be.
-            if let Err(error) = connection(stream, bounds, refusals, stop, answer).await {
+            if let Err(error) = connection(stream, tls, bounds, refusals, stop, answer).await {
                 tracing::debug!(%error, "a connection ended");
             }
         });
@@ -100,9 +105,10 @@ pub async fn serve<A, F, B>(
 
 async fn connection<A, F, B>(
     stream: TcpStream,
+    tls: Option<Tls>,
     bounds: Bounds,
     refusals: Refusals,
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
     answer: Arc<A>,
 ) -> io::Result<()>
 where
@@ -111,7 +117,21 @@ where
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     stream.set_nodelay(true)?;
-    serve_stream(stream, bounds, refusals, stop, answer).await
+    let Some(tls) = tls else {
+        return serve_stream(stream, bounds, refusals, stop, answer).await;
+    };
+    let handshake = tokio::select! {
+        biased;
+        shaken = tokio::time::timeout(bounds.handshake_timeout, tls.accept(stream)) => shaken,
+        () = stopped(&mut stop) => return Ok(()),
+    };
+    match handshake.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+        Ok(stream) => serve_stream(stream, bounds, refusals, stop, answer).await,
+        Err(error) => {
+            refusals.count(Refusal::Handshake);
+            Err(error)
+        }
+    }
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {

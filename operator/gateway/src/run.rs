@@ -14,7 +14,7 @@ use crate::{
     admin::Admin,
     batcher::{Fleet, Limits},
     config::{ConfigSource, kubernetes},
-    listener::{self, Bounds, Counts},
+    listener::{self, Bounds, Counts, Tls, TlsError, TlsFiles},
     memory::Budget,
     metrics::Metrics,
     service::Service,
@@ -47,6 +47,10 @@ pub struct Options {
     pub limits: Limits,
     /// Bounds of the callers' connections.
     pub bounds: Bounds,
+    /// TLS of the callers' port; without it, it speaks none.
+    pub tls: Option<TlsFiles>,
+    /// How often the files of TLS are looked at.
+    pub tls_interval: Duration,
 }
 
 impl Default for Options {
@@ -61,6 +65,8 @@ impl Default for Options {
             request_memory: 256 << 20,
             limits: Limits::default(),
             bounds: Bounds::default(),
+            tls: None,
+            tls_interval: Duration::from_secs(10),
         }
     }
 }
@@ -76,6 +82,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The files of TLS cannot be used.
+    #[error("cannot speak TLS")]
+    Tls(#[from] TlsError),
     /// A task that runs as long as the gateway does has ended, by a defect. What is served would never change again.
     #[error("the {0} ended")]
     Ended(&'static str),
@@ -110,7 +119,7 @@ pub async fn run(
 /// Serves what `source` says, on listeners that are bound already.
 ///
 /// # Errors
-/// Where a task ended that never does: better to begin anew than to serve what was true once.
+/// Where the files of TLS cannot be used, or a task ended that never does: better to begin anew than to serve what was true once.
 pub async fn serve(
     options: Options,
     callers: TcpListener,
@@ -148,6 +157,7 @@ pub async fn serve(
     let (never_stop, never_stopped) = watch::channel(false);
     background.spawn(listener::serve(
         admin,
+        None,
         Bounds::default(),
         Counts::default(),
         never_stopped,
@@ -172,9 +182,18 @@ pub async fn serve(
         open: metrics.connections.clone(),
         refusals: metrics.refusals.clone(),
     };
+    let tls = match options.tls {
+        Some(files) => {
+            let (tls, following) = Tls::load(files)?;
+            background.spawn(following.run(options.tls_interval, metrics.tls_reloads.clone()));
+            Some(tls)
+        }
+        None => None,
+    };
     let mut serving = JoinSet::new();
     serving.spawn(listener::serve(
         callers,
+        tls,
         options.bounds,
         counts,
         stop_receiver,

@@ -82,7 +82,8 @@ where
             });
             let gate = Gate::new(stream, bounds, refusals, exchange, opened);
             let connection = http1(&bounds).serve_connection(TokioIo::new(gate), service);
-            drive(connection, stop, std::future::pending()).await
+            // On the heap, so that connections that say nothing are small.
+            Box::pin(drive(connection, stop, std::future::pending())).await
         }
         Version::Http2 => {
             let service = service_fn(move |request| {
@@ -95,7 +96,7 @@ where
                 refusals: refusals.clone(),
             };
             let connection = http2(&bounds, streams).serve_connection(TokioIo::new(stream), service);
-            let ended = drive(connection, stop, idle(&exchange, bounds)).await;
+            let ended = Box::pin(drive(connection, stop, idle(&exchange, bounds))).await;
             if let Err(error) = &ended
                 && is_breach(error)
             {

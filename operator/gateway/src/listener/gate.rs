@@ -47,6 +47,10 @@ pub(super) struct Gate<S> {
     released: usize,
     state: State,
     timer: Option<(Wait, Pin<Box<Sleep>>)>,
+    /// Whether a part of an answer may not have left yet.
+    unflushed: bool,
+    /// Whether a head waits for that, or for the end of an answer.
+    withheld: bool,
     lingers: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
@@ -95,12 +99,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             released: 0,
             state: NEXT,
             timer: Some((Wait::First, Box::pin(sleep_until(deadline)))),
+            unflushed: false,
+            withheld: false,
             lingers: None,
         }
     }
 
-    /// Judges what is in the buffer. False: more must come first.
+    /// Whether all that was asked for is answered. hyper would begin with the next request before, and where the caller takes its answers slowly, forget it.
+    fn is_free(&self) -> bool {
+        self.exchange.is_idle() && !self.unflushed
+    }
+
+    fn written(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
+        written
+    }
+
+    /// Judges what is in the buffer. False: more must come first, or an answer must go.
     fn judge(&mut self) -> bool {
+        if matches!(self.state, State::Head { .. }) && !self.is_free() {
+            self.withheld = true;
+            return false;
+        }
         match &mut self.state {
             State::Refused | State::Broken(_) => false,
             State::Length(left) => {
@@ -162,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
 
     /// Whether a wait for the caller took too long. It counts only while the caller has no request whose answer it waits for.
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<Wait> {
-        if !matches!(self.state, State::Head { .. }) || !self.exchange.is_idle() {
+        if !matches!(self.state, State::Head { .. }) || !self.is_free() {
             self.timer = None;
             return Poll::Pending;
         }
@@ -305,6 +325,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gate<S> {
                 }
                 return Poll::Ready(Ok(()));
             }
+            if gate.withheld && gate.buffer.len() >= gate.bounds.header_size {
+                return Poll::Pending;
+            }
             if !ready!(gate.poll_fill(context))? {
                 return Poll::Ready(Ok(()));
             }
@@ -328,7 +351,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.written(written)
     }
 
     fn poll_write_vectored(
@@ -336,7 +360,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -344,7 +369,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.unflushed &= flushed.is_pending();
+        if self.withheld && self.is_free() {
+            self.withheld = false;
+            context.waker().wake_by_ref();
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

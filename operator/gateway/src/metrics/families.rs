@@ -19,7 +19,11 @@ use super::{
     app::{AppStats, Outcome, seconds},
     window::Window,
 };
-use crate::{batcher::Table, config::Key, listener::Refusals};
+use crate::{
+    batcher::Table,
+    config::Key,
+    listener::{Refusals, Reloads},
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AppLabels {
@@ -151,6 +155,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// What the callers' listener refused.
     pub refusals: Refusals,
+    /// What became of changed certificates.
+    pub tls_reloads: Reloads,
 }
 
 /// Counts of one group.
@@ -204,6 +210,7 @@ impl Metrics {
             unrouted: Counter::default(),
             connections: Gauge::default(),
             refusals: Refusals::default(),
+            tls_reloads: Reloads::default(),
         };
         metrics.register();
         metrics
@@ -276,6 +283,7 @@ impl Metrics {
         );
         registry.register("connections", "Connections of callers", self.connections.clone());
         self.refusals.register(registry);
+        self.tls_reloads.register(registry);
     }
 
     /// The counts of one application; `window` are those of its past, where it has one.

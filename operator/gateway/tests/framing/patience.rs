@@ -76,7 +76,7 @@ impl Served {
     }
 
     /// The statuses of all answers until the connection is closed, and when that is.
-    async fn to_the_end(&mut self) -> (Vec<u16>, Duration) {
+    async fn read_all(&mut self) -> (Vec<u16>, Duration) {
         let mut text = Vec::new();
         let reading = self.caller.read_to_end(&mut text);
         // In vain at the latest when a day has passed; no other timer would let the time pass.
@@ -108,7 +108,7 @@ fn about(time: Duration, seconds: u64) -> bool {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_says_nothing_is_closed_without_an_answer() {
     let mut served = serve();
-    let (statuses, time) = served.to_the_end().await;
+    let (statuses, time) = served.read_all().await;
     assert!(statuses.is_empty() && about(time, 10), "{statuses:?} {time:?}");
     assert_eq!(served.counted(), [Refusal::Silent]);
 }
@@ -138,7 +138,7 @@ async fn a_kept_connection_may_be_idle_for_two_minutes_and_its_next_head_may_tak
     served.caller.write_all(GET).await.unwrap();
     sleep(100 * SECOND).await;
     served.caller.write_all(GET).await.unwrap();
-    let (statuses, time) = served.to_the_end().await;
+    let (statuses, time) = served.read_all().await;
     assert!(
         statuses == [200, 200] && about(time, 220),
         "{statuses:?} {time:?}"
@@ -149,7 +149,7 @@ async fn a_kept_connection_may_be_idle_for_two_minutes_and_its_next_head_may_tak
     served.caller.write_all(GET).await.unwrap();
     sleep(100 * SECOND).await;
     served.caller.write_all(b"GET").await.unwrap();
-    let (statuses, time) = served.to_the_end().await;
+    let (statuses, time) = served.read_all().await;
     assert!(
         statuses == [200, 408] && about(time, 110),
         "{statuses:?} {time:?}"
@@ -165,7 +165,7 @@ async fn the_time_that_an_answer_takes_is_not_the_callers() {
         .write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\nGET")
         .await
         .unwrap();
-    let (statuses, time) = served.to_the_end().await;
+    let (statuses, time) = served.read_all().await;
     assert!(
         statuses == [200, 408] && about(time, 3610),
         "{statuses:?} {time:?}"
@@ -193,7 +193,7 @@ async fn a_body_that_drips_is_408_and_one_that_keeps_its_rate_is_read_however_lo
         served.caller.write_all(&[b'y'; 2000]).await.unwrap();
         sleep(SECOND).await;
     }
-    let (statuses, time) = served.to_the_end().await;
+    let (statuses, time) = served.read_all().await;
     assert!(statuses == [200] && about(time, 620), "{statuses:?} {time:?}");
     assert_eq!(served.counted(), []);
 }
