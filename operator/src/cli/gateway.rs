@@ -1,5 +1,7 @@
 //! `harmonybatch gateway`
 
+mod listener;
+
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -59,6 +61,8 @@ pub(crate) struct Arguments {
     )]
     memory: Memory,
     #[command(flatten)]
+    listener: listener::Arguments,
+    #[command(flatten)]
     telemetry: telemetry::Arguments,
 }
 
@@ -68,7 +72,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     process::block_on(async move {
         let shutdown = process::shutdown()?;
         let client = process::client().await?;
-        let options = Options {
+        let mut options = Options {
             listen: arguments.listen,
             admin: arguments.admin,
             cluster_domain: arguments.cluster_domain,
@@ -76,6 +80,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             request_memory: usize::try_from(arguments.memory.bytes() / 4).unwrap_or(usize::MAX),
             ..Options::default()
         };
+        arguments.listener.set(&mut options);
         harmonybatch_gateway::run(options, client, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })

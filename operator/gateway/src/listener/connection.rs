@@ -1,6 +1,8 @@
 //! One connection, from its first byte to its last.
 
-use std::{convert::Infallible, error::Error, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, error::Error, future::poll_fn, io, pin::pin, sync::Arc, task::Poll, time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version as HttpVersion};
@@ -80,10 +82,11 @@ where
                 let (desk, in_flight) = (desk.clone(), desk.exchange.in_flight());
                 async move { Ok::<_, Infallible>(desk.answer(request, Some(number), in_flight).await) }
             });
+            let coming = exchange.clone();
             let gate = Gate::new(stream, bounds, refusals, exchange, opened);
             let connection = http1(&bounds).serve_connection(TokioIo::new(gate), service);
             // On the heap, so that connections that say nothing are small.
-            Box::pin(drive(connection, stop, std::future::pending())).await
+            Box::pin(drive(connection, stop, &coming, std::future::pending())).await
         }
         Version::Http2 => {
             let service = service_fn(move |request| {
@@ -96,7 +99,7 @@ where
                 refusals: refusals.clone(),
             };
             let connection = http2(&bounds, streams).serve_connection(TokioIo::new(stream), service);
-            let ended = Box::pin(drive(connection, stop, idle(&exchange, bounds))).await;
+            let ended = Box::pin(drive(connection, stop, &exchange, idle(&exchange, bounds))).await;
             if let Err(error) = &ended
                 && is_breach(error)
             {
@@ -141,22 +144,32 @@ fn http2(bounds: &Bounds, streams: Streams) -> http2::Builder<Streams> {
 async fn drive<C>(
     connection: C,
     mut stop: watch::Receiver<bool>,
-    idle: impl Future<Output = Arc<Exchange>>,
+    exchange: &Exchange,
+    idle: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
     let mut connection = pin!(connection);
-    let idle = tokio::select! {
+    let was_idle = tokio::select! {
         biased;
         result = connection.as_mut() => return result.map_err(io::Error::other),
-        () = stopped(&mut stop) => None,
-        exchange = idle => Some(exchange),
+        () = stopped(&mut stop) => false,
+        () = idle => true,
     };
+    // hyper knows nothing of a head that the gate still holds, and would close.
+    let whole = poll_fn(|context| match connection.as_mut().poll(context) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if exchange.is_coming() => Poll::Pending,
+        Poll::Pending => Poll::Ready(None),
+    });
+    if let Some(ended) = whole.await {
+        return ended.map_err(io::Error::other);
+    }
     connection.as_mut().graceful_shutdown();
-    let Some(exchange) = idle else {
+    if !was_idle {
         return connection.await.map_err(io::Error::other);
-    };
+    }
     loop {
         match timeout(FAREWELL, connection.as_mut()).await {
             Ok(ended) => return ended.map_err(io::Error::other),
@@ -168,7 +181,7 @@ where
 }
 
 /// Until no request was in flight for too long.
-async fn idle(exchange: &Arc<Exchange>, bounds: Bounds) -> Arc<Exchange> {
+async fn idle(exchange: &Exchange, bounds: Bounds) {
     loop {
         let longest = if exchange.has_begun() {
             bounds.idle_timeout
@@ -178,7 +191,7 @@ async fn idle(exchange: &Arc<Exchange>, bounds: Bounds) -> Arc<Exchange> {
         let since = exchange.idle_since();
         sleep_until(since.max(Instant::now() - longest) + longest).await;
         if exchange.is_idle() && exchange.idle_since().elapsed() >= longest {
-            return exchange.clone();
+            return;
         }
         if !exchange.is_idle() {
             tokio::time::sleep(longest).await;

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use tokio::time::Instant;
@@ -17,6 +17,8 @@ pub(super) struct Exchange {
     /// Which request is refused before anybody reads it. It is the last one.
     refused: Mutex<Option<(u64, Refusal)>>,
     idle_since: Mutex<Instant>,
+    /// Whether a part of a request has come that is not in flight yet.
+    coming: AtomicBool,
 }
 
 /// A request from its begin to the end of its answer.
@@ -30,6 +32,7 @@ impl Exchange {
             ended: AtomicU64::new(0),
             refused: Mutex::new(None),
             idle_since: Mutex::new(Instant::now()),
+            coming: AtomicBool::new(false),
         })
     }
 
@@ -53,6 +56,14 @@ impl Exchange {
 
     pub(super) fn idle_since(&self) -> Instant {
         *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_coming(&self, coming: bool) {
+        self.coming.store(coming, Ordering::Release);
+    }
+
+    pub(super) fn is_coming(&self) -> bool {
+        self.coming.load(Ordering::Acquire)
     }
 
     /// Marks a request as refused.

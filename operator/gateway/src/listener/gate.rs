@@ -295,6 +295,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gate<S> {
         let gate = self.get_mut();
         loop {
             if gate.released > 0 {
+                gate.exchange.set_coming(false);
                 let length = gate.released.min(out.remaining());
                 out.put_slice(&gate.buffer[..length]);
                 gate.buffer.advance(length);
@@ -314,6 +315,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gate<S> {
             if !gate.buffer.is_empty() && gate.judge() {
                 continue;
             }
+            let in_head = matches!(gate.state, State::Head { .. });
+            gate.exchange.set_coming(in_head && !gate.buffer.is_empty());
             if let Poll::Ready(wait) = gate.poll_timer(context) {
                 match wait {
                     Wait::Rest => {

@@ -42,7 +42,7 @@ struct Served {
     caller: DuplexStream,
     refusals: Refusals,
     opened: Instant,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
     ended: JoinHandle<std::io::Result<()>>,
 }
 
@@ -62,7 +62,7 @@ fn serve() -> Served {
         caller,
         refusals,
         opened: Instant::now(),
-        _stop: stop,
+        stop,
         ended,
     }
 }
@@ -155,6 +155,26 @@ async fn a_kept_connection_may_be_idle_for_two_minutes_and_its_next_head_may_tak
         "{statuses:?} {time:?}"
     );
     assert_eq!(served.counted(), [Refusal::HeadSlow]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_coming_when_the_listener_stops_is_answered() {
+    for part in [5, GET.len() - 1] {
+        let mut served = serve();
+        served.caller.write_all(&GET[..part]).await.unwrap();
+        sleep(SECOND).await;
+        served.stop.send_replace(true);
+        sleep(SECOND).await;
+        served.caller.write_all(&GET[part..]).await.unwrap();
+        let (statuses, time) = served.read_all().await;
+        assert!(statuses == [200] && about(time, 2), "{statuses:?} {time:?}");
+    }
+    let mut served = serve();
+    served.caller.write_all(GET).await.unwrap();
+    sleep(SECOND).await;
+    served.stop.send_replace(true);
+    let (statuses, time) = served.read_all().await;
+    assert!(statuses == [200] && about(time, 1), "{statuses:?} {time:?}");
 }
 
 #[tokio::test(start_paused = true)]
