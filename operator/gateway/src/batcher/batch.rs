@@ -112,10 +112,8 @@ impl<U: Upstream> Batch<U> {
         } = self;
         let batch_id = format!("batch-{id}");
         let mut meter = Meter::new(timer);
-        let size = requests
-            .iter()
-            .map(|queued| queued.submission.request.size())
-            .sum();
+        let sizes = requests.iter().map(|queued| queued.submission.request.size());
+        let size = sizes.sum();
         let requests = blocking::through(size, || converted(requests, wire, &mut meter));
         let refs: Vec<_> = requests.iter().map(|queued| &queued.submission.request).collect();
         let version = requests
@@ -131,10 +129,7 @@ impl<U: Upstream> Batch<U> {
             Ok(message) => message,
             Err(error) => {
                 // Cannot be, unless nobody is left.
-                let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error);
-                for queued in requests {
-                    queued.answer(Err(error.clone()));
-                }
+                refuse(requests, &ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error));
                 return Done {
                     replica,
                     connection,
