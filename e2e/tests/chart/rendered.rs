@@ -103,9 +103,8 @@ fn tls_brings_its_secrets_to_the_gateway_and_its_port_to_the_service() {
     let tls = "gateway.tls={\"secretName\":\"gateway-tls\",\"clientCaSecretName\":\"callers\"}";
     let objects = objects(&rendered_text(&[tls]));
     let named = |kind| {
-        let all = of_kind(&objects, kind).into_iter();
-        all.filter(|object| text(object, "/metadata/name") == "harmonybatch-gateway")
-            .next_back()
+        let mut all = of_kind(&objects, kind).into_iter();
+        all.rfind(|object| text(object, "/metadata/name") == "harmonybatch-gateway")
             .unwrap()
     };
     let (deployment, service) = (named("Deployment"), named("Service"));

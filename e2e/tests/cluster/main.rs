@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod gateways;
 mod gpu_share;
 mod knative;
 mod limits;
