@@ -49,15 +49,18 @@ impl Admin {
         match path {
             "/livez" => text("text/plain; charset=utf-8", "ok\n".to_owned()),
             "/readyz" => self.readiness(),
-            "/metrics" => self.metrics.encode(&self.table.borrow()).map_or_else(
-                |error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
-                |metrics| {
-                    text(
-                        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                        metrics,
-                    )
-                },
-            ),
+            "/metrics" => self
+                .metrics
+                .encode(&self.table.borrow(), self.timer.now())
+                .map_or_else(
+                    |error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
+                    |metrics| {
+                        text(
+                            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                            metrics,
+                        )
+                    },
+                ),
             "/acknowledged" => as_json(&Acknowledged {
                 groups: self.table.borrow().acknowledged(),
             }),

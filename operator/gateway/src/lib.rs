@@ -8,6 +8,7 @@
 //!
 //! - [`listener`]: connections, their bounds and their end.
 //! - [`service`]: one request from its path to its answer.
+//! - [`admission`]: what an application may send, and what cannot be answered in time.
 //! - [`memory`]: how much requests may hold in all.
 //! - [`config`]: groups, routes and endpoints as plain values. Nothing past it knows Kubernetes.
 //! - [`protocol`]: the Open Inference Protocol in its encodings; many requests as one, one answer as many.
@@ -20,6 +21,7 @@
 //! [`run`] puts them together on a cluster, [`serve`] on any source of configuration.
 
 pub mod admin;
+pub mod admission;
 pub mod batcher;
 mod blocking;
 pub mod body;

@@ -118,7 +118,7 @@ pub async fn serve(
     source: ConfigSource,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let timer = Timer::new();
+    let timer = Timer::precise();
     let metrics = Arc::new(Metrics::new());
     let (draining, draining_receiver) = watch::channel(false);
     let (stop, stop_receiver) = watch::channel(false);

@@ -43,6 +43,8 @@ pub struct Call {
     pub header_length: Option<usize>,
     /// How it travels.
     pub transport: Transport,
+    /// Whether the replica may be asked the same thing twice.
+    pub idempotent: bool,
 }
 
 /// How a call travels.
@@ -139,6 +141,7 @@ async fn exchange(
     connection: Option<HttpConnection>,
     call: Call,
 ) -> Result<Exchange, UpstreamError> {
+    let idempotent = call.idempotent;
     let transport = call.transport;
     let request = request(replica, call)?;
     let kept = connection.filter(|connection| {
@@ -155,7 +158,7 @@ async fn exchange(
             Err(mut error) => {
                 perhaps_seen = error.take_message().is_none();
                 let error = error.into_error();
-                if perhaps_seen && !link::is_close(&error) {
+                if perhaps_seen && !(idempotent && link::is_close(&error)) {
                     return Err(broken(&error));
                 }
             }

@@ -23,6 +23,8 @@ pub(crate) struct Reached {
 pub(crate) struct Routing {
     /// Name of the model in the runtime's paths.
     pub(crate) model_name: String,
+    /// Whether the runtime may be asked the same thing twice.
+    pub(crate) idempotent: bool,
     /// What the runtime speaks.
     pub(crate) protocol: Protocol,
     /// The platform's overhead.
@@ -34,6 +36,7 @@ impl Routing {
     pub(crate) fn kept(active: &Active) -> Self {
         Self {
             model_name: active.model_name.clone(),
+            idempotent: active.idempotent,
             protocol: active.protocol,
             overhead: active.overhead.clone(),
         }
@@ -83,6 +86,7 @@ pub(crate) fn active<'a>(
         dispatch: spec.dispatch,
         replicas: spec.replicas,
         model_name: routing.model_name.clone(),
+        idempotent: routing.idempotent,
         protocol: routing.protocol,
         overhead: routing.overhead.clone(),
         endpoints: reached.endpoints.clone(),

@@ -276,6 +276,7 @@ fn routing(
             .model_name
             .clone()
             .unwrap_or_else(|| model.name_any()),
+        idempotent: model.spec.idempotent,
         protocol: model.spec.protocol,
         overhead: platform.spec.overhead.clone(),
     }

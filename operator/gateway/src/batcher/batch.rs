@@ -13,13 +13,14 @@ use harmonybatch_dispatch::Nanos;
 use http::{Method, StatusCode};
 
 use super::{
+    isolation::PartId,
     replicas::Conduct,
     request::{Answered, GroupStats, Queued},
 };
 use crate::{
     blocking,
     metrics::{BatchFailure, GroupMetrics},
-    protocol::{self, Addressee, Answer, ApiError, Meter, Unwritable, Wire},
+    protocol::{self, Addressee, Answer, ApiError, MergeError, Meter, Unwritable, Wire},
     timer::{Timer, nanos},
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
@@ -49,7 +50,10 @@ impl Drop for InFlight {
 pub(super) struct Batch<U: Upstream> {
     pub(super) id: u64,
     pub(super) requests: Vec<Queued>,
+    /// It is a part of a batch that was refused.
+    pub(super) part: Option<PartId>,
     pub(super) runtime_model: Arc<str>,
+    pub(super) idempotent: bool,
     pub(super) wire: Wire,
     pub(super) replica: Replica,
     pub(super) connection: Option<U::Connection>,
@@ -64,10 +68,29 @@ pub(super) struct Done<C> {
     pub(super) replica: Replica,
     pub(super) connection: Option<C>,
     pub(super) conduct: Conduct,
-    /// The replica was not reached, and these have not been answered.
-    pub(super) unsent: Option<(Vec<Queued>, Arc<str>)>,
+    pub(super) part: Option<PartId>,
+    /// How long it was with its replica.
+    pub(super) service: Nanos,
+    pub(super) end: End,
     /// Ends when the task has taken note.
     pub(super) in_flight: InFlight,
+}
+
+/// What became of a batch's requests.
+pub(super) enum End {
+    /// All have their answers.
+    Answered,
+    /// They were told why there is none.
+    Told,
+    /// The replica was not reached, and has seen nothing of them.
+    Unsent(Vec<Queued>, Arc<str>),
+    /// It was reached, and gave nothing that they could be answered with: the group's task says what becomes of them.
+    Failed {
+        requests: Vec<Queued>,
+        failure: BatchFailure,
+        /// What they are told if that is the end.
+        error: ApiError,
+    },
 }
 
 impl<U: Upstream> Batch<U> {
@@ -76,7 +99,9 @@ impl<U: Upstream> Batch<U> {
         let Self {
             id,
             requests,
+            part,
             runtime_model,
+            idempotent,
             wire,
             replica,
             connection,
@@ -92,81 +117,69 @@ impl<U: Upstream> Batch<U> {
             .map(|queued| queued.submission.request.size())
             .sum();
         let requests = blocking::through(size, || converted(requests, wire, &mut meter));
-        let refs: Vec<_> = requests.iter().map(|queued| &queued.submission.request).collect();
-        let version = requests
-            .first()
-            .and_then(|queued| queued.submission.version.as_deref());
-        let to = Addressee {
-            id: &batch_id,
-            model: &runtime_model,
-            version,
-        };
-        let path = wire.infer_path(&runtime_model, version);
-        let message = match blocking::through(size, || protocol::merge(&to, &refs, wire)) {
-            Ok(message) => message,
+        let call = blocking::through(size, || {
+            call(&batch_id, &runtime_model, &requests, wire, idempotent)
+        });
+        let call = match call {
+            Ok(call) => call,
             Err(error) => {
                 // Cannot be, unless nobody is left.
-                let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error);
-                for queued in requests {
-                    queued.answer(Err(error.clone()));
-                }
+                refuse(requests, &ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error));
                 return Done {
                     replica,
                     connection,
                     conduct: Conduct::Answered,
-                    unsent: None,
+                    part,
+                    service: 0,
+                    end: End::Told,
                     in_flight,
                 };
             }
         };
-        let call = Call {
-            method: Method::POST,
-            path,
-            body: message.body,
-            header_length: message.header_length,
-            transport: wire.into(),
-        };
         // Behind the last deadline nobody waits for the answer.
         let give_up = requests.iter().map(|queued| queued.deadline).max();
         let started = timer.now();
-        let (connection, conduct, unsent) = {
+        let (connection, conduct, end) = {
             let mut call = pin!(upstream.call(&replica, connection, call));
             tokio::select! {
                 biased;
                 (connection, reply) = call.as_mut() => {
                     let conduct = conduct(&reply);
-                    let unsent = if let Err(UpstreamError::Connect(reason)) = reply {
-                        Some((requests, reason))
+                    let end = if let Err(UpstreamError::Connect(reason)) = reply {
+                        End::Unsent(requests, reason)
                     } else {
                         let size = reply.as_ref().map_or(0, |reply| reply.body.len());
                         blocking::through(size, || {
-                            answer(&batch_id, requests, reply, wire, &mut meter, &metrics);
-                        });
-                        None
+                            answer(&batch_id, requests, reply, wire, &mut meter, &metrics)
+                        })
                     };
-                    (connection, conduct, unsent)
+                    (connection, conduct, end)
                 }
                 () = timer.until(give_up) => {
                     let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "the runtime did not answer in time");
-                    refuse(&batch_id, requests, BatchFailure::Overdue, &error, &metrics);
+                    note(&batch_id, requests.len(), BatchFailure::Overdue, &metrics);
+                    refuse(requests, &error);
                     let lost = timer.now().saturating_add(nanos(LINGER));
                     tokio::select! {
                         biased;
-                        (connection, reply) = call => (connection, conduct(&reply), None),
-                        () = timer.until(Some(lost)) => (None, Conduct::Lost, None),
+                        (connection, reply) = call => (connection, conduct(&reply), End::Told),
+                        () = timer.until(Some(lost)) => (None, Conduct::Lost, End::Told),
                     }
                 }
             }
         };
         metrics.observe_conversions(&meter);
-        if unsent.is_none() {
-            metrics.observe_upstream(started, timer.now());
+        let ended = timer.now();
+        if !matches!(end, End::Unsent(..)) {
+            metrics.observe_upstream(started, ended);
         }
         Done {
             replica,
             connection,
             conduct,
-            unsent,
+            part,
+            service: ended.saturating_sub(started),
+            end,
             in_flight,
         }
     }
@@ -178,6 +191,34 @@ fn conduct(reply: &Result<Reply, UpstreamError>) -> Conduct {
         Ok(_) => Conduct::Answered,
         Err(_) => Conduct::Lost,
     }
+}
+
+/// The call that all requests make together.
+fn call(
+    batch_id: &str,
+    runtime_model: &str,
+    requests: &[Queued],
+    wire: Wire,
+    idempotent: bool,
+) -> Result<Call, MergeError> {
+    let refs: Vec<_> = requests.iter().map(|queued| &queued.submission.request).collect();
+    let version = requests
+        .first()
+        .and_then(|queued| queued.submission.version.as_deref());
+    let to = Addressee {
+        id: batch_id,
+        model: runtime_model,
+        version,
+    };
+    let message = protocol::merge(&to, &refs, wire)?;
+    Ok(Call {
+        method: Method::POST,
+        path: wire.infer_path(runtime_model, version),
+        body: message.body,
+        header_length: message.header_length,
+        transport: wire.into(),
+        idempotent,
+    })
 }
 
 /// Those of the requests that the runtime's encoding can write; the others are told. They were converted when they came, so that only a runtime
@@ -196,7 +237,7 @@ fn converted(requests: Vec<Queued>, wire: Wire, meter: &mut Meter) -> Vec<Queued
     converted.collect()
 }
 
-/// Gives every caller its part.
+/// Gives every caller its part, if all can be given theirs.
 fn answer(
     batch_id: &str,
     requests: Vec<Queued>,
@@ -204,7 +245,7 @@ fn answer(
     wire: Wire,
     meter: &mut Meter,
     metrics: &GroupMetrics,
-) {
+) -> End {
     let batch_rows = requests.iter().map(Queued::rows).fold(0, u32::saturating_add);
     match judge(batch_id, &requests, reply, wire, meter) {
         Ok(answers) => {
@@ -212,33 +253,39 @@ fn answer(
                 let answered = answer.map(|answer| Answered { answer, batch_rows });
                 queued.answer(answered.map_err(|error| ApiError::new(StatusCode::BAD_GATEWAY, error)));
             }
+            End::Answered
         }
-        Err((failure, error)) => refuse(batch_id, requests, failure, &error, metrics),
+        Err((failure, error)) => {
+            note(batch_id, requests.len(), failure, metrics);
+            End::Failed {
+                requests,
+                failure,
+                error,
+            }
+        }
     }
 }
 
-/// Gives every caller the same error.
-fn refuse(
-    batch_id: &str,
-    requests: Vec<Queued>,
-    failure: BatchFailure,
-    error: &ApiError,
-    metrics: &GroupMetrics,
-) {
+/// Counts a batch that failed, and says so.
+fn note(batch_id: &str, requests: usize, failure: BatchFailure, metrics: &GroupMetrics) {
     metrics.failed(failure);
     tracing::warn!(
         batch = batch_id,
-        requests = requests.len(),
+        requests,
         reason = failure.name(),
         "a batch failed"
     );
+}
+
+/// Gives every caller the same error.
+pub(super) fn refuse(requests: Vec<Queued>, error: &ApiError) {
     for queued in requests {
         queued.answer(Err(error.clone()));
     }
 }
 
-/// The callers' answers, or the error that all of them get. A batch that the runtime refuses fails as a whole for now; finding the culprit belongs
-/// here. What the runtime says may quote its input: only a caller that was alone in the batch is told.
+/// The callers' answers, or the error that all of them get if nobody looks closer. What the runtime says may quote its input: only a caller that was
+/// alone in the batch is told.
 fn judge(
     batch_id: &str,
     requests: &[Queued],

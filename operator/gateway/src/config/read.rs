@@ -4,14 +4,15 @@ use std::{collections::HashMap, net::SocketAddr, str::FromStr, sync::Arc};
 
 use harmonybatch_api::{
     Dispatch, InferenceGroup,
-    inference_group::{Active, Member},
+    inference_app::Overflow,
+    inference_group::{Active, Admission, Member},
     inference_model::Protocol,
     quantity,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
 
-use super::{GroupConfig, Key, MemberConfig, Snapshot, Wake};
+use super::{Contract, GroupConfig, Key, MemberConfig, Snapshot, Wake};
 use crate::protocol::Wire;
 
 /// Label by which an EndpointSlice names its Service.
@@ -89,6 +90,7 @@ fn active(key: &Key, object: &InferenceGroup, active: &Active) -> Result<(GroupC
         members: members.collect::<Result<_, _>>()?,
         model: object.spec.model_ref.name.as_str().into(),
         runtime_model: active.model_name.as_str().into(),
+        idempotent: active.idempotent,
         wire: wire(active.protocol),
         endpoints: Vec::new(),
         wake: wake.transpose()?,
@@ -128,7 +130,32 @@ fn member(index: usize, member: &Member, eager: bool, departing: bool) -> Result
         } else {
             max_wait
         },
+        contract: member
+            .admission
+            .as_ref()
+            .map(|admission| contract(index, admission))
+            .transpose()?,
         departing,
+    })
+}
+
+fn contract(index: usize, admission: &Admission) -> Result<Contract, ReadError> {
+    let field = |name: &str| format!("members[{index}].admission.{name}");
+    let rate = quantity::Rate::from_str(&admission.rate).map_err(|error| invalid(field("rate"), &error))?;
+    if rate.per_second() <= 0.0 {
+        return Err(invalid(field("rate"), &"must be above 0"));
+    }
+    let rows = |name: &str, rows: i64| {
+        let rows = u32::try_from(rows).ok().filter(|rows| *rows > 0);
+        rows.map(f64::from)
+            .ok_or_else(|| invalid(field(name), &"must be at least 1"))
+    };
+    let burst = rows("burst", admission.burst)?;
+    Ok(Contract {
+        rate: rate.per_second(),
+        burst,
+        most: rows("most", admission.most)?.max(burst),
+        best_effort: admission.overflow == Overflow::BestEffort,
     })
 }
 

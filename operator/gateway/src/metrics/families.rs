@@ -20,6 +20,7 @@ use super::{
     window::Window,
 };
 use crate::{
+    admission::{Bucket, Drain, Overload},
     batcher::Table,
     config::Key,
     protocol::{Direction, Meter},
@@ -187,6 +188,10 @@ pub struct Metrics {
     upstream: Histograms<GroupLabels>,
     lateness: Histograms<GroupLabels>,
     unreachable: Family<GroupLabels, Counter>,
+    retries: Family<GroupLabels, Counter>,
+    retries_denied: Family<GroupLabels, Counter>,
+    spoilers: Family<AppLabels, Counter>,
+    apart: Family<AppLabels, Gauge>,
     conversion_seconds: Family<ConversionLabels, Counter<f64, AtomicU64>>,
     conversion_bytes: Family<ConversionLabels, Counter>,
     queued_rows: Family<GroupLabels, Gauge>,
@@ -213,6 +218,10 @@ pub struct GroupMetrics {
     lateness: Histogram,
     /// Connections to replicas that failed.
     pub unreachable: Counter,
+    /// Parts of failed batches that were sent again.
+    pub retries: Counter,
+    /// Those that the budget had nothing left for.
+    pub retries_denied: Counter,
     conversions: ConversionMetrics,
 }
 
@@ -249,6 +258,10 @@ impl Metrics {
             upstream: Family::new_with_constructor(latencies),
             lateness: Family::new_with_constructor(delays),
             unreachable: Family::default(),
+            retries: Family::default(),
+            retries_denied: Family::default(),
+            spoilers: Family::default(),
+            apart: Family::default(),
             conversions: ConversionMetrics::new(&conversion_seconds, &conversion_bytes),
             conversion_seconds,
             conversion_bytes,
@@ -313,6 +326,26 @@ impl Metrics {
             self.unreachable.clone(),
         );
         registry.register(
+            "retries",
+            "Calls beside the first one of a batch: parts of batches that failed",
+            self.retries.clone(),
+        );
+        registry.register(
+            "retries_denied",
+            "Calls that were not made again because the retry budget was spent",
+            self.retries_denied.clone(),
+        );
+        registry.register(
+            "spoiling_requests",
+            "Requests that spoiled a batch and failed alone",
+            self.spoilers.clone(),
+        );
+        registry.register(
+            "app_set_apart",
+            "1 while an application's requests are batched by themselves because they keep spoiling batches",
+            self.apart.clone(),
+        );
+        registry.register(
             "conversion_seconds",
             "Time spent on converting tensors between encodings, by direction",
             self.conversion_seconds.clone(),
@@ -354,9 +387,15 @@ impl Metrics {
         };
         AppStats {
             queued_rows: std::sync::atomic::AtomicU64::new(0),
+            yielding_rows: std::sync::atomic::AtomicU64::new(0),
+            bucket: Bucket::default(),
+            drain: Drain::default(),
+            overload: Overload::default(),
             slo,
             rows: self.rows.get_or_create_owned(&labels),
             bad_requests: self.bad_requests.get_or_create_owned(&labels),
+            spoilers: self.spoilers.get_or_create_owned(&labels),
+            apart_until: std::sync::atomic::AtomicU64::new(0),
             latency: self.latency.get_or_create_owned(&labels),
             wait: self.wait.get_or_create_owned(&labels),
             outcomes: OUTCOMES
@@ -378,6 +417,8 @@ impl Metrics {
             upstream: self.upstream.get_or_create_owned(&labels),
             lateness: self.lateness.get_or_create_owned(&labels),
             unreachable: self.unreachable.get_or_create_owned(&labels),
+            retries: self.retries.get_or_create_owned(&labels),
+            retries_denied: self.retries_denied.get_or_create_owned(&labels),
             conversions: self.conversions.clone(),
         }
     }
@@ -390,6 +431,8 @@ impl Metrics {
         };
         self.rows.remove(&labels);
         self.bad_requests.remove(&labels);
+        self.spoilers.remove(&labels);
+        self.apart.remove(&labels);
         self.latency.remove(&labels);
         self.wait.remove(&labels);
         for (_, outcome) in OUTCOMES {
@@ -410,14 +453,25 @@ impl Metrics {
         self.upstream.remove(&labels);
         self.lateness.remove(&labels);
         self.unreachable.remove(&labels);
+        self.retries.remove(&labels);
+        self.retries_denied.remove(&labels);
         self.queued_rows.remove(&labels);
         self.in_flight.remove(&labels);
         self.endpoints.remove(&labels);
     }
 
     /// All of them in the text form of OpenMetrics.
-    pub fn encode(&self, table: &Table) -> Result<String, std::fmt::Error> {
+    pub fn encode(&self, table: &Table, now: Nanos) -> Result<String, std::fmt::Error> {
         use std::sync::atomic::Ordering::Acquire;
+        for (app, stats) in table.all_app_stats() {
+            let labels = AppLabels {
+                namespace: app.namespace.to_string(),
+                app: app.name.to_string(),
+            };
+            self.apart
+                .get_or_create(&labels)
+                .set(i64::from(stats.is_apart(now)));
+        }
         for (group, stats) in table.group_stats() {
             let labels = group_labels(group);
             let set = |family: &Family<GroupLabels, Gauge>, value: u64| {

@@ -36,4 +36,10 @@ impl MergeKey {
         }
         Self(key.into_boxed_str())
     }
+
+    /// The same, of the requests of one application only.
+    #[must_use]
+    pub fn apart(self, app: &str) -> Self {
+        Self(format!("{}apart:{app}", self.0).into_boxed_str())
+    }
 }

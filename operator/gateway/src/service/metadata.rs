@@ -126,6 +126,7 @@ fn call(target: &Target, version: Option<&str>) -> Call {
         body,
         header_length: None,
         transport,
+        idempotent: true,
     }
 }
 

@@ -390,6 +390,7 @@ pub fn member(app: &str, max_wait: Duration, timeout: Duration) -> Arc<MemberCon
         slo: timeout / 2,
         timeout,
         max_wait,
+        contract: None,
         departing: false,
     })
 }
@@ -404,6 +405,7 @@ pub fn group(name: &str, members: &[Arc<MemberConfig>], endpoints: &[SocketAddr]
         runtime_model: "net".into(),
         wire: Wire::Json,
         endpoints: endpoints.to_vec(),
+        idempotent: true,
         wake: None,
     }
 }

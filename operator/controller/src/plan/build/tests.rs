@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use harmonybatch_api::inference_app::{self, Overflow};
+
 use super::*;
 use crate::fixtures;
 use crate::plan::{Inputs, decide, validate};
@@ -116,4 +118,37 @@ fn a_group_on_a_gpu_or_of_grpc_is_not_put_on_knative_by_itself() {
             "{serving:?} {served} {protocol:?} {device}"
         );
     }
+}
+
+#[test]
+fn a_contract_leaves_room_for_bursts_and_for_what_an_observed_rate_may_become() {
+    let admission = |change: fn(&mut InferenceApp)| {
+        let mut app = fixtures::app("search", "500ms", "20/s");
+        change(&mut app);
+        let group = built(&[app], &[]).wanted.remove(0);
+        let batch_size = i64::from(group.spec.batch_size);
+        let Admission {
+            rate,
+            burst,
+            most,
+            overflow,
+        } = group.spec.members[0].admission.clone().unwrap();
+        assert!(burst >= 32 && burst >= 2 * batch_size && most >= burst);
+        (rate, burst, most, overflow)
+    };
+    assert_eq!(admission(|_| {}), ("25/s".to_owned(), 32, 200, Overflow::Reject));
+    // (4 - 1.25) times 20/s for nine times two seconds.
+    let burst = admission(|app| {
+        app.spec.burst = Some(inference_app::Burst {
+            factor: "4".to_owned(),
+            duration: "2s".to_owned(),
+        });
+    });
+    assert_eq!(burst, ("25/s".to_owned(), 990, 990, Overflow::Reject));
+    let observed = admission(|app| {
+        app.spec.rate_source = inference_app::RateSource::Observed;
+        app.spec.overflow = Overflow::BestEffort;
+    });
+    // Ten times the declared rate is as far as it is followed.
+    assert_eq!(observed, ("250/s".to_owned(), 32, 2000, Overflow::BestEffort));
 }

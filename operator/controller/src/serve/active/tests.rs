@@ -24,6 +24,7 @@ fn reached() -> Reached {
 fn routing() -> Routing {
     Routing {
         model_name: "net".to_owned(),
+        idempotent: true,
         protocol: Protocol::OipV2Binary,
         overhead: "5ms".to_owned(),
     }
