@@ -65,6 +65,7 @@ async fn serve_all(runtimes: &[(&'static str, Wire, SocketAddr)]) {
         callers,
         admin,
         config,
+        None,
         std::future::pending(),
     ));
     let names: Vec<&str> = runtimes.iter().map(|(name, ..)| *name).collect();

@@ -13,6 +13,7 @@
 //! - [`config`]: groups, routes and endpoints as plain values. Nothing past it knows Kubernetes.
 //! - [`protocol`]: the Open Inference Protocol in its encodings; many requests as one, one answer as many.
 //! - [`body`]: bodies in parts.
+//! - [`peers`]: the other gateways, and which groups are theirs.
 //! - [`batcher`]: the queues, and the batches that leave them.
 //! - [`upstream`]: calls to replicas.
 //! - [`metrics`], [`admin`]: what is counted, and who may read it.
@@ -29,6 +30,7 @@ pub mod config;
 pub mod listener;
 pub mod memory;
 pub mod metrics;
+pub mod peers;
 pub mod protocol;
 pub mod service;
 pub mod timer;
@@ -36,4 +38,4 @@ pub mod upstream;
 
 mod run;
 
-pub use run::{Error, Options, run, serve};
+pub use run::{Error, Membership, Options, run, serve};

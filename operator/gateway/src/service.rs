@@ -1,5 +1,6 @@
 //! One request of a caller, from its path to its answer.
 
+mod elsewhere;
 mod grpc;
 mod metadata;
 
@@ -24,6 +25,7 @@ use crate::{
     config::{Key, RouteError, Target},
     memory::{Budget, Exhausted, Held},
     metrics::{AppStats, Metrics},
+    peers::Peers,
     protocol::{self, Answer, ApiError, Endpoint, Meter},
     timer::{Timer, nanos},
     upstream::Upstream,
@@ -49,6 +51,8 @@ pub struct Service<U> {
     pub metrics: Arc<Metrics>,
     /// For metadata; batches go through the table.
     pub upstream: U,
+    /// The other gateways.
+    pub peers: Arc<Peers>,
     /// The clock.
     pub timer: Timer,
     /// Longest body, in bytes.
@@ -62,8 +66,28 @@ pub struct Service<U> {
 }
 
 impl<U: Upstream> Service<U> {
-    /// Answers one request.
+    /// Answers one request of a caller, here or by the gateway that owns its group.
     pub async fn answer<B>(&self, request: Request<B>) -> Response<Chunks>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: std::fmt::Display,
+    {
+        // HTTP/2 has a frame for it, which the listener sends.
+        let may_close = request.version() < Version::HTTP_2;
+        let mut response = match self.elsewhere(&request) {
+            Some(target) => self.hand_on(request, &target).await,
+            None => self.answer_here(request).await,
+        };
+        if may_close && *self.draining.borrow() {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// Answers one request, whoever owns its group.
+    pub async fn answer_here<B>(&self, request: Request<B>) -> Response<Chunks>
     where
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
@@ -71,18 +95,9 @@ impl<U: Upstream> Service<U> {
         if grpc::is_call(request.headers()) {
             return self.answer_call(request).await;
         }
-        // HTTP/2 has a frame for it, which the listener sends.
-        let may_close = request.version() < Version::HTTP_2;
-        let mut response = self
-            .try_answer(request)
+        self.try_answer(request)
             .await
-            .unwrap_or_else(ApiError::into_response);
-        if may_close && *self.draining.borrow() {
-            response
-                .headers_mut()
-                .insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
+            .unwrap_or_else(ApiError::into_response)
     }
 
     async fn try_answer<B>(&self, request: Request<B>) -> Result<Response<Chunks>, ApiError>

@@ -16,7 +16,7 @@ use super::{Contract, GroupConfig, Key, MemberConfig, Snapshot, Wake};
 use crate::protocol::Wire;
 
 /// Label by which an EndpointSlice names its Service.
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// Why a group is not routed to.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +168,17 @@ pub(crate) struct Slice {
     addresses: Vec<std::net::IpAddr>,
 }
 
+impl Slice {
+    /// The addresses with the port of this name.
+    pub(super) fn addresses<'a>(&'a self, port: &'a str) -> impl Iterator<Item = SocketAddr> + 'a {
+        let ports = self.ports.iter().filter(move |(name, _)| name == port);
+        ports.flat_map(|(_, port)| {
+            let addresses = self.addresses.iter();
+            addresses.map(|address| SocketAddr::new(*address, *port))
+        })
+    }
+}
+
 /// Reads an EndpointSlice. An endpoint that does not say whether it is ready is, as its API has it.
 pub(crate) fn slice(object: &EndpointSlice) -> Slice {
     let ready = object.endpoints.iter().filter(|endpoint| {
@@ -217,15 +228,10 @@ pub(crate) fn snapshot<'a>(
             continue;
         };
         let of_group = by_service.get(&(&*group.key.namespace, source.service.as_str()));
-        let addresses = of_group.into_iter().flatten().flat_map(|slice| {
-            let ports = slice.ports.iter().filter(|(name, _)| *name == source.port);
-            ports.flat_map(|(_, port)| {
-                slice
-                    .addresses
-                    .iter()
-                    .map(|address| SocketAddr::new(*address, *port))
-            })
-        });
+        let addresses = of_group
+            .into_iter()
+            .flatten()
+            .flat_map(|slice| slice.addresses(&source.port));
         let mut endpoints: Vec<SocketAddr> = addresses.collect();
         endpoints.sort_unstable();
         endpoints.dedup();

@@ -201,6 +201,10 @@ pub struct Metrics {
     pub conversions: ConversionMetrics,
     /// Requests that no application could be found for.
     pub unrouted: Counter,
+    /// Requests handed on to the gateways that own their groups.
+    pub forwarded: Counter,
+    /// Those that came back without an answer.
+    pub forward_failures: Counter,
     /// Connections that callers have open.
     pub connections: Gauge,
     /// Connections closed at once because there were too many.
@@ -269,6 +273,8 @@ impl Metrics {
             in_flight: Family::default(),
             endpoints: Family::default(),
             unrouted: Counter::default(),
+            forwarded: Counter::default(),
+            forward_failures: Counter::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
         };
@@ -370,6 +376,16 @@ impl Metrics {
             "unrouted_requests",
             "Requests for no known application",
             self.unrouted.clone(),
+        );
+        registry.register(
+            "forwarded_requests",
+            "Requests handed on to the gateways that own their groups",
+            self.forwarded.clone(),
+        );
+        registry.register(
+            "forward_failures",
+            "Requests that came back from there without an answer",
+            self.forward_failures.clone(),
         );
         registry.register("connections", "Connections of callers", self.connections.clone());
         registry.register(

@@ -41,6 +41,21 @@ pub(super) fn is_call(headers: &HeaderMap) -> bool {
     suffix.is_some_and(|suffix| suffix.is_empty() || suffix.starts_with(['+', ';']))
 }
 
+/// Whether a call's path asks for inference.
+pub(super) fn is_infer(path: &str) -> bool {
+    path.strip_prefix(SERVICE) == Some("ModelInfer")
+}
+
+/// An answer that is an error.
+pub(super) fn refusal(error: ApiError) -> Response<Chunks> {
+    let mut response = Response::new(Chunks::default());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    // Without a message, the head is the trailers.
+    StatusLine::from(error).write(headers);
+    response
+}
+
 /// The calls that are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rpc {
@@ -84,20 +99,17 @@ impl<U: Upstream> Service<U> {
         B: Body<Data = Bytes>,
         B::Error: std::fmt::Display,
     {
-        let mut response = Response::new(Chunks::default());
+        let (message, batch_rows) = match self.call(request).await {
+            Ok(reply) => reply,
+            Err(error) => return refusal(error),
+        };
+        let mut trailers = HeaderMap::new();
+        StatusLine::ok().write(&mut trailers);
+        let mut response = Response::new(message.with_trailers(trailers));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
-        match self.call(request).await {
-            Ok((message, batch_rows)) => {
-                if let Some(rows) = batch_rows {
-                    headers.insert(BATCH_ROWS_HEADER, HeaderValue::from(rows));
-                }
-                let mut trailers = HeaderMap::new();
-                StatusLine::ok().write(&mut trailers);
-                *response.body_mut() = message.with_trailers(trailers);
-            }
-            // Without a message, the head is the trailers.
-            Err(error) => StatusLine::from(error).write(headers),
+        if let Some(rows) = batch_rows {
+            headers.insert(BATCH_ROWS_HEADER, HeaderValue::from(rows));
         }
         response
     }
@@ -210,7 +222,7 @@ impl From<FrameError> for ApiError {
 }
 
 /// The application that a call names.
-fn app(headers: &HeaderMap) -> Result<Option<(&str, &str)>, ApiError> {
+pub(super) fn app(headers: &HeaderMap) -> Result<Option<(&str, &str)>, ApiError> {
     let mut values = headers.get_all(APP_HEADER).iter();
     let Some(value) = values.next() else {
         return Ok(None);

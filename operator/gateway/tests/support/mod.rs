@@ -18,6 +18,7 @@ use bytes::Bytes;
 use harmonybatch_gateway::{
     Error, Options,
     config::{GroupConfig, Key, MemberConfig, Snapshot},
+    peers::PeerSource,
     protocol::Wire,
     serve,
 };
@@ -195,16 +196,39 @@ impl Gateway {
     }
 
     pub async fn start_with(snapshot: Option<Snapshot>, options: Options) -> Self {
-        let callers_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(admin_listener, snapshot, options, None).await
+    }
+
+    /// One of several, whose second port is that listener.
+    pub async fn start_among(admin: TcpListener, snapshot: Snapshot, peers: PeerSource) -> Self {
+        Self::start_on(admin, Some(snapshot), options(), Some(peers)).await
+    }
+
+    async fn start_on(
+        admin_listener: TcpListener,
+        snapshot: Option<Snapshot>,
+        options: Options,
+        peers: Option<PeerSource>,
+    ) -> Self {
+        let callers_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let callers = callers_listener.local_addr().unwrap();
         let admin = admin_listener.local_addr().unwrap();
         let (config, source) = watch::channel(snapshot.map(Arc::new));
         let (shutdown, down) = oneshot::channel::<()>();
         let loaded = config.borrow().is_some();
-        let server = tokio::spawn(serve(options, callers_listener, admin_listener, source, async {
+        let peers = peers.map(|ready| (admin, ready));
+        let shutdown_begins = async {
             let _ = down.await;
-        }));
+        };
+        let server = tokio::spawn(serve(
+            options,
+            callers_listener,
+            admin_listener,
+            source,
+            peers,
+            shutdown_begins,
+        ));
         let gateway = Self {
             callers,
             admin,
@@ -283,6 +307,12 @@ impl Gateway {
                 .unwrap(),
         )
         .await
+    }
+
+    /// Ends it as a crash would: connections are cut.
+    pub async fn kill(self) {
+        self.server.abort();
+        let _ = self.server.await;
     }
 
     /// Begins the shutdown.
