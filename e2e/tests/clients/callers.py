@@ -109,6 +109,11 @@ def over_grpc(runtime, datatypes):
         )
         check(result, datatypes, what)
         assert result.get_response().id == what
+    by_name = grpc.InferenceServerClient(
+        ADDRESS, channel_args=[("grpc.default_authority", f"{runtime}-infer.shop:80")]
+    )
+    check(by_name.infer(MODEL, inputs(grpc, datatypes)), datatypes, f"{runtime} over gRPC, by authority")
+
     def call(model, **how):
         return lambda: client.infer(model, inputs(grpc, ["INT8"]), headers=headers, **how)
     refused(call("other"), "StatusCode.NOT_FOUND", "has no model other")

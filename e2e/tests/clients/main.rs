@@ -34,6 +34,7 @@ fn group(name: &str, wire: Wire, runtime: SocketAddr) -> Arc<GroupConfig> {
         slo: Duration::from_secs(10),
         timeout: Duration::from_secs(20),
         max_wait: Duration::ZERO,
+        contract: None,
         departing: false,
     };
     Arc::new(GroupConfig {
@@ -44,6 +45,7 @@ fn group(name: &str, wire: Wire, runtime: SocketAddr) -> Arc<GroupConfig> {
         model: "mlp".into(),
         runtime_model: "net".into(),
         wire,
+        idempotent: true,
         endpoints: vec![runtime],
         wake: None,
     })

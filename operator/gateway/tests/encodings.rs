@@ -228,3 +228,20 @@ async fn a_runtime_that_changes_its_encoding_takes_what_waits_as_far_as_it_can_b
         json!([1])
     );
 }
+
+#[tokio::test]
+async fn what_a_conversion_adds_to_a_request_counts_as_its_memory() {
+    let runtime = Echo::start().await;
+    let options = harmonybatch_gateway::Options {
+        request_memory: 64 << 10,
+        ..support::options()
+    };
+    let config = snapshot([before(Wire::Json, runtime.address)]);
+    let gateway = Gateway::start_with(Some(config), options).await;
+    let header = |size: usize| json!({"inputs": [{"name": "x", "shape": [1, size], "datatype": "UINT8", "parameters": {"binary_data_size": size}}]});
+    // 4 bytes each as JSON, with the comma.
+    let (status, answer, _) = post(&gateway, &header(20_000), &vec![255; 20_000]).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+    let (status, answer, _) = post(&gateway, &header(10_000), &vec![255; 10_000]).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+}

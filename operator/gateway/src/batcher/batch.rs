@@ -20,7 +20,7 @@ use super::{
 use crate::{
     blocking,
     metrics::{BatchFailure, GroupMetrics},
-    protocol::{self, Addressee, Answer, ApiError, Meter, Unwritable, Wire},
+    protocol::{self, Addressee, Answer, ApiError, MergeError, Meter, Unwritable, Wire},
     timer::{Timer, nanos},
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
@@ -115,18 +115,11 @@ impl<U: Upstream> Batch<U> {
         let sizes = requests.iter().map(|queued| queued.submission.request.size());
         let size = sizes.sum();
         let requests = blocking::through(size, || converted(requests, wire, &mut meter));
-        let refs: Vec<_> = requests.iter().map(|queued| &queued.submission.request).collect();
-        let version = requests
-            .first()
-            .and_then(|queued| queued.submission.version.as_deref());
-        let to = Addressee {
-            id: &batch_id,
-            model: &runtime_model,
-            version,
-        };
-        let path = wire.infer_path(&runtime_model, version);
-        let message = match blocking::through(size, || protocol::merge(&to, &refs, wire)) {
-            Ok(message) => message,
+        let call = blocking::through(size, || {
+            call(&batch_id, &runtime_model, &requests, wire, idempotent)
+        });
+        let call = match call {
+            Ok(call) => call,
             Err(error) => {
                 // Cannot be, unless nobody is left.
                 refuse(requests, &ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error));
@@ -140,14 +133,6 @@ impl<U: Upstream> Batch<U> {
                     in_flight,
                 };
             }
-        };
-        let call = Call {
-            method: Method::POST,
-            path,
-            body: message.body,
-            header_length: message.header_length,
-            transport: wire.into(),
-            idempotent,
         };
         // Behind the last deadline nobody waits for the answer.
         let give_up = requests.iter().map(|queued| queued.deadline).max();
@@ -204,6 +189,34 @@ fn conduct(reply: &Result<Reply, UpstreamError>) -> Conduct {
         Ok(_) => Conduct::Answered,
         Err(_) => Conduct::Lost,
     }
+}
+
+/// The call that all requests make together.
+fn call(
+    batch_id: &str,
+    runtime_model: &str,
+    requests: &[Queued],
+    wire: Wire,
+    idempotent: bool,
+) -> Result<Call, MergeError> {
+    let refs: Vec<_> = requests.iter().map(|queued| &queued.submission.request).collect();
+    let version = requests
+        .first()
+        .and_then(|queued| queued.submission.version.as_deref());
+    let to = Addressee {
+        id: batch_id,
+        model: runtime_model,
+        version,
+    };
+    let message = protocol::merge(&to, &refs, wire)?;
+    Ok(Call {
+        method: Method::POST,
+        path: wire.infer_path(runtime_model, version),
+        body: message.body,
+        header_length: message.header_length,
+        transport: wire.into(),
+        idempotent,
+    })
 }
 
 /// Those of the requests that the runtime's encoding can write; the others are told. They were converted when they came, so that only a runtime

@@ -1,6 +1,6 @@
 //! The Prometheus families.
 
-use std::sync::{Arc, Mutex, atomic::AtomicU64};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use harmonybatch_dispatch::{Nanos, Reason};
@@ -17,6 +17,7 @@ use prometheus_client::{
 
 use super::{
     app::{AppStats, Outcome, seconds},
+    conversions::ConversionMetrics,
     window::Window,
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     batcher::Table,
     config::Key,
     listener::{Refusals, Reloads},
-    protocol::{Direction, Meter},
+    protocol::Meter,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -131,47 +132,6 @@ impl EncodeLabelValue for BatchFailure {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConversionLabels {
-    direction: Direction,
-}
-
-impl EncodeLabelValue for Direction {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        self.name().encode(encoder)
-    }
-}
-
-/// Time and bytes that conversions between the encodings cost, by [`Direction`].
-#[derive(Clone, Debug)]
-pub struct ConversionMetrics {
-    seconds: [Counter<f64, AtomicU64>; 5],
-    bytes: [Counter; 5],
-}
-
-impl ConversionMetrics {
-    fn new(
-        seconds: &Family<ConversionLabels, Counter<f64, AtomicU64>>,
-        bytes: &Family<ConversionLabels, Counter>,
-    ) -> Self {
-        let labels = Direction::ALL.map(|direction| ConversionLabels { direction });
-        Self {
-            seconds: labels.map(|labels| seconds.get_or_create_owned(&labels)),
-            bytes: labels.map(|labels| bytes.get_or_create_owned(&labels)),
-        }
-    }
-
-    /// Adds the cost of one request or batch.
-    pub fn observe(&self, meter: &Meter) {
-        for (direction, cost) in meter.costs() {
-            if cost.bytes > 0 {
-                self.seconds[direction as usize].inc_by(seconds(cost.time));
-                self.bytes[direction as usize].inc_by(cost.bytes);
-            }
-        }
-    }
-}
-
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of the process.
@@ -193,8 +153,6 @@ pub struct Metrics {
     retries_denied: Family<GroupLabels, Counter>,
     spoilers: Family<AppLabels, Counter>,
     apart: Family<AppLabels, Gauge>,
-    conversion_seconds: Family<ConversionLabels, Counter<f64, AtomicU64>>,
-    conversion_bytes: Family<ConversionLabels, Counter>,
     queued_rows: Family<GroupLabels, Gauge>,
     in_flight: Family<GroupLabels, Gauge>,
     endpoints: Family<GroupLabels, Gauge>,
@@ -251,9 +209,8 @@ impl Metrics {
     /// All zero.
     #[expect(clippy::new_without_default, reason = "one per process, made on purpose")]
     pub fn new() -> Self {
-        let (conversion_seconds, conversion_bytes) = (Family::default(), Family::default());
+        let mut registry = Registry::with_prefix("harmonybatch_gateway");
         let mut metrics = Self {
-            registry: Registry::with_prefix("harmonybatch_gateway"),
             rows: Family::default(),
             bad_requests: Family::default(),
             latency: Family::new_with_constructor(latencies),
@@ -269,9 +226,7 @@ impl Metrics {
             retries_denied: Family::default(),
             spoilers: Family::default(),
             apart: Family::default(),
-            conversions: ConversionMetrics::new(&conversion_seconds, &conversion_bytes),
-            conversion_seconds,
-            conversion_bytes,
+            conversions: ConversionMetrics::register(&mut registry),
             queued_rows: Family::default(),
             in_flight: Family::default(),
             endpoints: Family::default(),
@@ -281,6 +236,7 @@ impl Metrics {
             connections: Gauge::default(),
             refusals: Refusals::default(),
             tls_reloads: Reloads::default(),
+            registry,
         };
         metrics.register();
         metrics
@@ -354,16 +310,6 @@ impl Metrics {
             "app_set_apart",
             "1 while an application's requests are batched by themselves because they keep spoiling batches",
             self.apart.clone(),
-        );
-        registry.register(
-            "conversion_seconds",
-            "Time spent on converting tensors between encodings, by direction",
-            self.conversion_seconds.clone(),
-        );
-        registry.register(
-            "conversion_bytes",
-            "Bytes of tensors that were converted to another encoding, as they were before, by direction",
-            self.conversion_bytes.clone(),
         );
         registry.register("queued_rows", "Rows that wait", self.queued_rows.clone());
         registry.register(

@@ -4,9 +4,11 @@
 //! configuration has names; those of a name that is gone are forgotten.
 
 mod app;
+mod conversions;
 mod families;
 mod window;
 
 pub use app::{AppStats, Outcome};
-pub use families::{BatchFailure, ConversionMetrics, GroupMetrics, Metrics};
+pub use conversions::ConversionMetrics;
+pub use families::{BatchFailure, GroupMetrics, Metrics};
 pub use window::{AppObservation, Window};
