@@ -306,6 +306,20 @@ proptest! {
     }
 
     #[test]
+    fn random_frames_of_http2_reach_no_replica_and_end(
+        frames in vec((0..11_u8, any::<u8>(), 0..8_u8, vec(any::<u8>(), 0..50)), 1..20),
+    ) {
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        for (kind, flags, stream, payload) in frames {
+            let length = u8::try_from(payload.len()).unwrap();
+            bytes.extend([0, 0, length, kind, flags, 0, 0, 0, stream]);
+            bytes.extend(payload);
+        }
+        let (_, seen) = run(&bytes, 4096);
+        prop_assert!(seen.is_empty());
+    }
+
+    #[test]
     fn random_bytes_reach_no_replica_and_end(bytes in vec(any::<u8>(), 0..300), preface in any::<bool>()) {
         let preface = if preface { b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice() } else { b"" };
         let (_, seen) = run(&[preface, &bytes].concat(), 64);
