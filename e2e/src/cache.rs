@@ -69,6 +69,11 @@ impl Cache {
         self.root.join("images")
     }
 
+    /// Virtual environments of Python, in which tests run what others wrote.
+    pub fn python(&self) -> PathBuf {
+        self.root.join("python")
+    }
+
     /// All state of the running cluster; `down` removes it.
     pub fn cluster(&self) -> PathBuf {
         self.root.join("cluster")

@@ -58,11 +58,23 @@ const CLUSTER: &[Package] = &[
 ];
 
 /// What tests of other packages run.
-const TESTS: &[Package] = &[Package {
-    // Opens the page of `harmonybatch plan --report`.
-    name: "chromium",
-    files: &["chromium"],
-}];
+const TESTS: &[Package] = &[
+    Package {
+        // Opens the page of `harmonybatch plan --report`.
+        name: "chromium",
+        files: &["chromium"],
+    },
+    // They run clients and a runtime that others wrote.
+    Package {
+        name: "python3",
+        files: &["python3"],
+    },
+    Package {
+        // Has no program, but makes Debian's Python complete.
+        name: "python3-venv",
+        files: &["/var/lib/dpkg/info/python3-venv.list"],
+    },
+];
 
 /// Oldest Go that builds every part (the `go` lines of their recipes).
 const OLDEST_GO: (u32, u32) = (1, 26);

@@ -65,7 +65,7 @@ fn bad_values_are_refused_with_the_name_of_the_field() {
             "controller.podLabels={\"app.kubernetes.io/name\":\"x\"}",
             "app.kubernetes.io/name",
         ),
-        ("gateway.replicas=2", "/gateway/replicas"),
+        ("gateway.replicas=33", "/gateway/replicas"),
         ("gateway.replicas=0", "/gateway/replicas"),
         ("gateway.replicas=\"1\"", "/gateway/replicas"),
         ("gateway.drainSeconds=0", "/gateway/drainSeconds"),
@@ -168,6 +168,7 @@ fn good_values_reach_the_objects() {
             "prometheus.io/scrape: \"true\"",
         ),
         ("controller.podLabels={\"team\":\"ml\"}", "team: ml"),
+        ("gateway.replicas=2", "kind: PodDisruptionBudget"),
     ];
     for (value, expected) in cases {
         let text = rendered_text(&[value]);

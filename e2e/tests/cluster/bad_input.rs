@@ -166,6 +166,7 @@ const MODEL: &[Field] = &[
     ("/spec/runtime/port", Holds::Count, true),
     ("/spec/runtime/modelName", Holds::Text, true),
     ("/spec/runtime/readinessPath", Holds::Text, true),
+    ("/spec/runtime/readinessPort", Holds::Count, true),
     ("/spec/runtime/memory/base", Holds::Memory, false),
     ("/spec/runtime/memory/perRow", Holds::Memory, true),
     ("/spec/maxBatchSize", Holds::Count, false),
@@ -230,7 +231,7 @@ fn app() -> Value {
 fn model() -> Value {
     let curve = json!({ "exponential": { "alpha": "100ms", "beta": "0.5", "gamma": "10ms" } });
     let spec = json!({
-        "runtime": { "image": "example.org/net:1", "port": 8080, "modelName": "net", "readinessPath": "/v2/health/ready", "memory": { "base": "64Mi", "perRow": "1Mi" } },
+        "runtime": { "image": "example.org/net:1", "port": 8080, "modelName": "net", "readinessPath": "/v2/health/ready", "readinessPort": 8080, "memory": { "base": "64Mi", "perRow": "1Mi" } },
         "maxBatchSize": 8, "platformRef": { "name": "default" }, "protocol": "OIPv2JSON",
         "profile": {
             "cpu": [{ "batch": 1, "mean": curve, "max": curve }],

@@ -77,6 +77,9 @@ pub struct InferenceAppSpec {
     /// Whether its requests may share batches with those of other applications.
     #[serde(default)]
     pub batching: Batching,
+    /// What becomes of requests beyond the contract, which is 1.25 times rate (with rateSource Observed, of rateLimits.max) with room for bursts.
+    #[serde(default)]
+    pub overflow: Overflow,
     /// Name of the Service made for the application's callers. Default: <app>-infer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::service_name")]
@@ -169,6 +172,16 @@ pub enum Batching {
     Shared,
     /// Its requests are never in a batch with those of another application.
     Isolated,
+}
+
+/// What becomes of requests beyond what an application has declared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Overflow {
+    /// They are answered 429 at once.
+    #[default]
+    Reject,
+    /// They are served behind all others, as far as that keeps their timeout, and answered 503 otherwise.
+    BestEffort,
 }
 
 /// What became of the application: written by the operator.

@@ -5,7 +5,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::inference_app::ModelRef;
+use crate::inference_app::{ModelRef, Overflow};
+use crate::inference_model::Protocol;
 use crate::{Device, Dispatch, schema};
 
 /// A function that serves several applications of one model: written by the operator from its plan, read by users and the gateway.
@@ -146,6 +147,27 @@ pub struct Member {
     /// How long its requests may wait for a batch; 0s where dispatch is Eager.
     #[schemars(schema_with = "schema::duration")]
     pub max_wait: String,
+    /// What the gateway lets in of its requests; without it everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Admission>,
+}
+
+/// The contract of an application with the gateway, in rows: a leaky bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Admission {
+    /// What may come for long.
+    #[schemars(schema_with = "schema::rate")]
+    pub rate: String,
+    /// Rows beyond that rate that are served on a par with others'.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub burst: i64,
+    /// Rows beyond that rate that are let in at all; those above burst are served behind others'.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub most: i64,
+    /// What becomes of rows beyond that.
+    #[serde(default)]
+    pub overflow: Overflow,
 }
 
 /// What the plan predicts of a group.
@@ -248,6 +270,12 @@ pub struct Active {
     /// Name of the model in the runtime's paths.
     #[schemars(length(min = 1, max = 128))]
     pub model_name: String,
+    /// Whether the runtime may be asked the same thing twice.
+    #[serde(default = "yes")]
+    pub idempotent: bool,
+    /// What the runtime speaks.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// The platform's overhead, which the batching rule keeps free.
     #[schemars(schema_with = "schema::quantity")]
     pub overhead: String,
@@ -257,6 +285,10 @@ pub struct Active {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::text")]
     pub wake_url: Option<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Where replicas are found.

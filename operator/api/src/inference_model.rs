@@ -53,6 +53,11 @@ pub struct InferenceModelSpec {
     /// What the runtime speaks. Callers' encodings are brought to it.
     #[serde(default)]
     pub protocol: Protocol,
+    /// Whether the runtime may be asked the same thing twice, as it may of any model that only computes. Then the requests of a batch that it failed
+    /// with a 5xx or answered wrongly are sent again apart from each other, so that only the one that spoiled it fails. Set it to false for a runtime
+    /// that keeps state or calls others: such batches then fail as a whole. One that it refuses with a 4xx is taken apart all the same.
+    #[serde(default = "yes")]
+    pub idempotent: bool,
     /// Latency of the model on the devices that it may run on.
     pub profile: Profile,
 }
@@ -65,6 +70,10 @@ pub struct PlatformRef {
     #[serde(default = "default_platform")]
     #[schemars(schema_with = "schema::label")]
     pub name: String,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_platform() -> String {
@@ -86,6 +95,12 @@ pub enum Protocol {
     #[default]
     #[serde(rename = "OIPv2JSON")]
     OipV2Json,
+    /// The same with the protocol's binary tensor extension, in requests and answers.
+    #[serde(rename = "OIPv2Binary")]
+    OipV2Binary,
+    /// Open Inference Protocol v2 over gRPC without TLS, with raw contents. Such a runtime runs as a Deployment.
+    #[serde(rename = "OIPv2GRPC")]
+    OipV2Grpc,
 }
 
 /// Latency of a model by device and batch size.

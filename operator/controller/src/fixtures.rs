@@ -106,6 +106,7 @@ pub(crate) fn group(name: &str, plan_generation: i64, members: &[&str]) -> Infer
         rate: "5/s".to_owned(),
         timeout: "2s".to_owned(),
         max_wait: "0s".to_owned(),
+        admission: None,
     };
     let mut group = GROUP.clone();
     group.metadata.name = Some(name.to_owned());

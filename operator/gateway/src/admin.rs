@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::Full;
 use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{
     batcher::{GroupListing, Table},
+    body::Chunks,
     metrics::{AppObservation, Metrics},
     protocol::ApiError,
     service::json,
@@ -43,22 +42,25 @@ struct Observed {
 
 impl Admin {
     /// Answers one request.
-    pub fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    pub fn answer(&self, method: &Method, path: &str) -> Response<Chunks> {
         if method != Method::GET {
             return ApiError::method_not_allowed(Method::GET, "use GET").into_response();
         }
         match path {
             "/livez" => text("text/plain; charset=utf-8", "ok\n".to_owned()),
             "/readyz" => self.readiness(),
-            "/metrics" => self.metrics.encode(&self.table.borrow()).map_or_else(
-                |error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
-                |metrics| {
-                    text(
-                        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                        metrics,
-                    )
-                },
-            ),
+            "/metrics" => self
+                .metrics
+                .encode(&self.table.borrow(), self.timer.now())
+                .map_or_else(
+                    |error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
+                    |metrics| {
+                        text(
+                            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                            metrics,
+                        )
+                    },
+                ),
             "/acknowledged" => as_json(&Acknowledged {
                 groups: self.table.borrow().acknowledged(),
             }),
@@ -72,7 +74,7 @@ impl Admin {
         }
     }
 
-    fn readiness(&self) -> Response<Full<Bytes>> {
+    fn readiness(&self) -> Response<Chunks> {
         if *self.draining.borrow() {
             return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "draining").into_response();
         }
@@ -100,15 +102,15 @@ impl Admin {
     }
 }
 
-fn as_json(value: &impl Serialize) -> Response<Full<Bytes>> {
+fn as_json(value: &impl Serialize) -> Response<Chunks> {
     match serde_json::to_value(value) {
         Ok(value) => json(StatusCode::OK, &value),
         Err(error) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
     }
 }
 
-fn text(content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn text(content_type: &'static str, body: String) -> Response<Chunks> {
+    let mut response = Response::new(Chunks::from(body));
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

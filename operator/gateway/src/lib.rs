@@ -8,9 +8,12 @@
 //!
 //! - [`listener`]: connections, their bounds and their end.
 //! - [`service`]: one request from its path to its answer.
+//! - [`admission`]: what an application may send, and what cannot be answered in time.
 //! - [`memory`]: how much requests may hold in all.
 //! - [`config`]: groups, routes and endpoints as plain values. Nothing past it knows Kubernetes.
-//! - [`protocol`]: the Open Inference Protocol; many requests as one, one answer as many.
+//! - [`protocol`]: the Open Inference Protocol in its encodings; many requests as one, one answer as many.
+//! - [`body`]: bodies in parts.
+//! - [`peers`]: the other gateways, and which groups are theirs.
 //! - [`batcher`]: the queues, and the batches that leave them.
 //! - [`upstream`]: calls to replicas.
 //! - [`metrics`], [`admin`]: what is counted, and who may read it.
@@ -19,11 +22,15 @@
 //! [`run`] puts them together on a cluster, [`serve`] on any source of configuration.
 
 pub mod admin;
+pub mod admission;
 pub mod batcher;
+mod blocking;
+pub mod body;
 pub mod config;
 pub mod listener;
 pub mod memory;
 pub mod metrics;
+pub mod peers;
 pub mod protocol;
 pub mod service;
 pub mod timer;
@@ -31,4 +38,4 @@ pub mod upstream;
 
 mod run;
 
-pub use run::{Error, Options, run, serve};
+pub use run::{Error, Membership, Options, run, serve};

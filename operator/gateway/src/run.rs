@@ -3,20 +3,22 @@
 use std::{
     collections::HashMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use http::Request;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     admin::Admin,
     batcher::{Fleet, Limits},
     config::{ConfigSource, kubernetes},
-    listener::{self, Bounds, Counts, Tls, TlsError, TlsFiles},
+    listener::{self, Bounds, Counts, RequestBody, Tls, TlsError, TlsFiles},
     memory::Budget,
     metrics::Metrics,
+    peers::{FORWARDED_HEADER, PeerSource, Peers},
     service::Service,
     timer::Timer,
     upstream::HttpUpstream,
@@ -24,6 +26,9 @@ use crate::{
 
 /// Longest time in which connections are still accepted after the shutdown began: kube-proxies learn that the gateway is not ready a moment later.
 const LONGEST_GRACE: Duration = Duration::from_secs(5);
+
+/// Most requests at a time that one other gateway hands on over a connection.
+const MOST_FORWARDED: u32 = 10_000;
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -51,6 +56,19 @@ pub struct Options {
     pub tls: Option<TlsFiles>,
     /// How often the files of TLS are looked at.
     pub tls_interval: Duration,
+    /// Where the other gateways are found; without it this one is alone.
+    pub membership: Option<Membership>,
+}
+
+/// A gateway as one of those behind a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// Namespace of the Service.
+    pub namespace: String,
+    /// Its name; its port `admin` is the gateways' second one.
+    pub service: String,
+    /// This gateway's address, as the EndpointSlices of the Service have it.
+    pub address: IpAddr,
 }
 
 impl Default for Options {
@@ -67,6 +85,7 @@ impl Default for Options {
             bounds: Bounds::default(),
             tls: None,
             tls_interval: Duration::from_secs(10),
+            membership: None,
         }
     }
 }
@@ -107,16 +126,21 @@ pub async fn run(
             .map_err(|source| Error::Listen { address, source })
     };
     let (callers, admin) = (listen(options.listen).await?, listen(options.admin).await?);
-    let (source, watching) = kubernetes::watch(client);
+    let (source, watching) = kubernetes::watch(client.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(watching);
+    let peers = options.membership.as_ref().map(|membership| {
+        let (ready, watching) = kubernetes::watch_peers(client, membership);
+        tasks.spawn(watching);
+        (SocketAddr::new(membership.address, options.admin.port()), ready)
+    });
     tokio::select! {
-        served = serve(options, callers, admin, source, shutdown) => served,
+        served = serve(options, callers, admin, source, peers, shutdown) => served,
         _ = tasks.join_next() => Err(Error::Ended("watch of the cluster")),
     }
 }
 
-/// Serves what `source` says, on listeners that are bound already.
+/// Serves what `source` says, on listeners that are bound already. `peers` are this gateway's own second port and those of all that are ready.
 ///
 /// # Errors
 /// Where the files of TLS cannot be used, or a task ended that never does: better to begin anew than to serve what was true once.
@@ -125,9 +149,10 @@ pub async fn serve(
     callers: TcpListener,
     admin: TcpListener,
     source: ConfigSource,
+    peers: Option<(SocketAddr, PeerSource)>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let timer = Timer::new();
+    let timer = Timer::precise();
     let metrics = Arc::new(Metrics::new());
     let (draining, draining_receiver) = watch::channel(false);
     let (stop, stop_receiver) = watch::channel(false);
@@ -154,30 +179,47 @@ pub async fn serve(
         metrics: metrics.clone(),
         timer,
     });
-    let (never_stop, never_stopped) = watch::channel(false);
-    background.spawn(listener::serve(
-        admin,
-        None,
-        Bounds::default(),
-        Counts::default(),
-        never_stopped,
-        move |request| {
-            let admin = admin_service.clone();
-            async move { admin.answer(request.method(), request.uri().path()) }
-        },
-    ));
-
     let service = Arc::new(Service {
         table,
         draining: draining_receiver,
         metrics: metrics.clone(),
         upstream: HttpUpstream,
+        peers: Arc::new(peers.map_or_else(
+            || Peers::none(timer),
+            |(own, ready)| Peers::new(own, ready, timer),
+        )),
         timer,
         body_limit: options.body_limit,
         body_timeout: options.body_timeout,
         memory: Budget::new(options.request_memory),
         metadata: Mutex::new(HashMap::new()),
     });
+    // Stays open for what other gateways have handed on, when callers are not served any more.
+    let (last_stop, last_stopped) = watch::channel(false);
+    let mut second = JoinSet::new();
+    second.spawn(listener::serve(
+        admin,
+        None,
+        Bounds {
+            streams: MOST_FORWARDED,
+            ..Bounds::default()
+        },
+        Counts::default(),
+        last_stopped,
+        {
+            let service = service.clone();
+            move |request: Request<RequestBody>| {
+                let (admin, service) = (admin_service.clone(), service.clone());
+                async move {
+                    if request.headers().contains_key(FORWARDED_HEADER) {
+                        service.answer_here(request).await
+                    } else {
+                        admin.answer(request.method(), request.uri().path())
+                    }
+                }
+            }
+        },
+    ));
     let counts = Counts {
         open: metrics.connections.clone(),
         refusals: metrics.refusals.clone(),
@@ -206,6 +248,7 @@ pub async fn serve(
     tokio::select! {
         () = shutdown => {}
         _ = background.join_next() => return Err(Error::Ended("following of the configuration")),
+        _ = second.join_next() => return Err(Error::Ended("second port")),
     }
     tracing::info!("draining: not ready any more");
     draining.send_replace(true);
@@ -213,12 +256,17 @@ pub async fn serve(
     tokio::time::sleep(grace).await;
     tracing::info!("draining: accepting no more, queues are flushed");
     stop.send_replace(true);
-    if tokio::time::timeout(options.drain.saturating_sub(grace), serving.join_next())
+    let both = async {
+        serving.join_next().await;
+        // Connections of probes and of the controller are idle; those of other gateways end with what they have.
+        last_stop.send_replace(true);
+        second.join_next().await;
+    };
+    if tokio::time::timeout(options.drain.saturating_sub(grace), both)
         .await
         .is_err()
     {
         tracing::warn!(drain = ?options.drain, "draining took too long: the last connections are cut");
     }
-    drop(never_stop);
     Ok(())
 }

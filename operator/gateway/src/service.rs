@@ -1,39 +1,42 @@
 //! One request of a caller, from its path to its answer.
 
+mod elsewhere;
+mod grpc;
+mod metadata;
+
 use std::{
     collections::HashMap,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use harmonybatch_dispatch::Nanos;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use http_body_util::{BodyExt as _, Full};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use tokio::sync::watch;
 
 use crate::{
-    batcher::{Submission, Table},
+    batcher::{Answered, Submission, Table},
+    blocking,
+    body::Chunks,
     config::{Key, RouteError, Target},
     listener::BodyError,
     memory::{Budget, Exhausted, Held},
     metrics::{AppStats, Metrics},
-    protocol::{self, ApiError, Endpoint},
+    peers::Peers,
+    protocol::{self, Answer, ApiError, Endpoint, Meter},
     timer::{Timer, nanos},
-    upstream::{Call, Replica, Upstream},
+    upstream::Upstream,
 };
 
 /// Says how many rows shared the batch that an answer came from.
 const BATCH_ROWS_HEADER: &str = "harmonybatch-batch-rows";
-/// Announces a body of the binary tensor extension.
-const BINARY_HEADER: &str = "inference-header-content-length";
-/// Models do not change under a group's name, but a runtime may load late.
-const METADATA_AGE: Nanos = 60 * 1_000_000_000;
-/// Most answers that are kept: callers may ask for any version, and a runtime may have something to say of each.
-const METADATA_ENTRIES: usize = 1024;
-const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
+const SERVER: &str = "harmonybatch";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
 
 /// What runtimes said of their models, by group and version, and when.
 pub type KnownMetadata = HashMap<(Key, Option<String>), (Nanos, Bytes)>;
@@ -49,6 +52,8 @@ pub struct Service<U> {
     pub metrics: Arc<Metrics>,
     /// For metadata; batches go through the table.
     pub upstream: U,
+    /// The other gateways.
+    pub peers: Arc<Peers>,
     /// The clock.
     pub timer: Timer,
     /// Longest body, in bytes.
@@ -62,17 +67,17 @@ pub struct Service<U> {
 }
 
 impl<U: Upstream> Service<U> {
-    /// Answers one request.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    /// Answers one request of a caller, here or by the gateway that owns its group.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Chunks>
     where
-        B: Body<Data = Bytes, Error = BodyError>,
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         // HTTP/2 has a frame for it, which the listener sends.
         let may_close = request.version() < Version::HTTP_2;
-        let mut response = self
-            .try_answer(request)
-            .await
-            .unwrap_or_else(ApiError::into_response);
+        let mut response = match self.elsewhere(&request) {
+            Some(target) => self.hand_on(request, &target).await,
+            None => self.answer_here(request).await,
+        };
         if may_close && *self.draining.borrow() {
             response
                 .headers_mut()
@@ -81,9 +86,22 @@ impl<U: Upstream> Service<U> {
         response
     }
 
-    async fn try_answer<B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, ApiError>
+    /// Answers one request, whoever owns its group.
+    pub async fn answer_here<B>(&self, request: Request<B>) -> Response<Chunks>
     where
-        B: Body<Data = Bytes, Error = BodyError>,
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
+    {
+        if grpc::is_call(request.headers()) {
+            return self.answer_call(request).await;
+        }
+        self.try_answer(request)
+            .await
+            .unwrap_or_else(ApiError::into_response)
+    }
+
+    async fn try_answer<B>(&self, request: Request<B>) -> Result<Response<Chunks>, ApiError>
+    where
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         let (head, body) = request.into_parts();
         let route = protocol::locate(&head.method, head.uri.path())?;
@@ -99,10 +117,7 @@ impl<U: Upstream> Service<U> {
         match route.endpoint {
             Endpoint::Infer { model, version } => {
                 target.check_model(model).map_err(|error| route_error(&error))?;
-                if head.headers.contains_key(BINARY_HEADER) {
-                    let message = format!("{BINARY_HEADER}: binary tensors are not supported, send JSON");
-                    return Err(ApiError::bad_request(message));
-                }
+                let header_length = header_length(&head.headers)?;
                 if head
                     .headers
                     .get(header::CONTENT_ENCODING)
@@ -111,36 +126,26 @@ impl<U: Upstream> Service<U> {
                     let message = "content-encoding: send the body as it is";
                     return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
                 }
-                let (body, memory) = self.read(body).await.inspect_err(|error| {
-                    if error.status == StatusCode::SERVICE_UNAVAILABLE
-                        && let Some(stats) = self.table.borrow().app_stats(&target)
-                    {
-                        stats.refused(self.timer.now());
-                    }
-                })?;
+                let (body, mut memory) = self.read_for(&target, body).await?;
                 let arrival = self.timer.now();
-                let request = protocol::Request::read(&body).inspect_err(|_| {
-                    if let Some(stats) = self.table.borrow().app_stats(&target) {
-                        stats.malformed();
-                    }
+                let request = self.converted(&target, &mut memory, body.len(), |_| match header_length {
+                    Some(length) => protocol::Request::read_binary(&body, length),
+                    None => protocol::Request::read(&body),
                 })?;
                 let (model, version) = (model.to_owned(), version.map(ToOwned::to_owned));
-                self.infer(
-                    route.app,
-                    host,
-                    Submission {
-                        request,
-                        model,
-                        version,
-                        arrival,
-                        memory,
-                    },
-                )
-                .await
+                let submission = Submission {
+                    request,
+                    model,
+                    version,
+                    arrival,
+                    deadline: None,
+                    memory,
+                };
+                self.infer(route.app, host, submission).await.map(rest_answer)
             }
             Endpoint::ServerMetadata => Ok(json(
                 StatusCode::OK,
-                &serde_json::json!({ "name": "harmonybatch", "version": env!("CARGO_PKG_VERSION"), "extensions": [] }),
+                &serde_json::json!({ "name": SERVER, "version": VERSION, "extensions": EXTENSIONS }),
             )),
             Endpoint::ServerLive => Ok(json(StatusCode::OK, &serde_json::json!({ "live": true }))),
             Endpoint::ServerReady => Ok(json(
@@ -156,9 +161,35 @@ impl<U: Upstream> Service<U> {
             }
             Endpoint::ModelMetadata { model, version } => {
                 target.check_model(model).map_err(|error| route_error(&error))?;
-                self.metadata(&target, model, version).await
+                let metadata = self.metadata(&target, model, version).await?;
+                Ok(json(StatusCode::OK, &metadata.into()))
             }
         }
+    }
+
+    /// The request of a body of so many bytes in its runtime's encoding, with the memory that it holds then.
+    fn converted(
+        &self,
+        target: &Target,
+        memory: &mut Held,
+        bytes: usize,
+        read: impl FnOnce(&mut Meter) -> Result<protocol::Request, protocol::BadRequest>,
+    ) -> Result<protocol::Request, ApiError> {
+        let mut meter = Meter::new(self.timer);
+        let converted = blocking::through(bytes, || {
+            read(&mut meter).and_then(|mut request| {
+                request.convert(target.group.wire, &mut meter)?;
+                Ok(request)
+            })
+        });
+        self.metrics.conversions.observe(&meter);
+        let request = converted.inspect_err(|_| {
+            if let Some(stats) = self.table.borrow().app_stats(target) {
+                stats.malformed();
+            }
+        })?;
+        memory.grow_to(request.size()).map_err(|Exhausted| exhausted())?;
+        Ok(request)
     }
 
     /// The application that a request is for.
@@ -182,7 +213,7 @@ impl<U: Upstream> Service<U> {
         app: Option<(&str, &str)>,
         host: Option<&str>,
         submission: Submission,
-    ) -> Result<Response<Full<Bytes>>, ApiError> {
+    ) -> Result<Answered, ApiError> {
         let (arrival, rows) = (submission.arrival, submission.request.rows());
         let (stats, waiter) = {
             // Found and checked again: the configuration may have changed while the body came. The table is held until the request is in its queue.
@@ -211,18 +242,27 @@ impl<U: Upstream> Service<U> {
                 .as_ref()
                 .map_or_else(|error| error.status, |_| StatusCode::OK),
         );
-        let answered = answer?;
-        let mut response = Response::new(Full::new(answered.body));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(BATCH_ROWS_HEADER, HeaderValue::from(answered.batch_rows));
-        Ok(response)
+        answer
+    }
+
+    /// The whole body of a request for an application; one that finds no memory counts as refused.
+    async fn read_for<B>(&self, target: &Target, body: B) -> Result<(Bytes, Held), ApiError>
+    where
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
+    {
+        self.read(body).await.inspect_err(|error| {
+            if error.status == StatusCode::SERVICE_UNAVAILABLE
+                && let Some(stats) = self.table.borrow().app_stats(target)
+            {
+                stats.refused(self.timer.now());
+            }
+        })
     }
 
     /// The whole body, within its bounds of size and time, and the memory that it holds.
     async fn read<B>(&self, body: B) -> Result<(Bytes, Held), ApiError>
     where
-        B: Body<Data = Bytes, Error = BodyError>,
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         let limit = self.body_limit;
         let too_large = || {
@@ -240,16 +280,17 @@ impl<U: Upstream> Service<U> {
             let mut whole = BytesMut::with_capacity(announced.min(1 << 20));
             let mut memory = self.memory.hold();
             while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| ApiError::new(error.status(), error))?;
+                let frame = frame.map_err(|error| {
+                    let error = error.into();
+                    ApiError::new(error.status(), error)
+                })?;
                 if let Ok(data) = frame.into_data() {
                     if whole.len() + data.len() > limit {
                         return Err(too_large());
                     }
-                    memory.grow_to(whole.len() + data.len()).map_err(|Exhausted| {
-                        let message = "the gateway holds as many requests as its memory allows";
-                        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
-                            .retry_after(Duration::from_secs(1))
-                    })?;
+                    memory
+                        .grow_to(whole.len() + data.len())
+                        .map_err(|Exhausted| exhausted())?;
                     whole.extend_from_slice(&data);
                 }
             }
@@ -265,82 +306,22 @@ impl<U: Upstream> Service<U> {
             }
         }
     }
+}
 
-    /// What the runtime says of its model, under the name that the caller uses.
-    async fn metadata(
-        &self,
-        target: &Target,
-        model: &str,
-        version: Option<&str>,
-    ) -> Result<Response<Full<Bytes>>, ApiError> {
-        let key = (target.group.key.clone(), version.map(ToOwned::to_owned));
-        let now = self.timer.now();
-        let known = self
-            .metadata
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-            .cloned();
-        let body = if let Some((_, body)) = known.filter(|(at, _)| now.saturating_sub(*at) < METADATA_AGE) {
-            body
-        } else {
-            let body = self.fetch_metadata(target, version).await?;
-            let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
-            metadata.retain(|_, (at, _)| now.saturating_sub(*at) < METADATA_AGE);
-            if metadata.len() >= METADATA_ENTRIES {
-                metadata.clear();
-            }
-            metadata.insert(key, (now, body.clone()));
-            body
-        };
-        let invalid = |error: serde_json::Error| {
-            ApiError::new(
-                StatusCode::BAD_GATEWAY,
-                format!("the runtime's metadata is not JSON: {error}"),
-            )
-        };
-        let mut metadata: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_slice(&body).map_err(invalid)?;
-        metadata.insert("name".to_owned(), model.into());
-        Ok(json(StatusCode::OK, &metadata.into()))
-    }
-
-    async fn fetch_metadata(&self, target: &Target, version: Option<&str>) -> Result<Bytes, ApiError> {
-        let unavailable = |message: String| {
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(Duration::from_secs(1))
-        };
-        let endpoint = target.group.endpoints.first().copied();
-        let replica = endpoint
-            .map(Replica::Endpoint)
-            .ok_or_else(|| unavailable("no replica is ready".to_owned()))?;
-        let version = version.map_or_else(String::new, |version| format!("/versions/{version}"));
-        let path = format!("/v2/models/{}{version}", target.group.runtime_model);
-        // On a connection of its own: the group's task knows nothing of it, and its batches do not wait for it here.
-        let call = self.upstream.call(
-            &replica,
-            None,
-            Call {
-                method: Method::GET,
-                path,
-                body: Bytes::new(),
-            },
-        );
-        let answer = tokio::time::timeout(METADATA_TIMEOUT, call).await;
-        let (_, reply) = answer
-            .map_err(|_| unavailable("the runtime did not say anything of the model in time".to_owned()))?;
-        let reply = reply.map_err(|error| unavailable(error.to_string()))?;
-        match reply.status {
-            status if status.is_success() => Ok(reply.body),
-            StatusCode::NOT_FOUND => Err(ApiError::new(
-                StatusCode::NOT_FOUND,
-                "the runtime does not have this model or version",
-            )),
-            status => Err(ApiError::new(
-                StatusCode::BAD_GATEWAY,
-                format!("the runtime answered {}", status.as_u16()),
-            )),
-        }
-    }
+/// An answer as REST has it.
+fn rest_answer(answered: Answered) -> Response<Chunks> {
+    let Answer { body, header_length } = answered.answer;
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    let content_type = if let Some(length) = header_length {
+        headers.insert(protocol::HEADER_LENGTH, HeaderValue::from(length));
+        "application/octet-stream"
+    } else {
+        "application/json"
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(BATCH_ROWS_HEADER, HeaderValue::from(answered.batch_rows));
+    response
 }
 
 /// Counts what becomes of a request that was let in, also where its caller leaves and this is dropped.
@@ -408,6 +389,27 @@ fn host<'a>(uri: &'a Uri, headers: &'a http::HeaderMap) -> Result<&'a str, ApiEr
     }
 }
 
+/// What a body says of the JSON that it begins with.
+fn header_length(headers: &http::HeaderMap) -> Result<Option<usize>, ApiError> {
+    let mut values = headers.get_all(protocol::HEADER_LENGTH).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    match length.filter(|_| values.next().is_none()) {
+        Some(length) => Ok(Some(length)),
+        None => Err(ApiError::bad_request(format!(
+            "{}: must be one number of bytes",
+            protocol::HEADER_LENGTH
+        ))),
+    }
+}
+
+fn exhausted() -> ApiError {
+    let message = "the gateway holds as many requests as its memory allows";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(Duration::from_secs(1))
+}
+
 fn is_ready(target: &Target) -> bool {
     !target.group.endpoints.is_empty()
 }
@@ -421,8 +423,8 @@ fn readiness(target: &Target) -> StatusCode {
 }
 
 /// A JSON answer.
-pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
+pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response<Chunks> {
+    let mut response = Response::new(Chunks::from(body.to_string()));
     *response.status_mut() = status;
     response
         .headers_mut()

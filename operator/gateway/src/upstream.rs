@@ -1,24 +1,25 @@
-//! Calls to replicas: HTTP/1.1 over one kept connection a replica, as at most one batch is in flight there.
+//! Calls to replicas: HTTP/1.1, or gRPC over HTTP/2, over one kept connection a replica, as at most one batch is in flight there.
 //!
 //! The connection travels with the call: the batcher lends it out with a batch and gets it back when the batch is done, so that nothing is shared.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+mod link;
+mod receive;
 
-use bytes::{Bytes, BytesMut};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
-use crate::config::Wake;
+use crate::{
+    body::Chunks,
+    config::Wake,
+    protocol::{HEADER_LENGTH, Wire, grpc},
+};
+use link::Link;
 
-/// Longest wait for a TCP connection. Replicas are in the cluster: what takes longer is gone.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection that was idle for longer is not used again: servers close idle ones, many after 5 s, and a request that meets such a close is lost.
 const IDLE_LIMIT: Duration = Duration::from_secs(3);
-/// Longest answer of a runtime.
-const ANSWER_LIMIT: usize = 256 << 20;
 
 /// Where a call goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,16 +38,42 @@ pub struct Call {
     /// The path, as it stands in the request line.
     pub path: String,
     /// The whole body.
-    pub body: Bytes,
+    pub body: Chunks,
+    /// Bytes of JSON that the body begins with, where binary tensors follow.
+    pub header_length: Option<usize>,
+    /// How it travels.
+    pub transport: Transport,
+    /// Whether the replica may be asked the same thing twice.
+    pub idempotent: bool,
 }
 
-/// A whole answer.
+/// How a call travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// As a request of HTTP/1.1.
+    Http1,
+    /// As a call of gRPC, over HTTP/2 without TLS.
+    Grpc,
+}
+
+impl From<Wire> for Transport {
+    fn from(wire: Wire) -> Self {
+        match wire {
+            Wire::Json | Wire::Binary => Self::Http1,
+            Wire::Grpc => Self::Grpc,
+        }
+    }
+}
+
+/// A whole answer. One over gRPC has the status and the body that it would have over HTTP, or its message where it is no error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// Its status.
     pub status: StatusCode,
     /// Its body.
     pub body: Bytes,
+    /// Bytes of JSON that the body begins with, where binary tensors follow.
+    pub header_length: Option<usize>,
 }
 
 /// Why there is no answer.
@@ -81,7 +108,7 @@ pub struct HttpUpstream;
 /// A kept connection.
 #[derive(Debug)]
 pub struct HttpConnection {
-    sender: SendRequest<Full<Bytes>>,
+    link: Link,
     idle_since: Instant,
 }
 
@@ -95,9 +122,9 @@ impl Upstream for HttpUpstream {
         call: Call,
     ) -> (Option<HttpConnection>, Result<Reply, UpstreamError>) {
         match exchange(replica, connection, call).await {
-            Ok((sender, reply)) => {
-                let kept = sender.map(|sender| HttpConnection {
-                    sender,
+            Ok((link, reply)) => {
+                let kept = link.map(|link| HttpConnection {
+                    link,
                     idle_since: Instant::now(),
                 });
                 (kept, Ok(reply))
@@ -107,26 +134,31 @@ impl Upstream for HttpUpstream {
     }
 }
 
-type Exchange = (Option<SendRequest<Full<Bytes>>>, Reply);
+type Exchange = (Option<Link>, Reply);
 
 async fn exchange(
     replica: &Replica,
     connection: Option<HttpConnection>,
     call: Call,
 ) -> Result<Exchange, UpstreamError> {
+    let idempotent = call.idempotent;
+    let transport = call.transport;
     let request = request(replica, call)?;
-    let kept = connection
-        .filter(|connection| connection.idle_since.elapsed() < IDLE_LIMIT && !connection.sender.is_closed());
+    let kept = connection.filter(|connection| {
+        connection.idle_since.elapsed() < IDLE_LIMIT
+            && connection.link.transport() == transport
+            && !connection.link.is_closed()
+    });
     let mut perhaps_seen = false;
-    if let Some(HttpConnection { mut sender, .. }) = kept
-        && sender.ready().await.is_ok()
+    if let Some(HttpConnection { mut link, .. }) = kept
+        && link.ready().await.is_ok()
     {
-        match sender.try_send_request(request.clone()).await {
-            Ok(response) => return receive(sender, response).await,
+        match link.try_send(request.clone()).await {
+            Ok(response) => return receive::receive(link, response).await,
             Err(mut error) => {
                 perhaps_seen = error.take_message().is_none();
                 let error = error.into_error();
-                if perhaps_seen && !is_close(&error) {
+                if perhaps_seen && !(idempotent && link::is_close(&error)) {
                     return Err(broken(&error));
                 }
             }
@@ -134,7 +166,7 @@ async fn exchange(
     }
     // Over a fresh connection, the second time too: a replica that closes an idle connection just as a call is made has most likely seen nothing of
     // it, and what is idempotent, as inference is, may be repeated (RFC 9112, section 9.3.1).
-    match exchange_afresh(replica, request).await {
+    match exchange_afresh(replica, request, transport).await {
         // Perhaps the call itself brought the replica down: it shall not do so to the next one.
         Err(UpstreamError::Connect(reason)) if perhaps_seen => Err(UpstreamError::Broken(reason)),
         decided => decided,
@@ -143,11 +175,12 @@ async fn exchange(
 
 async fn exchange_afresh(
     replica: &Replica,
-    request: Request<Full<Bytes>>,
+    request: Request<Chunks>,
+    transport: Transport,
 ) -> Result<Exchange, UpstreamError> {
-    let mut sender = connect(replica).await?;
-    match sender.try_send_request(request).await {
-        Ok(response) => receive(sender, response).await,
+    let mut link = Link::connect(replica, transport).await?;
+    match link.try_send(request).await {
+        Ok(response) => receive::receive(link, response).await,
         Err(mut error) => {
             let unsent = error.take_message().is_some();
             let error = error.into_error();
@@ -160,84 +193,34 @@ async fn exchange_afresh(
     }
 }
 
-/// Whether the peer closed the connection before it answered anything.
-fn is_close(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error);
-    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
-    error.is_incomplete_message()
-        || io.is_some_and(|error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe
-            )
-        })
-}
-
-fn request(replica: &Replica, call: Call) -> Result<Request<Full<Bytes>>, UpstreamError> {
+fn request(replica: &Replica, call: Call) -> Result<Request<Chunks>, UpstreamError> {
     let host = match replica {
         Replica::Endpoint(address) => address.to_string(),
         Replica::Wake(wake) => wake.authority.to_string(),
     };
-    let mut request = Request::builder()
-        .method(call.method)
-        .uri(call.path)
-        .header(header::HOST, host);
-    if !call.body.is_empty() {
-        request = request.header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
+    let mut request = Request::builder().method(call.method);
+    request = match (call.transport, call.header_length) {
+        (Transport::Grpc, _) => request
+            .uri(format!("http://{host}{}", call.path))
+            .header(header::TE, HeaderValue::from_static("trailers"))
+            .header(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE)),
+        (Transport::Http1, Some(length)) => request
+            .uri(call.path)
+            .header(header::HOST, host)
+            .header(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/octet-stream"),
+            )
+            .header(HEADER_LENGTH, length),
+        (Transport::Http1, None) if call.body.is_empty() => request.uri(call.path).header(header::HOST, host),
+        (Transport::Http1, None) => request
+            .uri(call.path)
+            .header(header::HOST, host)
+            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+    };
     request
-        .body(Full::new(call.body))
+        .body(call.body)
         .map_err(|error| UpstreamError::Broken(error.to_string().into()))
-}
-
-async fn connect(replica: &Replica) -> Result<SendRequest<Full<Bytes>>, UpstreamError> {
-    let stream = async {
-        match replica {
-            Replica::Endpoint(address) => TcpStream::connect(address).await,
-            Replica::Wake(wake) => TcpStream::connect(wake.address()).await,
-        }
-    };
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, stream).await;
-    let stream = stream
-        .map_err(|_| UpstreamError::Connect(format!("no connection within {CONNECT_TIMEOUT:?}").into()))?;
-    let stream = stream.map_err(|error| UpstreamError::Connect(error.to_string().into()))?;
-    stream
-        .set_nodelay(true)
-        .map_err(|error| UpstreamError::Connect(error.to_string().into()))?;
-    let handshake = http1::handshake(TokioIo::new(stream)).await;
-    let (sender, connection) = handshake.map_err(|error| UpstreamError::Connect(describe(&error)))?;
-    // Ends with the sender, or with the peer.
-    tokio::spawn(connection);
-    Ok(sender)
-}
-
-async fn receive(
-    sender: SendRequest<Full<Bytes>>,
-    response: http::Response<hyper::body::Incoming>,
-) -> Result<Exchange, UpstreamError> {
-    let (head, mut incoming) = response.into_parts();
-    let too_long = || UpstreamError::Broken(format!("its answer is longer than {ANSWER_LIMIT} bytes").into());
-    let expected = hyper::body::Body::size_hint(&incoming).exact().unwrap_or(0);
-    let expected = usize::try_from(expected)
-        .ok()
-        .filter(|size| *size <= ANSWER_LIMIT)
-        .ok_or_else(too_long)?;
-    // The announced length is trusted for so much at once.
-    let mut body = BytesMut::with_capacity(expected.min(16 << 20));
-    while let Some(frame) = incoming.frame().await {
-        if let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() {
-            if body.len() + data.len() > ANSWER_LIMIT {
-                return Err(too_long());
-            }
-            body.extend_from_slice(&data);
-        }
-    }
-    let reply = Reply {
-        status: head.status,
-        body: body.freeze(),
-    };
-    let sender = (!sender.is_closed()).then_some(sender);
-    Ok((sender, reply))
 }
 
 fn broken(error: &hyper::Error) -> UpstreamError {

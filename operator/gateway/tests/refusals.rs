@@ -40,7 +40,7 @@ async fn a_bad_request_is_told_its_field_and_disturbs_nobody() {
             "inputs[0].datatype",
         ),
         (
-            with(&|body| body["outputs"] = json!([{"name": "y", "parameters": {"binary_data": true}}])),
+            with(&|body| body["outputs"] = json!([{"name": "y", "parameters": {"binary_data": 1}}])),
             "outputs[0].parameters",
         ),
     ];

@@ -2,12 +2,12 @@
 
 mod listener;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use clap::Args;
 use harmonybatch_api::quantity::{Duration, Memory};
-use harmonybatch_gateway::Options;
+use harmonybatch_gateway::{Membership, Options};
 
 use crate::cli::process;
 use crate::telemetry;
@@ -60,10 +60,34 @@ pub(crate) struct Arguments {
         value_name = "MEMORY"
     )]
     memory: Memory,
+    /// Name of the gateways' own Service. With it every group is owned by one of the ready gateways, and the others hand its requests on
+    #[arg(
+        long,
+        env = "HARMONYBATCH_SERVICE",
+        value_name = "NAME",
+        requires_all = ["namespace", "address"]
+    )]
+    service: Option<String>,
+    /// Namespace of that Service
+    #[arg(long, env = "HARMONYBATCH_NAMESPACE", value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// Address of this Pod, as that Service has it
+    #[arg(long, env = "HARMONYBATCH_ADDRESS", value_name = "IP")]
+    address: Option<IpAddr>,
     #[command(flatten)]
     listener: listener::Arguments,
     #[command(flatten)]
     telemetry: telemetry::Arguments,
+}
+
+impl Arguments {
+    fn membership(&self) -> Option<Membership> {
+        Some(Membership {
+            service: self.service.clone()?,
+            namespace: self.namespace.clone()?,
+            address: self.address?,
+        })
+    }
 }
 
 /// Runs the gateway until SIGTERM and the drain after it.
@@ -72,11 +96,13 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     process::block_on(async move {
         let shutdown = process::shutdown()?;
         let client = process::client().await?;
+        let membership = arguments.membership();
         let mut options = Options {
             listen: arguments.listen,
             admin: arguments.admin,
             cluster_domain: arguments.cluster_domain,
             drain: arguments.drain.into(),
+            membership,
             request_memory: usize::try_from(arguments.memory.bytes() / 4).unwrap_or(usize::MAX),
             ..Options::default()
         };

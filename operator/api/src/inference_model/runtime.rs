@@ -40,6 +40,10 @@ pub struct Runtime {
     #[serde(default = "default_readiness_path")]
     #[schemars(length(min = 1, max = 256), regex(pattern = "^/[^\\s]*$"))]
     pub readiness_path: String,
+    /// Port on which readinessPath is asked, over HTTP. Default: port. For runtimes that speak gRPC, whose HTTP has a port of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub readiness_port: Option<i32>,
     /// Host memory that a replica needs: base + perRow * batch size.
     pub memory: Memory,
     /// Volumes of the container and where they are mounted.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use harmonybatch_api::inference_app::ModelRef;
-use harmonybatch_api::inference_group::{InferenceGroupSpec, Member, Prediction, ServingMode};
+use harmonybatch_api::inference_group::{Admission, InferenceGroupSpec, Member, Prediction, ServingMode};
+use harmonybatch_api::inference_model::Protocol;
 use harmonybatch_api::inference_platform::Serving;
-use harmonybatch_api::quantity::Duration;
+use harmonybatch_api::quantity::{Duration, Rate};
 use harmonybatch_api::{
     CpuSize, Device, Dispatch, GpuShare, InferenceApp, InferenceGroup, InferenceModel, names,
 };
@@ -18,7 +19,7 @@ use kube::{Resource, ResourceExt};
 
 use super::money;
 use super::naming::{self, Identity};
-use super::validate::{Contract, Key};
+use super::validate::{Admitted, Contract, Key};
 
 /// A model with its plan and its groups.
 pub(crate) struct Planned<'a> {
@@ -163,6 +164,7 @@ fn spec(
             rate: contract.rate.clone(),
             timeout: contract.timeout.to_string(),
             max_wait: max_wait(member.max_wait),
+            admission: Some(admission(&contract.admitted, group.batch_size.get())),
         })
     });
     let predicted = &group.predicted;
@@ -186,6 +188,25 @@ fn spec(
             cost_per_million: Some(money::per_million(predicted.cost_per_request)),
             cost_per_month: Some(money::per_month(predicted.cost_per_second)),
         }),
+    }
+}
+
+/// The contract of an application in a group with this batch size.
+fn admission(admitted: &Admitted, batch_size: u32) -> Admission {
+    /// Rows that few requests may bring at once, however low their rate is.
+    const FEW: f64 = 32.0;
+    /// Seconds of the rate that a caller may save up, at most.
+    const SAVED: f64 = 10.0;
+    const MOST: f64 = 1e9;
+    let burst = FEW.max(2.0 * f64::from(batch_size)).max(admitted.excess);
+    #[expect(clippy::cast_possible_truncation, reason = "at most a billion")]
+    let rows = |rows: f64| rows.ceil().min(MOST) as i64;
+    Admission {
+        rate: Rate::at_least(admitted.rate)
+            .map_or_else(|| format!("{}/s", admitted.rate), |rate| rate.to_string()),
+        burst: rows(burst),
+        most: rows(burst.max(SAVED * admitted.rate / 1.25)),
+        overflow: admitted.overflow,
     }
 }
 
@@ -226,10 +247,18 @@ fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 /// How a group of the platform is run.
-pub(crate) fn serving_mode(serving: Serving, knative_served: bool, device: &planner::Device) -> ServingMode {
+pub(crate) fn serving_mode(
+    serving: Serving,
+    knative_served: bool,
+    protocol: Protocol,
+    device: &planner::Device,
+) -> ServingMode {
     match (serving, device) {
         (Serving::Knative, _) => ServingMode::Knative,
-        (Serving::Auto, planner::Device::Cpu { .. }) if knative_served => ServingMode::Knative,
+        // Knative asks for readiness on the port that it serves, where a runtime of gRPC has no HTTP.
+        (Serving::Auto, planner::Device::Cpu { .. }) if knative_served && protocol != Protocol::OipV2Grpc => {
+            ServingMode::Knative
+        }
         // For a GPU even where Knative is: a new Revision starts before the old one ends, and nothing says here that the pool has
         // a share to spare for that.
         (Serving::Deployment | Serving::Auto, _) => ServingMode::Deployment,

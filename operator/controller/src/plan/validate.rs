@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use harmonybatch_api::conditions::reason;
-use harmonybatch_api::inference_app::RateSource;
+use harmonybatch_api::inference_app::{Overflow, RateSource};
 use harmonybatch_api::quantity::{Duration, Rate};
 use harmonybatch_api::{InferenceApp, InferenceModel, InferencePlatform, names};
 use harmonybatch_planner::{App, Billing, ModelSet, PlanRequest, ReplanRule};
@@ -93,6 +93,19 @@ pub struct Contract {
     pub rate_source: RateSource,
     /// Its deadline.
     pub timeout: Duration,
+    /// What the gateway lets in of its requests.
+    pub admitted: Admitted,
+}
+
+/// What the gateway lets in of an application's requests, before its batch size is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Admitted {
+    /// Rows per second for long.
+    pub rate: f64,
+    /// Rows that its bursts bring beyond that rate.
+    pub excess: f64,
+    /// What becomes of others.
+    pub overflow: Overflow,
 }
 
 /// When the plan of a platform gives way to another.

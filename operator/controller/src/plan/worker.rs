@@ -300,7 +300,9 @@ impl Worker {
                         ))
                     })
                     .collect();
-                let serving = |device: &_| build::serving_mode(platform.spec.serving, knative, device);
+                let protocol = model.spec.protocol;
+                let serving =
+                    |device: &_| build::serving_mode(platform.spec.serving, knative, protocol, device);
                 let groups = build::groups(plan, model, &validated.contracts, &existing, serving);
                 Some(Planned {
                     model,

@@ -6,6 +6,7 @@
 
 use harmonybatch_api::InferenceGroup;
 use harmonybatch_api::inference_group::{Active, Endpoints, Member};
+use harmonybatch_api::inference_model::Protocol;
 use kube::ResourceExt;
 
 /// Where the pods for the current spec are reached, once all of them are ready.
@@ -22,8 +23,24 @@ pub(crate) struct Reached {
 pub(crate) struct Routing {
     /// Name of the model in the runtime's paths.
     pub(crate) model_name: String,
+    /// Whether the runtime may be asked the same thing twice.
+    pub(crate) idempotent: bool,
+    /// What the runtime speaks.
+    pub(crate) protocol: Protocol,
     /// The platform's overhead.
     pub(crate) overhead: String,
+}
+
+impl Routing {
+    /// What is routed by already.
+    pub(crate) fn kept(active: &Active) -> Self {
+        Self {
+            model_name: active.model_name.clone(),
+            idempotent: active.idempotent,
+            protocol: active.protocol,
+            overhead: active.overhead.clone(),
+        }
+    }
 }
 
 /// Where an application wants to be served.
@@ -69,6 +86,8 @@ pub(crate) fn active<'a>(
         dispatch: spec.dispatch,
         replicas: spec.replicas,
         model_name: routing.model_name.clone(),
+        idempotent: routing.idempotent,
+        protocol: routing.protocol,
         overhead: routing.overhead.clone(),
         endpoints: reached.endpoints.clone(),
         wake_url: reached.wake_url.clone(),

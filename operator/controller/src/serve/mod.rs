@@ -183,7 +183,8 @@ async fn steps(group: &InferenceGroup, context: &Context) -> Result<Action, Erro
     }
     let workload = validate::validate(group, &model, &platform)?;
     let stored = stored(&namespace, &name, &context.stores);
-    let applied = if left_behind(group, &model, &stored) {
+    let left_behind = left_behind(group, &model, &stored);
+    let applied = if left_behind {
         // Of the other mode there may be objects still, which are not what the spec asks for.
         match group.spec.serving {
             ServingMode::Deployment => Resources::applied(stored.deployment, stored.service, None),
@@ -217,7 +218,7 @@ async fn steps(group: &InferenceGroup, context: &Context) -> Result<Action, Erro
         &siblings.iter().map(|sibling| &**sibling),
         |app| wish(&namespace, app, &group.spec.model_ref.name, &context.stores),
         observed.reached.as_ref(),
-        &routing(&model, &platform),
+        &routing(group, left_behind, &model, &platform),
     );
     let switched = observed.reached.is_some() || active.is_none();
     let status = status::status(group, &observed, trouble::trouble(pods), active, &cluster::now());
@@ -257,7 +258,17 @@ fn left_behind(group: &InferenceGroup, model: &InferenceModel, stored: &Stored) 
     group.spec.image != model.spec.runtime.image && runs
 }
 
-fn routing(model: &InferenceModel, platform: &InferencePlatform) -> Routing {
+/// What the gateway must know of the runtime. That of an image which the model has left is what it was.
+fn routing(
+    group: &InferenceGroup,
+    left_behind: bool,
+    model: &InferenceModel,
+    platform: &InferencePlatform,
+) -> Routing {
+    let active = group.status.as_ref().and_then(|status| status.active.as_ref());
+    if let Some(active) = active.filter(|_| left_behind) {
+        return Routing::kept(active);
+    }
     Routing {
         model_name: model
             .spec
@@ -265,6 +276,8 @@ fn routing(model: &InferenceModel, platform: &InferencePlatform) -> Routing {
             .model_name
             .clone()
             .unwrap_or_else(|| model.name_any()),
+        idempotent: model.spec.idempotent,
+        protocol: model.spec.protocol,
         overhead: platform.spec.overhead.clone(),
     }
 }

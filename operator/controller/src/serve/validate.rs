@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use harmonybatch_api::inference_group::ServingMode;
 use harmonybatch_api::inference_model as model_api;
 use harmonybatch_api::inference_platform::{
     GpuBackend, GpuPool, ShareQuantity, TaintEffect, TolerationOperator,
@@ -76,6 +77,7 @@ pub(crate) struct Workload {
     pub(crate) env: Vec<EnvVar>,
     pub(crate) port: u16,
     pub(crate) readiness_path: String,
+    pub(crate) readiness_port: u16,
     pub(crate) volumes: Vec<Volume>,
     pub(crate) mounts: Vec<VolumeMount>,
     pub(crate) service_account: Option<String>,
@@ -139,6 +141,18 @@ pub(crate) fn validate(
         field: "runtime.port".to_owned(),
         reason: format!("{} must be between 1 and 65535", runtime.port),
     })?;
+    let readiness_port = runtime.readiness_port.unwrap_or(runtime.port);
+    let readiness_port = u16::try_from(readiness_port).map_err(|_| Error::Invalid {
+        field: "runtime.readinessPort".to_owned(),
+        reason: format!("{readiness_port} must be between 1 and 65535"),
+    })?;
+    if model.spec.protocol == model_api::Protocol::OipV2Grpc && group.spec.serving == ServingMode::Knative {
+        return Err(Error::Invalid {
+            field: "protocol".to_owned(),
+            reason: "OIPv2GRPC cannot be served by Knative; set serving of the InferencePlatform to Deployment or Auto"
+                .to_owned(),
+        });
+    }
     Ok(Workload {
         namespace: group.namespace().unwrap_or_default(),
         group: group.name_any(),
@@ -151,6 +165,7 @@ pub(crate) fn validate(
         env: runtime.env.iter().map(variable).collect(),
         port,
         readiness_path: runtime.readiness_path.clone(),
+        readiness_port,
         volumes: runtime.volumes.iter().map(volume).collect(),
         mounts: runtime.volumes.iter().map(mount).collect(),
         service_account: runtime.service_account_name.clone(),

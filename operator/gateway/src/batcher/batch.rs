@@ -13,12 +13,14 @@ use harmonybatch_dispatch::Nanos;
 use http::{Method, StatusCode};
 
 use super::{
+    isolation::PartId,
     replicas::Conduct,
     request::{Answered, GroupStats, Queued},
 };
 use crate::{
+    blocking,
     metrics::{BatchFailure, GroupMetrics},
-    protocol::{self, ApiError},
+    protocol::{self, Addressee, Answer, ApiError, Meter, Unwritable, Wire},
     timer::{Timer, nanos},
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
@@ -48,7 +50,11 @@ impl Drop for InFlight {
 pub(super) struct Batch<U: Upstream> {
     pub(super) id: u64,
     pub(super) requests: Vec<Queued>,
+    /// It is a part of a batch that was refused.
+    pub(super) part: Option<PartId>,
     pub(super) runtime_model: Arc<str>,
+    pub(super) idempotent: bool,
+    pub(super) wire: Wire,
     pub(super) replica: Replica,
     pub(super) connection: Option<U::Connection>,
     pub(super) upstream: U,
@@ -62,10 +68,29 @@ pub(super) struct Done<C> {
     pub(super) replica: Replica,
     pub(super) connection: Option<C>,
     pub(super) conduct: Conduct,
-    /// The replica was not reached, and these have not been answered.
-    pub(super) unsent: Option<(Vec<Queued>, Arc<str>)>,
+    pub(super) part: Option<PartId>,
+    /// How long it was with its replica.
+    pub(super) service: Nanos,
+    pub(super) end: End,
     /// Ends when the task has taken note.
     pub(super) in_flight: InFlight,
+}
+
+/// What became of a batch's requests.
+pub(super) enum End {
+    /// All have their answers.
+    Answered,
+    /// They were told why there is none.
+    Told,
+    /// The replica was not reached, and has seen nothing of them.
+    Unsent(Vec<Queued>, Arc<str>),
+    /// It was reached, and gave nothing that they could be answered with: the group's task says what becomes of them.
+    Failed {
+        requests: Vec<Queued>,
+        failure: BatchFailure,
+        /// What they are told if that is the end.
+        error: ApiError,
+    },
 }
 
 impl<U: Upstream> Batch<U> {
@@ -74,7 +99,10 @@ impl<U: Upstream> Batch<U> {
         let Self {
             id,
             requests,
+            part,
             runtime_model,
+            idempotent,
+            wire,
             replica,
             connection,
             upstream,
@@ -83,54 +111,93 @@ impl<U: Upstream> Batch<U> {
             in_flight,
         } = self;
         let batch_id = format!("batch-{id}");
+        let mut meter = Meter::new(timer);
+        let size = requests
+            .iter()
+            .map(|queued| queued.submission.request.size())
+            .sum();
+        let requests = blocking::through(size, || converted(requests, wire, &mut meter));
         let refs: Vec<_> = requests.iter().map(|queued| &queued.submission.request).collect();
-        let body = protocol::merge(&batch_id, &refs);
         let version = requests
             .first()
             .and_then(|queued| queued.submission.version.as_deref());
-        let version = version.map_or_else(String::new, |version| format!("/versions/{version}"));
+        let to = Addressee {
+            id: &batch_id,
+            model: &runtime_model,
+            version,
+        };
+        let path = wire.infer_path(&runtime_model, version);
+        let message = match blocking::through(size, || protocol::merge(&to, &refs, wire)) {
+            Ok(message) => message,
+            Err(error) => {
+                // Cannot be, unless nobody is left.
+                let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error);
+                for queued in requests {
+                    queued.answer(Err(error.clone()));
+                }
+                return Done {
+                    replica,
+                    connection,
+                    conduct: Conduct::Answered,
+                    part,
+                    service: 0,
+                    end: End::Told,
+                    in_flight,
+                };
+            }
+        };
         let call = Call {
             method: Method::POST,
-            path: format!("/v2/models/{runtime_model}{version}/infer"),
-            body,
+            path,
+            body: message.body,
+            header_length: message.header_length,
+            transport: wire.into(),
+            idempotent,
         };
         // Behind the last deadline nobody waits for the answer.
         let give_up = requests.iter().map(|queued| queued.deadline).max();
         let started = timer.now();
-        let (connection, conduct, unsent) = {
+        let (connection, conduct, end) = {
             let mut call = pin!(upstream.call(&replica, connection, call));
             tokio::select! {
                 biased;
                 (connection, reply) = call.as_mut() => {
                     let conduct = conduct(&reply);
-                    let unsent = if let Err(UpstreamError::Connect(reason)) = reply {
-                        Some((requests, reason))
+                    let end = if let Err(UpstreamError::Connect(reason)) = reply {
+                        End::Unsent(requests, reason)
                     } else {
-                        answer(&batch_id, requests, reply, &metrics);
-                        None
+                        let size = reply.as_ref().map_or(0, |reply| reply.body.len());
+                        blocking::through(size, || {
+                            answer(&batch_id, requests, reply, wire, &mut meter, &metrics)
+                        })
                     };
-                    (connection, conduct, unsent)
+                    (connection, conduct, end)
                 }
                 () = timer.until(give_up) => {
                     let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "the runtime did not answer in time");
-                    refuse(&batch_id, requests, BatchFailure::Overdue, &error, &metrics);
+                    note(&batch_id, requests.len(), BatchFailure::Overdue, &metrics);
+                    refuse(requests, &error);
                     let lost = timer.now().saturating_add(nanos(LINGER));
                     tokio::select! {
                         biased;
-                        (connection, reply) = call => (connection, conduct(&reply), None),
-                        () = timer.until(Some(lost)) => (None, Conduct::Lost, None),
+                        (connection, reply) = call => (connection, conduct(&reply), End::Told),
+                        () = timer.until(Some(lost)) => (None, Conduct::Lost, End::Told),
                     }
                 }
             }
         };
-        if unsent.is_none() {
-            metrics.observe_upstream(started, timer.now());
+        metrics.observe_conversions(&meter);
+        let ended = timer.now();
+        if !matches!(end, End::Unsent(..)) {
+            metrics.observe_upstream(started, ended);
         }
         Done {
             replica,
             connection,
             conduct,
-            unsent,
+            part,
+            service: ended.saturating_sub(started),
+            end,
             in_flight,
         }
     }
@@ -144,51 +211,78 @@ fn conduct(reply: &Result<Reply, UpstreamError>) -> Conduct {
     }
 }
 
-/// Gives every caller its part.
+/// Those of the requests that the runtime's encoding can write; the others are told. They were converted when they came, so that only a runtime
+/// that has changed its encoding since leaves anything to do.
+fn converted(requests: Vec<Queued>, wire: Wire, meter: &mut Meter) -> Vec<Queued> {
+    let converted =
+        requests.into_iter().filter_map(
+            |mut queued| match queued.submission.request.convert(wire, meter) {
+                Ok(()) => Some(queued),
+                Err(error) => {
+                    queued.answer(Err(error.into()));
+                    None
+                }
+            },
+        );
+    converted.collect()
+}
+
+/// Gives every caller its part, if all can be given theirs.
 fn answer(
     batch_id: &str,
     requests: Vec<Queued>,
     reply: Result<Reply, UpstreamError>,
+    wire: Wire,
+    meter: &mut Meter,
     metrics: &GroupMetrics,
-) {
+) -> End {
     let batch_rows = requests.iter().map(Queued::rows).fold(0, u32::saturating_add);
-    match judge(batch_id, &requests, reply) {
-        Ok(bodies) => {
-            for (queued, body) in requests.into_iter().zip(bodies) {
-                queued.answer(Ok(Answered { body, batch_rows }));
+    match judge(batch_id, &requests, reply, wire, meter) {
+        Ok(answers) => {
+            for (queued, answer) in requests.into_iter().zip(answers) {
+                let answered = answer.map(|answer| Answered { answer, batch_rows });
+                queued.answer(answered.map_err(|error| ApiError::new(StatusCode::BAD_GATEWAY, error)));
+            }
+            End::Answered
+        }
+        Err((failure, error)) => {
+            note(batch_id, requests.len(), failure, metrics);
+            End::Failed {
+                requests,
+                failure,
+                error,
             }
         }
-        Err((failure, error)) => refuse(batch_id, requests, failure, &error, metrics),
     }
 }
 
-/// Gives every caller the same error.
-fn refuse(
-    batch_id: &str,
-    requests: Vec<Queued>,
-    failure: BatchFailure,
-    error: &ApiError,
-    metrics: &GroupMetrics,
-) {
+/// Counts a batch that failed, and says so.
+fn note(batch_id: &str, requests: usize, failure: BatchFailure, metrics: &GroupMetrics) {
     metrics.failed(failure);
     tracing::warn!(
         batch = batch_id,
-        requests = requests.len(),
+        requests,
         reason = failure.name(),
         "a batch failed"
     );
+}
+
+/// Gives every caller the same error.
+pub(super) fn refuse(requests: Vec<Queued>, error: &ApiError) {
     for queued in requests {
         queued.answer(Err(error.clone()));
     }
 }
 
-/// The callers' answers, or the error that all of them get. A batch that the runtime refuses fails as a whole for now; finding the culprit belongs
-/// here. What the runtime says may quote its input: only a caller that was alone in the batch is told.
+/// The callers' answers, or the error that all of them get if nobody looks closer. What the runtime says may quote its input: only a caller that was
+/// alone in the batch is told.
 fn judge(
     batch_id: &str,
     requests: &[Queued],
     reply: Result<Reply, UpstreamError>,
-) -> Result<Vec<protocol::Answer>, (BatchFailure, ApiError)> {
+    wire: Wire,
+    meter: &mut Meter,
+) -> Result<Vec<Result<Answer, Unwritable>>, (BatchFailure, ApiError)> {
     let bad_gateway = |message: String| ApiError::new(StatusCode::BAD_GATEWAY, message);
     let alone = requests.len() == 1;
     let reply = reply.map_err(|error| (BatchFailure::Broken, bad_gateway(error.to_string())))?;
@@ -214,7 +308,7 @@ fn judge(
         .iter()
         .map(|queued| (&queued.submission.request, queued.submission.model.as_str()))
         .collect();
-    protocol::split(&reply.body, batch_id, &parts).map_err(|error| {
+    protocol::split(&reply.body, reply.header_length, wire, batch_id, &parts, meter).map_err(|error| {
         let message = if alone {
             error.to_string()
         } else {

@@ -18,14 +18,15 @@ use tokio::{
 
 use super::{
     batch::BatchIds,
-    request::{GroupStats, Place, Queued, Submission, Waiter},
+    handle::Handle,
+    request::{GroupStats, Queued, Submission, Waiter},
     worker::{Orders, Parts, Worker},
 };
 use crate::{
-    config::{ConfigSource, GroupConfig, Key, RouteError, Routes, Snapshot, Target},
+    config::{ConfigSource, Key, RouteError, Routes, Snapshot, Target},
     metrics::{AppStats, Metrics},
     protocol::ApiError,
-    timer::Timer,
+    timer::{Timer, nanos},
     upstream::Upstream,
 };
 
@@ -66,24 +67,6 @@ pub struct Table {
     apps: HashMap<Key, Arc<AppStats>>,
     limits: Limits,
     ids: Arc<AtomicU64>,
-}
-
-/// The way to a group's task.
-#[derive(Clone, Debug)]
-struct Handle {
-    inbox: mpsc::Sender<Queued>,
-    left: mpsc::UnboundedSender<u64>,
-    stats: Arc<GroupStats>,
-    config: Arc<GroupConfig>,
-}
-
-impl Handle {
-    fn place(&self) -> Place {
-        Place {
-            group: self.stats.clone(),
-            left: self.left.clone(),
-        }
-    }
 }
 
 /// One entry of `GET /acknowledged`.
@@ -144,9 +127,18 @@ impl Table {
                 target.group.key.name
             )));
         }
+        let standing = handle.admit(&target.member, stats, &submission)?;
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let member = target.member.clone();
-        let (queued, waiter) = Queued::new(id, app, member, stats.clone(), submission, handle.place());
+        let (queued, waiter) = Queued::new(
+            id,
+            app,
+            member,
+            stats.clone(),
+            submission,
+            standing,
+            handle.place(),
+        );
         if handle.inbox.try_send(queued).is_err() {
             return Err(unavailable(format!(
                 "the queue of group {} is full",
@@ -336,6 +328,16 @@ impl<U: Upstream> Fleet<U> {
             (app.clone(), stats.unwrap_or_else(|| self.app_stats(app, target)))
         });
         let apps: HashMap<Key, Arc<AppStats>> = apps.collect();
+        for (key, crew) in &mut self.crews {
+            let members = crew.handle.config.members.iter().filter_map(|member| {
+                let app = Key {
+                    namespace: key.namespace.clone(),
+                    name: member.app.clone(),
+                };
+                Some((nanos(member.slo), apps.get(&app)?.clone()))
+            });
+            crew.handle.members = members.collect();
+        }
         let past_apps = std::mem::replace(&mut self.apps, apps);
         let ids = self.table.borrow().ids.clone();
         self.table.send_replace(Arc::new(Table {
@@ -376,6 +378,7 @@ impl<U: Upstream> Fleet<U> {
             left,
             stats: stats.clone(),
             config: orders.config.clone(),
+            members: Arc::default(),
         };
         let (orders, orders_receiver) = watch::channel(orders);
         let worker = Worker::new(Parts {

@@ -5,14 +5,21 @@
 //! [`harmonybatch_dispatch`]), the replicas ([`replicas`]) and the batches in flight ([`batch`]). Nothing of it is shared but a few counters
 //! ([`GroupStats`]).
 //!
+//! A batch that its runtime refuses is taken apart until only the request that spoiled it fails ([`isolation`], bounded by [`retry`]); an application
+//! whose requests keep doing that is batched by itself for a while ([`quarantine`]).
+//!
 //! A group's end loses nothing: a task whose group is gone drains its queue through the replicas that it has, gives requests that no replica will
 //! take back to the fleet, which hands them to the group that serves their application now, and ends when nobody can submit to it any more.
 
 mod batch;
 mod fleet;
+mod handle;
+mod isolation;
+mod quarantine;
 mod queue;
 mod replicas;
 mod request;
+mod retry;
 mod worker;
 
 #[cfg(test)]

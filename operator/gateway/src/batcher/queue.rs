@@ -1,6 +1,6 @@
 //! The waiting requests of one group: the batching rule, with lanes made and forgotten as merge keys come and go.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use harmonybatch_dispatch::{
     ArriveError, Dispatcher, Lane, MemberRule, Nanos, Reason, Rule, RuleError, Ticket,
@@ -8,6 +8,7 @@ use harmonybatch_dispatch::{
 
 use super::request::Queued;
 use crate::{
+    admission::Standing,
     config::{GroupConfig, MemberConfig},
     protocol::MergeKey,
     timer::nanos,
@@ -103,7 +104,12 @@ impl Queue {
             .members
             .iter()
             .position(|member| member.app == request.member.app);
+        // After the members, each of them once more as the one whose requests yield.
         let member = member
+            .map(|index| match request.standing {
+                Standing::Regular => index,
+                Standing::Yielding => self.members.len() + index,
+            })
             .and_then(|index| u32::try_from(index).ok())
             .ok_or(ArriveError::UnknownMember)?;
         let lane = if let Some(lane) = self.lanes.get(&request.key) {
@@ -168,12 +174,25 @@ impl Queue {
 }
 
 fn rule(batch_size: u32, members: &[Arc<MemberConfig>], flush: bool) -> Rule {
-    let members = members.iter().map(|member| MemberRule {
+    let max_wait = |member: &MemberConfig| if flush { 0 } else { nanos(member.max_wait) };
+    let regular = members.iter().map(|member| MemberRule {
         slo: nanos(member.slo),
-        max_wait: if flush { 0 } else { nanos(member.max_wait) },
+        max_wait: max_wait(member),
+    });
+    // Behind every regular request that arrives before they are sent away.
+    let longest = |of: fn(&MemberConfig) -> Duration| members.iter().map(|member| of(member)).max();
+    let (timeout, slo) = (longest(|member| member.timeout), longest(|member| member.slo));
+    let last = nanos(
+        timeout
+            .unwrap_or_default()
+            .saturating_add(slo.unwrap_or_default()),
+    );
+    let yielding = members.iter().map(|member| MemberRule {
+        slo: last,
+        max_wait: max_wait(member),
     });
     Rule {
         batch_size,
-        members: members.collect(),
+        members: regular.chain(yielding).collect(),
     }
 }

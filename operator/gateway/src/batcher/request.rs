@@ -8,15 +8,16 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use harmonybatch_dispatch::Nanos;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    admission::{Drain, Standing},
     config::{Key, MemberConfig},
     memory::Held,
     metrics::AppStats,
-    protocol::{ApiError, MergeKey, Request},
+    protocol::{Answer, ApiError, MergeKey, Request},
+    timer::nanos,
 };
 
 /// What others may see of a group's task.
@@ -30,6 +31,12 @@ pub struct GroupStats {
     pub in_flight: AtomicUsize,
     /// Replicas that are listed as ready.
     pub endpoints: AtomicUsize,
+    /// What a batch takes at its replica, smoothed; 0 before the first one.
+    pub service: AtomicU64,
+    /// Rows that wait behind all others'.
+    pub yielding_rows: AtomicU64,
+    /// How fast these leave.
+    pub yielding_drain: Drain,
     /// Why a replica could not be reached, last.
     failure: Mutex<Option<Arc<str>>>,
 }
@@ -41,6 +48,19 @@ impl GroupStats {
         // reached. Rows that are read on both sides miss neither way.
         let waits = || self.queued_rows.load(Ordering::Acquire) > 0;
         !waits() && self.in_flight.load(Ordering::Acquire) == 0 && !waits()
+    }
+
+    /// A batch was with its replica for so long.
+    pub(super) fn observe_service(&self, service: Nanos) {
+        /// Of the last batch in the smoothed figure: a tenth.
+        const PARTS: u64 = 10;
+        // Only the group's task writes it.
+        let before = self.service.load(Ordering::Acquire);
+        let smoothed = match before {
+            0 => service,
+            before => before - before / PARTS + service / PARTS,
+        };
+        self.service.store(smoothed.max(1), Ordering::Release);
     }
 
     pub(super) fn set_failure(&self, failure: Option<Arc<str>>) {
@@ -66,6 +86,8 @@ pub struct Submission {
     pub version: Option<String>,
     /// When its last byte was there.
     pub arrival: Nanos,
+    /// When its caller stops waiting, where it says so.
+    pub deadline: Option<Nanos>,
     /// What its body holds of the memory.
     pub memory: Held,
 }
@@ -74,7 +96,7 @@ pub struct Submission {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     /// The caller's answer.
-    pub body: Bytes,
+    pub answer: Answer,
     /// Rows of the batch that it came from.
     pub batch_rows: u32,
 }
@@ -107,12 +129,22 @@ pub(super) struct Room {
     group: Arc<GroupStats>,
     app: Arc<AppStats>,
     rows: u64,
+    /// Rows that are served behind others': all or none.
+    yielding: u64,
     bytes: usize,
 }
 
 impl Room {
-    pub(super) fn take(group: Arc<GroupStats>, app: Arc<AppStats>, request: &Request) -> Self {
+    pub(super) fn take(
+        group: Arc<GroupStats>,
+        app: Arc<AppStats>,
+        request: &Request,
+        standing: Standing,
+    ) -> Self {
         let (rows, bytes) = (u64::from(request.rows()), request.size());
+        let yielding = if standing == Standing::Yielding { rows } else { 0 };
+        app.yielding_rows.fetch_add(yielding, Ordering::AcqRel);
+        group.yielding_rows.fetch_add(yielding, Ordering::AcqRel);
         group.queued_rows.fetch_add(rows, Ordering::AcqRel);
         group.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
         app.queued_rows.fetch_add(rows, Ordering::AcqRel);
@@ -120,6 +152,7 @@ impl Room {
             group,
             app,
             rows,
+            yielding,
             bytes,
         }
     }
@@ -130,6 +163,10 @@ impl Drop for Room {
         self.group.queued_rows.fetch_sub(self.rows, Ordering::AcqRel);
         self.group.queued_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
         self.app.queued_rows.fetch_sub(self.rows, Ordering::AcqRel);
+        self.app.yielding_rows.fetch_sub(self.yielding, Ordering::AcqRel);
+        self.group
+            .yielding_rows
+            .fetch_sub(self.yielding, Ordering::AcqRel);
     }
 }
 
@@ -142,6 +179,7 @@ pub(super) struct Queued {
     pub(super) member: Arc<MemberConfig>,
     pub(super) stats: Arc<AppStats>,
     pub(super) submission: Submission,
+    pub(super) standing: Standing,
     pub(super) key: MergeKey,
     pub(super) deadline: Nanos,
     /// `None` once it is in a batch.
@@ -158,13 +196,16 @@ impl Queued {
         member: Arc<MemberConfig>,
         stats: Arc<AppStats>,
         submission: Submission,
+        standing: Standing,
         place: Place,
     ) -> (Self, Waiter) {
         let (reply, answer) = oneshot::channel();
         let key = MergeKey::new(&submission.request, submission.version.as_deref());
-        let timeout = member.timeout;
-        let deadline = submission.arrival.saturating_add(crate::timer::nanos(timeout));
-        let room = Room::take(place.group.clone(), stats.clone(), &submission.request);
+        let arrival = submission.arrival;
+        let latest = arrival.saturating_add(nanos(member.timeout));
+        let deadline = submission.deadline.map_or(latest, |own| own.min(latest));
+        let timeout = Duration::from_nanos(deadline.saturating_sub(arrival));
+        let room = Room::take(place.group.clone(), stats.clone(), &submission.request, standing);
         let progress = Arc::new(Progress {
             sent: AtomicBool::new(false),
             place: Mutex::new(place),
@@ -183,6 +224,7 @@ impl Queued {
             member,
             stats,
             submission,
+            standing,
             key,
             deadline,
             room: Some(room),
@@ -190,6 +232,11 @@ impl Queued {
             reply,
         };
         (queued, waiter)
+    }
+
+    /// When it should be answered: arrival + SLO.
+    pub(super) fn due(&self) -> Nanos {
+        self.submission.arrival.saturating_add(nanos(self.member.slo))
     }
 
     pub(super) fn rows(&self) -> u32 {
@@ -209,6 +256,7 @@ impl Queued {
             group.clone(),
             self.stats.clone(),
             &self.submission.request,
+            self.standing,
         ));
     }
 

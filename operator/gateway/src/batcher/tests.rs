@@ -15,12 +15,15 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 
+mod overload;
+mod spoilers;
+
 use super::{Answered, Fleet, Limits, Submission, Table, Waiter};
 use crate::{
     config::{GroupConfig, Key, MemberConfig, Snapshot},
     memory::Budget,
     metrics::Metrics,
-    protocol::{ApiError, Request},
+    protocol::{ApiError, Request, Wire},
     timer::Timer,
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
@@ -44,6 +47,18 @@ enum Mood {
     Slow(Duration),
     Breaks,
     Answers(StatusCode, &'static str),
+    /// Takes a time for each row, and refuses every batch in which one of the numbers is.
+    Refuses(Duration, Refusal, Vec<u64>),
+}
+
+/// How a replica says that it cannot answer a batch.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    Status(StatusCode),
+    /// It leaves out a row.
+    FewerRows,
+    /// It answers something else.
+    OtherId,
 }
 
 /// Replicas that echo after 100 ms.
@@ -71,35 +86,71 @@ impl Upstream for Simulated {
         if self.dead.lock().unwrap().contains(&number) {
             return (None, Err(UpstreamError::Connect("refused".into())));
         }
-        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        let body: Value = serde_json::from_slice(&call.body.into_bytes()).unwrap();
         let input = &body["inputs"][0];
-        let rows = input["data"]
+        let rows: Vec<u64> = input["data"]
             .as_array()
             .unwrap()
             .iter()
             .map(|value| value.as_u64().unwrap())
             .collect();
-        self.seen.lock().unwrap().push((self.timer.now(), number, rows));
+        self.seen
+            .lock()
+            .unwrap()
+            .push((self.timer.now(), number, rows.clone()));
         let mood = self.moods.lock().unwrap().get(&number).cloned();
         match mood {
             Some(Mood::Breaks) => return (None, Err(UpstreamError::Broken("gone".into()))),
             Some(Mood::Answers(status, text)) => {
                 let body = Bytes::from(text);
-                return (Some(()), Ok(Reply { status, body }));
+                return (
+                    Some(()),
+                    Ok(Reply {
+                        status,
+                        body,
+                        header_length: None,
+                    }),
+                );
+            }
+            Some(Mood::Refuses(time, refusal, refused)) => {
+                tokio::time::sleep(time * u32::try_from(rows.len()).unwrap()).await;
+                if rows.iter().any(|row| refused.contains(row)) {
+                    return (Some(()), Ok(refusal.reply(&body)));
+                }
             }
             // The service time of a simulated replica, under the paused clock.
             Some(Mood::Slow(time)) => tokio::time::sleep(time).await,
             None => tokio::time::sleep(ms(100)).await,
         }
-        let answer = json!({"id": body["id"], "outputs": [
-            {"name": "y", "shape": input["shape"], "datatype": "INT64", "data": input["data"]}]});
-        (
-            Some(()),
-            Ok(Reply {
-                status: StatusCode::OK,
-                body: Bytes::from(answer.to_string()),
-            }),
-        )
+        (Some(()), Ok(echo(&body["id"], &input["shape"], &input["data"])))
+    }
+}
+
+fn echo(id: &Value, shape: &Value, data: &Value) -> Reply {
+    let answer = json!({"id": id, "outputs": [
+        {"name": "y", "shape": shape, "datatype": "INT64", "data": data}]});
+    Reply {
+        status: StatusCode::OK,
+        body: Bytes::from(answer.to_string()),
+        header_length: None,
+    }
+}
+
+impl Refusal {
+    fn reply(self, asked: &Value) -> Reply {
+        let input = &asked["inputs"][0];
+        match self {
+            Self::Status(status) => Reply {
+                status,
+                body: Bytes::from_static(br#"{"error":"a row is spoilt"}"#),
+                header_length: None,
+            },
+            Self::FewerRows => {
+                let data = &input["data"].as_array().unwrap()[1..];
+                echo(&asked["id"], &json!([data.len()]), &json!(data))
+            }
+            Self::OtherId => echo(&json!("another"), &input["shape"], &input["data"]),
+        }
     }
 }
 
@@ -155,8 +206,12 @@ impl Bench {
         self.table.changed().await.unwrap();
     }
 
-    /// Submits rows `first..first + rows`.
+    /// Submits rows `first..first + rows`, which are let in.
     fn submit_only(&self, app: &str, first: u64, rows: u64) -> Waiter {
+        self.try_submit(app, first, rows).unwrap()
+    }
+
+    fn try_submit(&self, app: &str, first: u64, rows: u64) -> Result<Waiter, ApiError> {
         let data: Vec<u64> = (first..first + rows).collect();
         let body = json!({"inputs": [{"name": "x", "shape": [rows], "datatype": "INT64", "data": data}]});
         let request = Request::read(&Bytes::from(body.to_string())).unwrap();
@@ -165,12 +220,11 @@ impl Bench {
             model: "mlp".to_owned(),
             version: None,
             arrival: self.timer.now(),
+            deadline: None,
             memory: Budget::new(0).hold(),
         };
         let table = self.table.borrow();
-        table
-            .submit(table.routes.by_app("shop", app).unwrap(), submission)
-            .unwrap()
+        table.submit(table.routes.by_app("shop", app).unwrap(), submission)
     }
 
     /// Submits rows `first..first + rows`; gives the answer and its time.
@@ -194,10 +248,19 @@ impl Bench {
 
     /// How many batches failed for a reason.
     fn failed_batches(&self, reason: &str) -> String {
-        let metrics = self.metrics.encode(&self.table.borrow()).unwrap();
-        let name = format!(
-            r#"harmonybatch_gateway_failed_batches_total{{namespace="shop",group="mlp-a",reason="{reason}"}} "#
-        );
+        self.metric(
+            "failed_batches_total",
+            &format!("group=\"mlp-a\",reason=\"{reason}\""),
+        )
+    }
+
+    /// The value of a metric of the namespace `shop` with these further labels.
+    fn metric(&self, name: &str, labels: &str) -> String {
+        let metrics = self
+            .metrics
+            .encode(&self.table.borrow(), self.timer.now())
+            .unwrap();
+        let name = format!("harmonybatch_gateway_{name}{{namespace=\"shop\",{labels}}} ");
         let count = metrics.lines().find_map(|line| line.strip_prefix(&name));
         count.unwrap().to_owned()
     }
@@ -214,6 +277,7 @@ fn member(app: &str, slo: u64, max_wait: u64) -> Arc<MemberConfig> {
         slo: ms(slo),
         timeout: ms(1000),
         max_wait: ms(max_wait),
+        contract: None,
         departing: false,
     })
 }
@@ -226,7 +290,9 @@ fn group(batch_size: u32, members: &[Arc<MemberConfig>], endpoints: &[u8]) -> Gr
         members: members.to_vec(),
         model: "mlp".into(),
         runtime_model: "net".into(),
+        wire: Wire::Json,
         endpoints: endpoints.iter().copied().map(endpoint).collect(),
+        idempotent: true,
         wake: None,
     }
 }
@@ -495,9 +561,12 @@ async fn an_answer_that_fails_rests_no_replica_that_is_the_last_one() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_runtime_says_is_told_only_to_a_lone_request() {
-    let bench = Bench::start(group(2, &[member("a", 300, 10), member("b", 300, 10)], &[1])).await;
+    let config = GroupConfig {
+        idempotent: false,
+        ..group(2, &[member("a", 300, 10), member("b", 300, 10)], &[1])
+    };
+    let bench = Bench::start(config).await;
     let table = [
-        (Mood::Answers(StatusCode::BAD_REQUEST, "secret"), "client_error"),
         (Mood::Answers(StatusCode::BAD_GATEWAY, "secret"), "server_error"),
         (
             Mood::Answers(

@@ -20,6 +20,7 @@ use kube::{
 use tokio::sync::watch;
 
 use super::{ConfigSource, Snapshot, read};
+use crate::{peers::PeerSource, run::Membership};
 
 /// A watch that has shown nothing for so long is begun anew: its connection may be dead without a sign.
 const SILENCE_LIMIT: Duration = Duration::from_mins(5);
@@ -63,6 +64,44 @@ async fn run(client: Client, sender: watch::Sender<Option<Arc<Snapshot>>>) {
             });
         }
     }
+}
+
+/// Watches the EndpointSlices of the gateways' own Service; the lists end when the returned future is dropped.
+pub fn watch_peers(
+    client: Client,
+    membership: &Membership,
+) -> (PeerSource, impl Future<Output = ()> + Send + use<>) {
+    const PORT: &str = "admin";
+    let (sender, source) = watch::channel(Arc::default());
+    let of_service = format!("{}={}", read::SERVICE_LABEL, membership.service);
+    let api = Api::<DeserializeGuard<EndpointSlice>>::namespaced(client, &membership.namespace);
+    let following = async move {
+        let mut slices = pin!(events(api, watcher::Config::default().labels(&of_service)));
+        let mut known = Known::default();
+        while let Some(event) = slices.next().await {
+            let changed = known.apply(event, |object: &DeserializeGuard<EndpointSlice>| {
+                object.0.as_ref().map(read::slice).map_err(ToString::to_string)
+            });
+            if changed {
+                let mut ready: Vec<_> = known
+                    .objects
+                    .values()
+                    .flat_map(|slice| slice.addresses(PORT))
+                    .collect();
+                ready.sort_unstable();
+                ready.dedup();
+                sender.send_if_modified(|present| {
+                    let differs = **present != *ready;
+                    if differs {
+                        tracing::info!(gateways = ?ready, "the ready gateways changed");
+                        *present = ready.into();
+                    }
+                    differs
+                });
+            }
+        }
+    };
+    (source, following)
 }
 
 /// Events of one kind, for ever.

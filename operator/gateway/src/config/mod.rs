@@ -18,6 +18,8 @@ use std::{
 
 use tokio::sync::watch;
 
+use crate::protocol::Wire;
+
 pub use routes::{RouteError, Routes, Target};
 
 /// Snapshots as they come; `None` until the first one is complete.
@@ -73,6 +75,10 @@ pub struct GroupConfig {
     pub model: Arc<str>,
     /// Name of the model in the runtime's paths.
     pub runtime_model: Arc<str>,
+    /// Whether the runtime may be asked the same thing twice.
+    pub idempotent: bool,
+    /// What the runtime speaks.
+    pub wire: Wire,
     /// Replicas that are ready.
     pub endpoints: Vec<SocketAddr>,
     /// Takes one batch while no replica is ready.
@@ -92,9 +98,26 @@ pub struct MemberConfig {
     pub timeout: Duration,
     /// How long its requests may wait for a batch; 0 is Eager.
     pub max_wait: Duration,
+    /// What is let in of its requests; without it everything.
+    pub contract: Option<Contract>,
     /// The group's spec no longer lists it: of two groups of one plan generation the other has it.
     pub departing: bool,
 }
+
+/// What an application may send: a leaky bucket of rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Contract {
+    /// Rows per second that it leaks.
+    pub rate: f64,
+    /// Rows in it up to which a request is served on a par with others'.
+    pub burst: f64,
+    /// Rows in it up to which a request is let in at all; at least `burst`.
+    pub most: f64,
+    /// Whether what comes beyond that is served behind others' instead of refused.
+    pub best_effort: bool,
+}
+
+impl Eq for Contract {}
 
 /// An address that starts a replica when it is called: plain HTTP to `authority`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

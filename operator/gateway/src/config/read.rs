@@ -4,16 +4,19 @@ use std::{collections::HashMap, net::SocketAddr, str::FromStr, sync::Arc};
 
 use harmonybatch_api::{
     Dispatch, InferenceGroup,
-    inference_group::{Active, Member},
+    inference_app::Overflow,
+    inference_group::{Active, Admission, Member},
+    inference_model::Protocol,
     quantity,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
 
-use super::{GroupConfig, Key, MemberConfig, Snapshot, Wake};
+use super::{Contract, GroupConfig, Key, MemberConfig, Snapshot, Wake};
+use crate::protocol::Wire;
 
 /// Label by which an EndpointSlice names its Service.
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// Why a group is not routed to.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +90,8 @@ fn active(key: &Key, object: &InferenceGroup, active: &Active) -> Result<(GroupC
         members: members.collect::<Result<_, _>>()?,
         model: object.spec.model_ref.name.as_str().into(),
         runtime_model: active.model_name.as_str().into(),
+        idempotent: active.idempotent,
+        wire: wire(active.protocol),
         endpoints: Vec::new(),
         wake: wake.transpose()?,
     };
@@ -97,6 +102,14 @@ fn active(key: &Key, object: &InferenceGroup, active: &Active) -> Result<(GroupC
             port: active.endpoints.port.clone(),
         },
     ))
+}
+
+fn wire(protocol: Protocol) -> Wire {
+    match protocol {
+        Protocol::OipV2Json => Wire::Json,
+        Protocol::OipV2Binary => Wire::Binary,
+        Protocol::OipV2Grpc => Wire::Grpc,
+    }
 }
 
 fn member(index: usize, member: &Member, eager: bool, departing: bool) -> Result<MemberConfig, ReadError> {
@@ -117,7 +130,32 @@ fn member(index: usize, member: &Member, eager: bool, departing: bool) -> Result
         } else {
             max_wait
         },
+        contract: member
+            .admission
+            .as_ref()
+            .map(|admission| contract(index, admission))
+            .transpose()?,
         departing,
+    })
+}
+
+fn contract(index: usize, admission: &Admission) -> Result<Contract, ReadError> {
+    let field = |name: &str| format!("members[{index}].admission.{name}");
+    let rate = quantity::Rate::from_str(&admission.rate).map_err(|error| invalid(field("rate"), &error))?;
+    if rate.per_second() <= 0.0 {
+        return Err(invalid(field("rate"), &"must be above 0"));
+    }
+    let rows = |name: &str, rows: i64| {
+        let rows = u32::try_from(rows).ok().filter(|rows| *rows > 0);
+        rows.map(f64::from)
+            .ok_or_else(|| invalid(field(name), &"must be at least 1"))
+    };
+    let burst = rows("burst", admission.burst)?;
+    Ok(Contract {
+        rate: rate.per_second(),
+        burst,
+        most: rows("most", admission.most)?.max(burst),
+        best_effort: admission.overflow == Overflow::BestEffort,
     })
 }
 
@@ -128,6 +166,17 @@ pub(crate) struct Slice {
     service: String,
     ports: Vec<(String, u16)>,
     addresses: Vec<std::net::IpAddr>,
+}
+
+impl Slice {
+    /// The addresses with the port of this name.
+    pub(super) fn addresses<'a>(&'a self, port: &'a str) -> impl Iterator<Item = SocketAddr> + 'a {
+        let ports = self.ports.iter().filter(move |(name, _)| name == port);
+        ports.flat_map(|(_, port)| {
+            let addresses = self.addresses.iter();
+            addresses.map(|address| SocketAddr::new(*address, *port))
+        })
+    }
 }
 
 /// Reads an EndpointSlice. An endpoint that does not say whether it is ready is, as its API has it.
@@ -179,15 +228,10 @@ pub(crate) fn snapshot<'a>(
             continue;
         };
         let of_group = by_service.get(&(&*group.key.namespace, source.service.as_str()));
-        let addresses = of_group.into_iter().flatten().flat_map(|slice| {
-            let ports = slice.ports.iter().filter(|(name, _)| *name == source.port);
-            ports.flat_map(|(_, port)| {
-                slice
-                    .addresses
-                    .iter()
-                    .map(|address| SocketAddr::new(*address, *port))
-            })
-        });
+        let addresses = of_group
+            .into_iter()
+            .flatten()
+            .flat_map(|slice| slice.addresses(&source.port));
         let mut endpoints: Vec<SocketAddr> = addresses.collect();
         endpoints.sort_unstable();
         endpoints.dedup();

@@ -1,6 +1,7 @@
 //! Bodies of requests that must keep coming, and bodies of answers that must keep going.
 
 use std::{
+    convert::Infallible,
     error::Error,
     pin::Pin,
     sync::Arc,
@@ -56,6 +57,12 @@ impl BodyError {
             status: refusal.status().unwrap_or(StatusCode::BAD_REQUEST),
             message: refusal.message().into(),
         }
+    }
+}
+
+impl From<Infallible> for BodyError {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version as HttpVersion};
-use http_body_util::{Either, Full};
+use http_body_util::Either;
 use hyper::{
     body::{Body, Incoming},
     server::conn::{http1, http2},
@@ -21,6 +21,8 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout},
 };
+
+use crate::body::Chunks;
 
 use super::{
     body::{AnswerBody, RequestBody},
@@ -227,7 +229,7 @@ impl<A> Desk<A> {
         request: Request<Incoming>,
         number: Option<u64>,
         in_flight: InFlight,
-    ) -> Response<AnswerBody<Either<B, Full<Bytes>>>>
+    ) -> Response<AnswerBody<Either<B, Chunks>>>
     where
         A: Fn(Request<RequestBody>) -> F,
         F: Future<Output = Response<B>>,

@@ -1,14 +1,12 @@
 //! Why a connection or a request is refused: one list for answers, metrics and documentation.
 
-use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{counter::Counter, family::Family},
 };
 
-use crate::protocol::ApiError;
+use crate::{body::Chunks, protocol::ApiError};
 
 /// Why a caller is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -200,7 +198,7 @@ impl Refusal {
     }
 
     /// Its answer, after which a connection of HTTP/1.1 is closed: where the next request begins is not known.
-    pub(super) fn response(self) -> Response<Full<Bytes>> {
+    pub(super) fn response(self) -> Response<Chunks> {
         let status = self.status().unwrap_or(StatusCode::BAD_REQUEST);
         ApiError::new(status, self.message()).into_response()
     }

@@ -1,7 +1,10 @@
 //! What is counted of one application.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,7 +13,11 @@ use http::StatusCode;
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 
 use super::window::{AppObservation, Window};
-use crate::{config::Key, timer::nanos};
+use crate::{
+    admission::{Bucket, Drain, Overload},
+    config::Key,
+    timer::nanos,
+};
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,9 +39,19 @@ pub enum Outcome {
 pub struct AppStats {
     /// Rows that wait in any group.
     pub queued_rows: AtomicU64,
+    /// Those of them that are served behind others'.
+    pub yielding_rows: AtomicU64,
+    /// What it has sent.
+    pub bucket: Bucket,
+    /// How fast the rows leave that are served by its SLO.
+    pub drain: Drain,
+    /// Whether it has been served late for long.
+    pub overload: Overload,
     pub(super) slo: Duration,
     pub(super) rows: Counter,
     pub(super) bad_requests: Counter,
+    pub(super) spoilers: Counter,
+    pub(super) apart_until: AtomicU64,
     pub(super) latency: Histogram,
     pub(super) wait: Histogram,
     pub(super) outcomes: [Counter; 5],
@@ -61,6 +78,19 @@ impl AppStats {
     /// A request that is not.
     pub fn malformed(&self) {
         self.bad_requests.inc();
+    }
+
+    /// One of its requests spoiled a batch; where that has set the application apart, until when.
+    pub fn spoiled(&self, apart_until: Option<Nanos>) {
+        self.spoilers.inc();
+        if let Some(until) = apart_until {
+            self.apart_until.store(until, Ordering::Release);
+        }
+    }
+
+    /// Whether its requests are batched by themselves now.
+    pub fn is_apart(&self, now: Nanos) -> bool {
+        self.apart_until.load(Ordering::Acquire) > now
     }
 
     /// How long a request waited for its batch.

@@ -1,6 +1,6 @@
 //! The Prometheus families.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::AtomicU64};
 use std::time::Duration;
 
 use harmonybatch_dispatch::{Nanos, Reason};
@@ -20,9 +20,11 @@ use super::{
     window::Window,
 };
 use crate::{
+    admission::{Bucket, Drain, Overload},
     batcher::Table,
     config::Key,
     listener::{Refusals, Reloads},
+    protocol::{Direction, Meter},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -129,6 +131,47 @@ impl EncodeLabelValue for BatchFailure {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConversionLabels {
+    direction: Direction,
+}
+
+impl EncodeLabelValue for Direction {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+        self.name().encode(encoder)
+    }
+}
+
+/// Time and bytes that conversions between the encodings cost, by [`Direction`].
+#[derive(Clone, Debug)]
+pub struct ConversionMetrics {
+    seconds: [Counter<f64, AtomicU64>; 5],
+    bytes: [Counter; 5],
+}
+
+impl ConversionMetrics {
+    fn new(
+        seconds: &Family<ConversionLabels, Counter<f64, AtomicU64>>,
+        bytes: &Family<ConversionLabels, Counter>,
+    ) -> Self {
+        let labels = Direction::ALL.map(|direction| ConversionLabels { direction });
+        Self {
+            seconds: labels.map(|labels| seconds.get_or_create_owned(&labels)),
+            bytes: labels.map(|labels| bytes.get_or_create_owned(&labels)),
+        }
+    }
+
+    /// Adds the cost of one request or batch.
+    pub fn observe(&self, meter: &Meter) {
+        for (direction, cost) in meter.costs() {
+            if cost.bytes > 0 {
+                self.seconds[direction as usize].inc_by(seconds(cost.time));
+                self.bytes[direction as usize].inc_by(cost.bytes);
+            }
+        }
+    }
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of the process.
@@ -146,11 +189,23 @@ pub struct Metrics {
     upstream: Histograms<GroupLabels>,
     lateness: Histograms<GroupLabels>,
     unreachable: Family<GroupLabels, Counter>,
+    retries: Family<GroupLabels, Counter>,
+    retries_denied: Family<GroupLabels, Counter>,
+    spoilers: Family<AppLabels, Counter>,
+    apart: Family<AppLabels, Gauge>,
+    conversion_seconds: Family<ConversionLabels, Counter<f64, AtomicU64>>,
+    conversion_bytes: Family<ConversionLabels, Counter>,
     queued_rows: Family<GroupLabels, Gauge>,
     in_flight: Family<GroupLabels, Gauge>,
     endpoints: Family<GroupLabels, Gauge>,
+    /// The cost of conversions, of all groups together.
+    pub conversions: ConversionMetrics,
     /// Requests that no application could be found for.
     pub unrouted: Counter,
+    /// Requests handed on to the gateways that own their groups.
+    pub forwarded: Counter,
+    /// Those that came back without an answer.
+    pub forward_failures: Counter,
     /// Connections that callers have open.
     pub connections: Gauge,
     /// What the callers' listener refused.
@@ -170,6 +225,11 @@ pub struct GroupMetrics {
     lateness: Histogram,
     /// Connections to replicas that failed.
     pub unreachable: Counter,
+    /// Parts of failed batches that were sent again.
+    pub retries: Counter,
+    /// Those that the budget had nothing left for.
+    pub retries_denied: Counter,
+    conversions: ConversionMetrics,
 }
 
 /// 1 ms to 65 s, by doubling: SLOs lie between 10 ms and 60 s, and doubling tells a kept one from a missed one well enough beside the exact counts.
@@ -191,6 +251,7 @@ impl Metrics {
     /// All zero.
     #[expect(clippy::new_without_default, reason = "one per process, made on purpose")]
     pub fn new() -> Self {
+        let (conversion_seconds, conversion_bytes) = (Family::default(), Family::default());
         let mut metrics = Self {
             registry: Registry::with_prefix("harmonybatch_gateway"),
             rows: Family::default(),
@@ -204,10 +265,19 @@ impl Metrics {
             upstream: Family::new_with_constructor(latencies),
             lateness: Family::new_with_constructor(delays),
             unreachable: Family::default(),
+            retries: Family::default(),
+            retries_denied: Family::default(),
+            spoilers: Family::default(),
+            apart: Family::default(),
+            conversions: ConversionMetrics::new(&conversion_seconds, &conversion_bytes),
+            conversion_seconds,
+            conversion_bytes,
             queued_rows: Family::default(),
             in_flight: Family::default(),
             endpoints: Family::default(),
             unrouted: Counter::default(),
+            forwarded: Counter::default(),
+            forward_failures: Counter::default(),
             connections: Gauge::default(),
             refusals: Refusals::default(),
             tls_reloads: Reloads::default(),
@@ -265,6 +335,36 @@ impl Metrics {
             "Connections to replicas that failed",
             self.unreachable.clone(),
         );
+        registry.register(
+            "retries",
+            "Calls beside the first one of a batch: parts of batches that failed",
+            self.retries.clone(),
+        );
+        registry.register(
+            "retries_denied",
+            "Calls that were not made again because the retry budget was spent",
+            self.retries_denied.clone(),
+        );
+        registry.register(
+            "spoiling_requests",
+            "Requests that spoiled a batch and failed alone",
+            self.spoilers.clone(),
+        );
+        registry.register(
+            "app_set_apart",
+            "1 while an application's requests are batched by themselves because they keep spoiling batches",
+            self.apart.clone(),
+        );
+        registry.register(
+            "conversion_seconds",
+            "Time spent on converting tensors between encodings, by direction",
+            self.conversion_seconds.clone(),
+        );
+        registry.register(
+            "conversion_bytes",
+            "Bytes of tensors that were converted to another encoding, as they were before, by direction",
+            self.conversion_bytes.clone(),
+        );
         registry.register("queued_rows", "Rows that wait", self.queued_rows.clone());
         registry.register(
             "in_flight_batches",
@@ -281,6 +381,16 @@ impl Metrics {
             "Requests for no known application",
             self.unrouted.clone(),
         );
+        registry.register(
+            "forwarded_requests",
+            "Requests handed on to the gateways that own their groups",
+            self.forwarded.clone(),
+        );
+        registry.register(
+            "forward_failures",
+            "Requests that came back from there without an answer",
+            self.forward_failures.clone(),
+        );
         registry.register("connections", "Connections of callers", self.connections.clone());
         self.refusals.register(registry);
         self.tls_reloads.register(registry);
@@ -294,9 +404,15 @@ impl Metrics {
         };
         AppStats {
             queued_rows: std::sync::atomic::AtomicU64::new(0),
+            yielding_rows: std::sync::atomic::AtomicU64::new(0),
+            bucket: Bucket::default(),
+            drain: Drain::default(),
+            overload: Overload::default(),
             slo,
             rows: self.rows.get_or_create_owned(&labels),
             bad_requests: self.bad_requests.get_or_create_owned(&labels),
+            spoilers: self.spoilers.get_or_create_owned(&labels),
+            apart_until: std::sync::atomic::AtomicU64::new(0),
             latency: self.latency.get_or_create_owned(&labels),
             wait: self.wait.get_or_create_owned(&labels),
             outcomes: OUTCOMES
@@ -318,6 +434,9 @@ impl Metrics {
             upstream: self.upstream.get_or_create_owned(&labels),
             lateness: self.lateness.get_or_create_owned(&labels),
             unreachable: self.unreachable.get_or_create_owned(&labels),
+            retries: self.retries.get_or_create_owned(&labels),
+            retries_denied: self.retries_denied.get_or_create_owned(&labels),
+            conversions: self.conversions.clone(),
         }
     }
 
@@ -329,6 +448,8 @@ impl Metrics {
         };
         self.rows.remove(&labels);
         self.bad_requests.remove(&labels);
+        self.spoilers.remove(&labels);
+        self.apart.remove(&labels);
         self.latency.remove(&labels);
         self.wait.remove(&labels);
         for (_, outcome) in OUTCOMES {
@@ -349,14 +470,25 @@ impl Metrics {
         self.upstream.remove(&labels);
         self.lateness.remove(&labels);
         self.unreachable.remove(&labels);
+        self.retries.remove(&labels);
+        self.retries_denied.remove(&labels);
         self.queued_rows.remove(&labels);
         self.in_flight.remove(&labels);
         self.endpoints.remove(&labels);
     }
 
     /// All of them in the text form of OpenMetrics.
-    pub fn encode(&self, table: &Table) -> Result<String, std::fmt::Error> {
+    pub fn encode(&self, table: &Table, now: Nanos) -> Result<String, std::fmt::Error> {
         use std::sync::atomic::Ordering::Acquire;
+        for (app, stats) in table.all_app_stats() {
+            let labels = AppLabels {
+                namespace: app.namespace.to_string(),
+                app: app.name.to_string(),
+            };
+            self.apart
+                .get_or_create(&labels)
+                .set(i64::from(stats.is_apart(now)));
+        }
         for (group, stats) in table.group_stats() {
             let labels = group_labels(group);
             let set = |family: &Family<GroupLabels, Gauge>, value: u64| {
@@ -391,6 +523,11 @@ impl GroupMetrics {
     /// A batch gave its callers no answers.
     pub fn failed(&self, failure: BatchFailure) {
         self.failed_batches[failure as usize].inc();
+    }
+
+    /// A batch's conversions cost this.
+    pub fn observe_conversions(&self, meter: &Meter) {
+        self.conversions.observe(meter);
     }
 
     /// A batch was with its replica from `started` to `ended`.

@@ -8,5 +8,5 @@ mod families;
 mod window;
 
 pub use app::{AppStats, Outcome};
-pub use families::{BatchFailure, GroupMetrics, Metrics};
+pub use families::{BatchFailure, ConversionMetrics, GroupMetrics, Metrics};
 pub use window::{AppObservation, Window};

@@ -1,13 +1,31 @@
 //! One answer as many.
 
+mod grpc;
+mod rest;
+
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Request, merge::push_text, tensor};
+use super::{
+    Request,
+    datatype::Datatype,
+    meter::Meter,
+    raw,
+    request::AnswerForm,
+    tensor::{Author, Data},
+    text,
+    wire::Wire,
+};
+use crate::body::Chunks;
 
-/// One caller's answer: a JSON body.
-pub type Answer = Bytes;
+/// One caller's answer, in the encoding that it asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Its body.
+    pub body: Chunks,
+    /// Bytes of JSON that it begins with, where binary tensors follow.
+    pub header_length: Option<usize>,
+}
 
 /// What is wrong with a runtime's answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,48 +64,82 @@ pub enum AnswerError {
     MissingOutput(String),
 }
 
-#[derive(Deserialize)]
-struct WireAnswer<'a> {
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default, borrow)]
-    model_version: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    parameters: Option<&'a RawValue>,
-    #[serde(borrow)]
-    outputs: Vec<WireOutput<'a>>,
+/// A caller's part cannot be written in the encoding that the caller asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the runtime's output {output} {problem}")]
+pub struct Unwritable {
+    output: String,
+    problem: String,
 }
 
-#[derive(Deserialize)]
-struct WireOutput<'a> {
+/// A runtime's answer, read but not checked.
+#[derive(Debug, Default)]
+struct Outcome {
+    id: Option<String>,
+    model_version: Option<Box<RawValue>>,
+    /// An object's text; empty if there is none.
+    parameters: String,
+    outputs: Vec<Output>,
+}
+
+#[derive(Debug)]
+struct Output {
     name: String,
     shape: Vec<u64>,
     datatype: String,
-    #[serde(default, borrow)]
-    parameters: Option<&'a RawValue>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
+    parameters: String,
+    data: OutputData,
+}
+
+impl Output {
+    fn unwritable(&self, problem: String) -> Unwritable {
+        Unwritable {
+            output: self.name.clone(),
+            problem,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum OutputData {
+    /// A JSON array.
+    Text(Bytes),
+    Raw(Bytes),
 }
 
 /// An output, cut into the callers' rows.
 struct Cut<'a> {
-    wire: &'a WireOutput<'a>,
-    parts: Vec<Bytes>,
+    output: &'a Output,
+    datatype: Datatype,
+    parts: Vec<Data>,
 }
 
-/// Cuts the answer to a batch into one for each of its requests, in their order. `asked_id` is the id that the batch was sent with; `model` gives
-/// the name by which each caller asked.
+/// One caller's part of an output.
+struct Part<'a> {
+    output: &'a Output,
+    datatype: Datatype,
+    data: Data,
+}
+
+/// Cuts the answer to a batch into one for each of its requests, in their order. `asked_id` is the id that the batch was sent with; the text beside a
+/// request is the name by which its caller asked for the model. `header_length` is what the answer says of itself.
 ///
 /// # Errors
-/// Where any output cannot be given to its callers: then none can, as nothing says whose rows are wrong.
+/// Where any output cannot be given to its callers: then none can, as nothing says whose rows are wrong. A part that only its caller's encoding
+/// cannot write is that caller's error.
 pub fn split(
     body: &Bytes,
+    header_length: Option<usize>,
+    wire: Wire,
     asked_id: &str,
     requests: &[(&Request, &str)],
-) -> Result<Vec<Answer>, AnswerError> {
-    let wire: WireAnswer =
-        serde_json::from_slice(body).map_err(|error| AnswerError::Invalid(error.to_string()))?;
-    if let Some(found) = wire.id.as_ref().filter(|id| !id.is_empty() && *id != asked_id) {
+    meter: &mut Meter,
+) -> Result<Vec<Result<Answer, Unwritable>>, AnswerError> {
+    let outcome = match wire {
+        Wire::Json | Wire::Binary => rest::read(body, header_length)?,
+        Wire::Grpc => grpc::read(body, meter)?,
+    };
+    if let Some(found) = outcome.id.as_ref().filter(|id| !id.is_empty() && *id != asked_id) {
         return Err(AnswerError::OtherId {
             found: found.clone(),
             asked: asked_id.to_owned(),
@@ -99,7 +151,7 @@ pub fn split(
         .unwrap_or_default();
     if let Some(missing) = asked
         .iter()
-        .find(|asked| !wire.outputs.iter().any(|output| output.name == asked.name))
+        .find(|asked| !outcome.outputs.iter().any(|output| output.name == asked.name))
     {
         return Err(AnswerError::MissingOutput(missing.name.clone()));
     }
@@ -107,74 +159,67 @@ pub fn split(
         .iter()
         .map(|(request, _)| u64::from(request.rows()))
         .collect();
-    let total: u64 = rows.iter().sum();
-    let outputs = wire.outputs.iter().map(|output| {
-        if output.shape.first() != Some(&total) {
-            let (output, shape) = (output.name.clone(), output.shape.clone());
-            return Err(AnswerError::WrongRows {
-                output,
-                shape,
-                rows: total,
-            });
+    let outputs = outcome.outputs.iter().map(|output| cut(output, &rows));
+    let mut outputs: Vec<Cut> = outputs.collect::<Result<_, _>>()?;
+    // From the last one on, so that every part is given away.
+    let answers = requests.iter().rev().map(|(request, model)| {
+        let parts = outputs.iter_mut().map(|cut| part(cut, request, meter));
+        let parts = parts
+            .collect::<Vec<_>>()
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        match request.answer {
+            AnswerForm::Rest { .. } => Ok(rest::write(&outcome, &parts, request, model)),
+            AnswerForm::Grpc { typed } => grpc::write(&outcome, &parts, request, model, typed, meter),
         }
-        let problem = |problem: String| AnswerError::BadOutput {
-            output: output.name.clone(),
-            problem,
-        };
-        let data = output.data.ok_or_else(|| problem("has no data".to_owned()))?;
-        let text = body.slice_ref(data.get().as_bytes());
-        let parts = tensor::cut(&text, &output.shape, &output.datatype, &rows).map_err(problem)?;
-        Ok(Cut { wire: output, parts })
     });
-    let outputs: Vec<Cut> = outputs.collect::<Result<_, _>>()?;
-    Ok(requests
-        .iter()
-        .enumerate()
-        .map(|(index, (request, model))| answer(&wire, &outputs, index, request, model))
-        .collect())
+    let mut answers: Vec<_> = answers.collect();
+    answers.reverse();
+    Ok(answers)
 }
 
-fn answer(wire: &WireAnswer, outputs: &[Cut], index: usize, request: &Request, model: &str) -> Answer {
-    let size: usize = outputs.iter().map(|output| output.parts[index].len() + 128).sum();
-    let mut body = Vec::with_capacity(size + 128);
-    body.extend_from_slice(b"{\"model_name\":");
-    push_text(&mut body, model);
-    if let Some(version) = wire.model_version {
-        body.extend_from_slice(b",\"model_version\":");
-        body.extend_from_slice(version.get().as_bytes());
+fn cut<'a>(output: &'a Output, rows: &[u64]) -> Result<Cut<'a>, AnswerError> {
+    let total: u64 = rows.iter().sum();
+    if output.shape.first() != Some(&total) {
+        return Err(AnswerError::WrongRows {
+            output: output.name.clone(),
+            shape: output.shape.clone(),
+            rows: total,
+        });
     }
-    if let Some(id) = &request.id {
-        body.extend_from_slice(b",\"id\":");
-        push_text(&mut body, id);
-    }
-    push_raw_parameters(&mut body, wire.parameters);
-    body.extend_from_slice(b",\"outputs\":[");
-    for (position, output) in outputs.iter().enumerate() {
-        if position > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(b"{\"name\":");
-        push_text(&mut body, &output.wire.name);
-        body.extend_from_slice(b",\"shape\":[");
-        body.extend_from_slice(request.rows().to_string().as_bytes());
-        for size in &output.wire.shape[1..] {
-            body.push(b',');
-            body.extend_from_slice(size.to_string().as_bytes());
-        }
-        body.extend_from_slice(b"],\"datatype\":");
-        push_text(&mut body, &output.wire.datatype);
-        push_raw_parameters(&mut body, output.wire.parameters);
-        body.extend_from_slice(b",\"data\":[");
-        body.extend_from_slice(&output.parts[index]);
-        body.extend_from_slice(b"]}");
-    }
-    body.extend_from_slice(b"]}");
-    body.into()
+    let problem = |problem: String| AnswerError::BadOutput {
+        output: output.name.clone(),
+        problem,
+    };
+    let datatype = Datatype::parse(&output.datatype).map_err(problem)?;
+    let parts = match &output.data {
+        OutputData::Text(text) => text::cut(text, &output.shape, datatype, rows)
+            .map(|parts| parts.into_iter().map(Data::Text).collect()),
+        OutputData::Raw(raw) => raw::cut(raw, &output.shape, datatype, rows)
+            .map(|parts| parts.into_iter().map(Data::Raw).collect()),
+    };
+    Ok(Cut {
+        output,
+        datatype,
+        parts: parts.map_err(problem)?,
+    })
 }
 
-fn push_raw_parameters(body: &mut Vec<u8>, parameters: Option<&RawValue>) {
-    if let Some(parameters) = parameters {
-        body.extend_from_slice(b",\"parameters\":");
-        body.extend_from_slice(parameters.get().as_bytes());
-    }
+/// The last part of an output, in the form that its caller wants.
+fn part<'a>(cut: &mut Cut<'a>, request: &Request, meter: &mut Meter) -> Result<Part<'a>, Unwritable> {
+    let (output, datatype) = (cut.output, cut.datatype);
+    let unwritable = |problem: String| output.unwritable(problem);
+    let data = cut
+        .parts
+        .pop()
+        .ok_or_else(|| unwritable("has too few parts".to_owned()))?;
+    let form = request.wanted_form(&output.name);
+    let data = data
+        .into_form(form, datatype, Author::Runtime, meter)
+        .map_err(unwritable)?;
+    Ok(Part {
+        output,
+        datatype,
+        data,
+    })
 }

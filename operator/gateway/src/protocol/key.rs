@@ -3,7 +3,7 @@
 use super::Request;
 
 /// Model version, input names, datatypes, shapes past dimension 0, requested outputs and parameters, in one comparable form. The model itself is
-/// the group's.
+/// the group's; how tensors are encoded, and how the answer shall be, is each caller's own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MergeKey(Box<str>);
 
@@ -22,7 +22,7 @@ impl MergeKey {
         add(&request.inputs.len().to_string());
         for input in &request.inputs {
             add(&input.name);
-            add(&input.datatype);
+            add(input.datatype.name());
             add(&input.parameters);
             add(&input.shape[1..]
                 .iter()
@@ -35,5 +35,11 @@ impl MergeKey {
             add(&output.parameters);
         }
         Self(key.into_boxed_str())
+    }
+
+    /// The same, of the requests of one application only.
+    #[must_use]
+    pub fn apart(self, app: &str) -> Self {
+        Self(format!("{}apart:{app}", self.0).into_boxed_str())
     }
 }

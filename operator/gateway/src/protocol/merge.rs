@@ -1,86 +1,81 @@
 //! Many requests as one.
 
-use bytes::Bytes;
-use serde_json::to_string;
+mod grpc;
+mod rest;
 
-use super::{
-    Request,
-    tensor::{self, Form},
-};
+use crate::body::Chunks;
 
-/// The body of one request with the rows of all of `requests`, in their order. They have one [`MergeKey`](super::MergeKey). The rows of each input
-/// are copied as the callers wrote them, nested only where all of them are.
-pub fn merge(id: &str, requests: &[&Request]) -> Bytes {
-    let Some(first) = requests.first() else {
-        return Bytes::new();
-    };
-    let size: usize = requests.iter().map(|request| request.size()).sum();
-    let rows: u64 = requests.iter().map(|request| u64::from(request.rows())).sum();
-    let mut body = Vec::with_capacity(size + 256);
-    body.extend_from_slice(b"{\"id\":");
-    push_text(&mut body, id);
-    push_parameters(&mut body, &first.parameters);
-    body.extend_from_slice(b",\"inputs\":[");
-    for (index, input) in first.inputs.iter().enumerate() {
-        if index > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(b"{\"name\":");
-        push_text(&mut body, &input.name);
-        body.extend_from_slice(b",\"shape\":[");
-        body.extend_from_slice(rows.to_string().as_bytes());
-        for size in &input.shape[1..] {
-            body.push(b',');
-            body.extend_from_slice(size.to_string().as_bytes());
-        }
-        body.extend_from_slice(b"],\"datatype\":");
-        push_text(&mut body, &input.datatype);
-        push_parameters(&mut body, &input.parameters);
-        body.extend_from_slice(b",\"data\":[");
-        let tensors = requests
-            .iter()
-            .filter_map(|request| request.inputs.get(index))
-            .map(|input| &input.data);
-        let all_nested = tensors.clone().all(|data| data.form == Form::Nested);
-        for (position, data) in tensors.enumerate() {
-            if position > 0 {
-                body.push(b',');
-            }
-            if data.form == Form::Nested && !all_nested {
-                tensor::flatten(&data.elements, &mut body);
-            } else {
-                body.extend_from_slice(&data.elements);
-            }
-        }
-        body.extend_from_slice(b"]}");
-    }
-    body.push(b']');
-    if !first.outputs.is_empty() {
-        body.extend_from_slice(b",\"outputs\":[");
-        for (index, output) in first.outputs.iter().enumerate() {
-            if index > 0 {
-                body.push(b',');
-            }
-            body.extend_from_slice(b"{\"name\":");
-            push_text(&mut body, &output.name);
-            push_parameters(&mut body, &output.parameters);
-            body.push(b'}');
-        }
-        body.push(b']');
-    }
-    body.push(b'}');
-    body.into()
+use super::{Request, grpc::FrameError, tensor::Data, text::Text, wire::Wire};
+
+pub(super) use grpc::shape;
+
+/// A message as it goes to a runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its body.
+    pub body: Chunks,
+    /// Bytes of JSON that it begins with, where binary tensors follow.
+    pub header_length: Option<usize>,
 }
 
-fn push_parameters(body: &mut Vec<u8>, parameters: &str) {
-    if !parameters.is_empty() {
-        body.extend_from_slice(b",\"parameters\":");
-        body.extend_from_slice(parameters.as_bytes());
+/// Whom a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addressee<'a> {
+    /// The message's id.
+    pub id: &'a str,
+    /// The model as the runtime names it.
+    pub model: &'a str,
+    /// The version that the callers ask for.
+    pub version: Option<&'a str>,
+}
+
+/// Why requests are no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// One was not brought into the runtime's encoding by [`Request::convert`], or there is none.
+    #[error("a request of the batch is not in the runtime's encoding")]
+    NotConverted,
+    /// Together they are too long.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+/// One request with the rows of all of `requests`, in their order. They have one [`MergeKey`](super::MergeKey), and all their tensors are in the
+/// runtime's encoding: text is copied as the callers wrote it, nested only where all of them are; raw bytes are chained.
+///
+/// # Errors
+/// Where a tensor has another encoding.
+pub fn merge(to: &Addressee<'_>, requests: &[&Request], wire: Wire) -> Result<Message, MergeError> {
+    match wire {
+        Wire::Json => rest::json(to.id, requests),
+        Wire::Binary => rest::binary(to.id, requests),
+        Wire::Grpc => grpc::merge(to, requests),
     }
 }
 
-/// A JSON string.
-pub(super) fn push_text(body: &mut Vec<u8>, text: &str) {
-    // A string always serialises.
-    body.extend_from_slice(to_string(text).unwrap_or_default().as_bytes());
+/// The same input of all requests, as text.
+fn texts<'a>(requests: &[&'a Request], input: usize) -> Result<Vec<&'a Text>, MergeError> {
+    let data = requests
+        .iter()
+        .map(|request| match &request.inputs.get(input)?.data {
+            Data::Text(text) => Some(text),
+            Data::Raw(_) => None,
+        });
+    data.collect::<Option<_>>().ok_or(MergeError::NotConverted)
+}
+
+/// The same input of all requests, raw.
+fn raws(requests: &[&Request], input: usize) -> Result<Chunks, MergeError> {
+    let mut chunks = Chunks::default();
+    for request in requests {
+        match request.inputs.get(input).map(|input| &input.data) {
+            Some(Data::Raw(raw)) => chunks.push(raw.clone()),
+            _ => return Err(MergeError::NotConverted),
+        }
+    }
+    Ok(chunks)
+}
+
+fn rows(requests: &[&Request]) -> u64 {
+    requests.iter().map(|request| u64::from(request.rows())).sum()
 }

@@ -78,11 +78,24 @@ pub fn locate<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, ApiError>
 }
 
 /// Whether a segment can stand in the runtime's path as it is: the name of a model or a version.
-fn is_name(segment: &str) -> bool {
+pub(super) fn is_name(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..")
         && segment.bytes().all(|byte| {
             byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b':' | b'+' | b'@')
         })
+}
+
+/// Checks a version that is not in a path.
+///
+/// # Errors
+/// 400 where it could not be in one.
+pub fn check_version(version: Option<&str>) -> Result<(), ApiError> {
+    match version.filter(|version| !is_name(version)) {
+        None => Ok(()),
+        Some(version) => Err(ApiError::bad_request(format!(
+            "version: {version:?} is no version"
+        ))),
+    }
 }
 
 fn unknown(path: &str) -> ApiError {

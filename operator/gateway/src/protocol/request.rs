@@ -1,14 +1,23 @@
 //! An infer request, read and checked: nothing malformed gets past here.
 
+mod grpc;
+mod rest;
+
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use super::{
     ApiError,
-    bounded::{AtMost, Counted, Parameters},
-    tensor::{self, Data},
+    datatype::Datatype,
+    meter::Meter,
+    tensor::{Author, Data, Form},
+    wire::Wire,
 };
+
+pub use grpc::GrpcRequest;
+pub use rest::HEADER_LENGTH;
 
 /// Most inputs, and most outputs that can be asked for. Every one costs memory beyond its bytes, and names are compared pair by pair.
 const TENSORS: usize = 256;
@@ -16,26 +25,38 @@ const TENSORS: usize = 256;
 const DIMENSIONS: usize = 32;
 /// Most bytes of the id, all names, datatypes and parameters together: a name of 64 bytes for each of the most inputs.
 const TEXT_LIMIT: usize = 16 << 10;
-/// Most characters of what the JSON reader says: it repeats names that it does not know.
-const LONGEST_PROBLEM: usize = 512;
 
 /// A request that can enter a batch.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub(super) id: Option<String>,
-    /// Compact JSON, with sorted names; empty if there are none.
+    /// Compact JSON, with sorted names; empty if there are none. Without what the binary tensor extension has there.
     pub(super) parameters: String,
     pub(super) inputs: Vec<Input>,
     pub(super) outputs: Vec<RequestedOutput>,
+    pub(super) answer: AnswerForm,
     rows: u32,
     size: usize,
+}
+
+/// How the caller wants its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnswerForm {
+    Rest {
+        /// Whether an output that does not say how it is wanted is wanted as raw bytes.
+        binary: bool,
+    },
+    Grpc {
+        /// Whether it has its inputs as typed contents, and so its outputs.
+        typed: bool,
+    },
 }
 
 /// One input tensor.
 #[derive(Clone, Debug)]
 pub(super) struct Input {
     pub(super) name: String,
-    pub(super) datatype: String,
+    pub(super) datatype: Datatype,
     pub(super) shape: Vec<u64>,
     pub(super) parameters: String,
     pub(super) data: Data,
@@ -46,6 +67,8 @@ pub(super) struct Input {
 pub(super) struct RequestedOutput {
     pub(super) name: String,
     pub(super) parameters: String,
+    /// Whether it shall come as raw bytes, where the caller says it.
+    pub(super) binary: Option<bool>,
 }
 
 /// What is wrong with a request: the field, and what must be there.
@@ -69,132 +92,72 @@ fn bad(field: impl Into<String>, problem: impl Into<String>) -> BadRequest {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireRequest<'a> {
-    #[serde(default)]
+/// A request whose tensors are checked one by one.
+struct Parts {
     id: Option<String>,
-    #[serde(default)]
-    parameters: Parameters,
-    #[serde(borrow)]
-    inputs: AtMost<WireInput<'a>, TENSORS>,
-    #[serde(default)]
-    outputs: AtMost<WireOutput, TENSORS>,
+    parameters: String,
+    inputs: Vec<Input>,
+    outputs: Vec<RequestedOutput>,
+    answer: AnswerForm,
+    size: usize,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireInput<'a> {
-    name: String,
-    shape: AtMost<u64, DIMENSIONS>,
-    datatype: String,
-    #[serde(default)]
-    parameters: Parameters,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireOutput {
-    name: String,
-    #[serde(default)]
-    parameters: Parameters,
-}
-
-impl Counted for WireInput<'_> {
-    const NAME: &'static str = "inputs";
-}
-
-impl Counted for WireOutput {
-    const NAME: &'static str = "outputs";
-}
-
-impl Counted for u64 {
-    const NAME: &'static str = "dimensions";
-}
-
-impl WireRequest<'_> {
-    /// Bytes of all texts that are kept beside the data.
-    fn text_size(&self) -> usize {
-        let inputs = self.inputs.0.iter();
-        let inputs = inputs.map(|input| input.name.len() + input.datatype.len() + input.parameters.size());
-        let outputs = self.outputs.0.iter();
-        let outputs = outputs.map(|output| output.name.len() + output.parameters.size());
-        let own = self.id.as_ref().map_or(0, String::len) + self.parameters.size();
-        own + inputs.chain(outputs).sum::<usize>()
-    }
-}
-
-/// Parameters by which the binary tensor extension announces itself.
-const BINARY_PARAMETERS: [&str; 3] = ["binary_data_size", "binary_data", "binary_data_output"];
 
 impl Request {
-    /// Reads a body.
+    /// Reads a JSON body.
     ///
     /// # Errors
     /// Names the first field that is wrong.
     pub fn read(body: &Bytes) -> Result<Self, BadRequest> {
-        let wire: WireRequest = serde_json::from_slice(body).map_err(|error| {
-            let problem: String = error.to_string().chars().take(LONGEST_PROBLEM).collect();
-            bad("body", problem)
-        })?;
-        let text_size = wire.text_size();
-        if text_size > TEXT_LIMIT {
-            let problem = format!(
-                "has {text_size} bytes of id, names, datatypes and parameters, at most {TEXT_LIMIT} may be"
-            );
-            return Err(bad("body", problem));
-        }
-        if wire.inputs.0.is_empty() {
+        rest::read(body, None)
+    }
+
+    /// Reads a body that begins with `header_length` bytes of JSON, behind which binary tensors follow.
+    ///
+    /// # Errors
+    /// Names the first field that is wrong.
+    pub fn read_binary(body: &Bytes, header_length: usize) -> Result<Self, BadRequest> {
+        rest::read(body, Some(header_length))
+    }
+
+    fn assemble(parts: Parts) -> Result<Self, BadRequest> {
+        let Parts {
+            id,
+            parameters,
+            inputs,
+            outputs,
+            answer,
+            size,
+        } = parts;
+        let Some(first) = inputs.first() else {
             return Err(bad("inputs", "is empty, must hold at least one tensor"));
-        }
-        let inputs = wire
-            .inputs
-            .0
-            .into_iter()
-            .enumerate()
-            .map(|(index, input)| Input::read(body, index, input));
-        let inputs: Vec<Input> = inputs.collect::<Result<_, _>>()?;
-        let rows = inputs[0].shape[0];
+        };
+        let rows = first.shape[0];
         for (index, input) in inputs.iter().enumerate() {
             if input.shape[0] != rows {
                 let problem = format!("has {} rows, inputs[0] has {rows}", input.shape[0]);
                 return Err(bad(format!("inputs[{index}].shape"), problem));
             }
             if inputs[..index].iter().any(|earlier| earlier.name == input.name) {
-                return Err(bad(
-                    format!("inputs[{index}].name"),
-                    format!("{:?} is there twice", input.name),
-                ));
+                let problem = format!("{:?} is there twice", input.name);
+                return Err(bad(format!("inputs[{index}].name"), problem));
             }
         }
-        let outputs = wire.outputs.0.into_iter().enumerate().map(|(index, output)| {
-            let field = format!("outputs[{index}].parameters");
-            Ok(RequestedOutput {
-                name: output.name,
-                parameters: parameters(field, &output.parameters)?,
-            })
-        });
-        let outputs: Vec<RequestedOutput> = outputs.collect::<Result<_, _>>()?;
         for (index, output) in outputs.iter().enumerate() {
             if outputs[..index].iter().any(|earlier| earlier.name == output.name) {
-                return Err(bad(
-                    format!("outputs[{index}].name"),
-                    format!("{:?} is there twice", output.name),
-                ));
+                let problem = format!("{:?} is there twice", output.name);
+                return Err(bad(format!("outputs[{index}].name"), problem));
             }
         }
         let rows =
             u32::try_from(rows).map_err(|_| bad("inputs[0].shape", "has more than 4294967295 rows"))?;
-        let parameters = parameters("parameters".to_owned(), &wire.parameters)?;
         Ok(Self {
-            id: wire.id,
+            id,
             parameters,
             inputs,
             outputs,
+            answer,
             rows,
-            size: body.len(),
+            size,
         })
     }
 
@@ -207,57 +170,67 @@ impl Request {
     pub fn size(&self) -> usize {
         self.size
     }
+
+    /// Brings the data of its inputs into the form that a runtime takes. What has it already is not touched.
+    ///
+    /// # Errors
+    /// Names an input that the runtime's encoding cannot write; the request is of no use then.
+    pub fn convert(&mut self, wire: Wire, meter: &mut Meter) -> Result<(), BadRequest> {
+        for (index, input) in self.inputs.iter_mut().enumerate() {
+            let data = std::mem::replace(&mut input.data, Data::Raw(Bytes::new()));
+            let before = data.len();
+            input.data = data
+                .into_form(wire.form(), input.datatype, Author::Caller, meter)
+                .map_err(|problem| {
+                    bad(
+                        format!("inputs[{index}].data"),
+                        format!("{problem} (the runtime takes {wire})"),
+                    )
+                })?;
+            self.size = (self.size + input.data.len()).saturating_sub(before);
+        }
+        Ok(())
+    }
+
+    /// How the caller wants an output.
+    pub(super) fn wanted_form(&self, output: &str) -> Form {
+        let AnswerForm::Rest { binary } = self.answer else {
+            return Form::Raw;
+        };
+        let asked = self.outputs.iter().find(|asked| asked.name == output);
+        if asked.and_then(|asked| asked.binary).unwrap_or(binary) {
+            Form::Raw
+        } else {
+            Form::Text
+        }
+    }
 }
 
-impl Input {
-    fn read(body: &Bytes, index: usize, wire: WireInput<'_>) -> Result<Self, BadRequest> {
-        let field = |name: &str| format!("inputs[{index}].{name}");
-        let parameters = parameters(field("parameters"), &wire.parameters)?;
-        tensor::check_datatype(&wire.datatype).map_err(|problem| bad(field("datatype"), problem))?;
-        let shape = wire.shape.0;
-        if shape.is_empty() {
-            return Err(bad(
-                field("shape"),
-                "is empty, must have the batch as its first dimension",
-            ));
-        }
-        if shape.contains(&0) {
-            return Err(bad(
-                field("shape"),
-                format!("is {shape:?}, every dimension must be at least 1"),
-            ));
-        }
-        let data = wire.data.ok_or_else(|| bad(field("data"), "is missing"))?;
-        let data = body.slice_ref(data.get().as_bytes());
-        let data =
-            tensor::check(&data, &shape, &wire.datatype).map_err(|problem| bad(field("data"), problem))?;
-        Ok(Self {
-            name: wire.name,
-            datatype: wire.datatype,
-            shape,
-            parameters,
-            data,
-        })
+fn check_shape(field: &str, shape: &[u64]) -> Result<(), BadRequest> {
+    if shape.is_empty() {
+        return Err(bad(field, "is empty, must have the batch as its first dimension"));
     }
+    if shape.contains(&0) {
+        return Err(bad(
+            field,
+            format!("is {shape:?}, every dimension must be at least 1"),
+        ));
+    }
+    Ok(())
+}
+
+fn check_text_size(size: usize) -> Result<(), BadRequest> {
+    if size <= TEXT_LIMIT {
+        return Ok(());
+    }
+    let problem =
+        format!("has {size} bytes of id, names, datatypes and parameters, at most {TEXT_LIMIT} may be");
+    Err(bad("body", problem))
 }
 
 /// Parameters in one form, so that equal ones are equal text.
-fn parameters(field: String, parameters: &Parameters) -> Result<String, BadRequest> {
-    // `false` asks for JSON, which is what there is.
-    let asks_for_binary = |name: &&&str| {
-        parameters
-            .0
-            .get(**name)
-            .is_some_and(|value| *value != Value::Bool(false))
-    };
-    if let Some(name) = BINARY_PARAMETERS.iter().find(asks_for_binary) {
-        return Err(bad(
-            field,
-            format!("{name}: binary tensors are not supported, send and ask for JSON"),
-        ));
-    }
+fn canonical(field: &str, parameters: &BTreeMap<String, Value>) -> Result<String, BadRequest> {
     if let Some((name, _)) = parameters
-        .0
         .iter()
         .find(|(_, value)| !(value.is_string() || value.is_number() || value.is_boolean()))
     {
@@ -266,10 +239,10 @@ fn parameters(field: String, parameters: &Parameters) -> Result<String, BadReque
             format!("{name} must be a string, a number or a boolean"),
         ));
     }
-    if parameters.0.is_empty() {
+    if parameters.is_empty() {
         return Ok(String::new());
     }
-    serde_json::to_string(&parameters.0).map_err(|error| bad(field, error.to_string()))
+    serde_json::to_string(parameters).map_err(|error| bad(field, error.to_string()))
 }
 
 #[cfg(test)]

@@ -18,11 +18,14 @@ use harmonybatch_gateway::{
     listener::{Bounds, Refusals, serve_stream},
     memory::Budget,
     metrics::Metrics,
+    peers::Peers,
+    protocol::Wire,
     service::Service,
     timer::Timer,
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
 use http::StatusCode;
+use http_body_util::BodyExt as _;
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::Config};
 use serde_json::{Value, json};
 use tokio::{
@@ -43,7 +46,7 @@ impl Upstream for Counting {
         _: Option<()>,
         call: Call,
     ) -> (Option<()>, Result<Reply, UpstreamError>) {
-        let body: Value = serde_json::from_slice(&call.body).unwrap();
+        let body: Value = serde_json::from_slice(&call.body.collect().await.unwrap().to_bytes()).unwrap();
         let input = &body["inputs"][0];
         self.0.lock().unwrap().push(input["data"].clone());
         let output = json!({"name": "y", "shape": input["shape"], "datatype": input["datatype"], "data": input["data"]});
@@ -51,6 +54,7 @@ impl Upstream for Counting {
         let reply = Reply {
             status: StatusCode::OK,
             body: answer.to_string().into(),
+            header_length: None,
         };
         (Some(()), Ok(reply))
     }
@@ -64,6 +68,7 @@ async fn play(bytes: Vec<u8>, pipe: usize) -> (String, Vec<Value>) {
         slo: Duration::from_secs(15),
         timeout: Duration::from_secs(30),
         max_wait: Duration::ZERO,
+        contract: None,
         departing: false,
     });
     let group = GroupConfig {
@@ -73,6 +78,8 @@ async fn play(bytes: Vec<u8>, pipe: usize) -> (String, Vec<Value>) {
         members: vec![member],
         model: "mlp".into(),
         runtime_model: "net".into(),
+        wire: Wire::Json,
+        idempotent: true,
         endpoints: vec![SocketAddr::from(([10, 0, 0, 1], 80))],
         wake: None,
     };
@@ -97,6 +104,7 @@ async fn play(bytes: Vec<u8>, pipe: usize) -> (String, Vec<Value>) {
         draining,
         metrics,
         upstream: upstream.clone(),
+        peers: Arc::new(Peers::none(timer)),
         timer,
         body_limit: 1 << 20,
         body_timeout: Duration::from_secs(30),

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod echo;
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -16,9 +18,11 @@ use bytes::Bytes;
 use harmonybatch_gateway::{
     Error, Options,
     config::{GroupConfig, Key, MemberConfig, Snapshot},
+    peers::PeerSource,
+    protocol::Wire,
     serve,
 };
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, response::Parts};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -192,16 +196,39 @@ impl Gateway {
     }
 
     pub async fn start_with(snapshot: Option<Snapshot>, options: Options) -> Self {
-        let callers_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(admin_listener, snapshot, options, None).await
+    }
+
+    /// One of several, whose second port is that listener.
+    pub async fn start_among(admin: TcpListener, snapshot: Snapshot, peers: PeerSource) -> Self {
+        Self::start_on(admin, Some(snapshot), options(), Some(peers)).await
+    }
+
+    async fn start_on(
+        admin_listener: TcpListener,
+        snapshot: Option<Snapshot>,
+        options: Options,
+        peers: Option<PeerSource>,
+    ) -> Self {
+        let callers_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let callers = callers_listener.local_addr().unwrap();
         let admin = admin_listener.local_addr().unwrap();
         let (config, source) = watch::channel(snapshot.map(Arc::new));
         let (shutdown, down) = oneshot::channel::<()>();
         let loaded = config.borrow().is_some();
-        let server = tokio::spawn(serve(options, callers_listener, admin_listener, source, async {
+        let peers = peers.map(|ready| (admin, ready));
+        let shutdown_begins = async {
             let _ = down.await;
-        }));
+        };
+        let server = tokio::spawn(serve(
+            options,
+            callers_listener,
+            admin_listener,
+            source,
+            peers,
+            shutdown_begins,
+        ));
         let gateway = Self {
             callers,
             admin,
@@ -282,6 +309,12 @@ impl Gateway {
         .await
     }
 
+    /// Ends it as a crash would: connections are cut.
+    pub async fn kill(self) {
+        self.server.abort();
+        let _ = self.server.await;
+    }
+
     /// Begins the shutdown.
     pub fn shut_down(&mut self) {
         let _ = self.shutdown.take().unwrap().send(());
@@ -336,6 +369,19 @@ impl Answer {
 
 /// One call over a connection of its own, which closes when the call is dropped.
 pub async fn call(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
+    let (head, body) = exchange(address, request).await;
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+    Answer {
+        status: head.status,
+        headers: head.headers,
+        text,
+        json,
+    }
+}
+
+/// The same, with whatever the body is.
+pub async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> (Parts, Bytes) {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
@@ -343,15 +389,7 @@ pub async fn call(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer 
     let exchange = async {
         let response = sender.send_request(request).await.unwrap();
         let (head, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Answer {
-            status: head.status,
-            headers: head.headers,
-            text,
-            json,
-        }
+        (head, body.collect().await.unwrap().to_bytes())
     };
     // The connection is driven here, so that it goes when the caller goes.
     soon(async {
@@ -382,6 +420,7 @@ pub fn member(app: &str, max_wait: Duration, timeout: Duration) -> Arc<MemberCon
         slo: timeout / 2,
         timeout,
         max_wait,
+        contract: None,
         departing: false,
     })
 }
@@ -394,7 +433,9 @@ pub fn group(name: &str, members: &[Arc<MemberConfig>], endpoints: &[SocketAddr]
         members: members.to_vec(),
         model: "mlp".into(),
         runtime_model: "net".into(),
+        wire: Wire::Json,
         endpoints: endpoints.to_vec(),
+        idempotent: true,
         wake: None,
     }
 }

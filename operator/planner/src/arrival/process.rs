@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::units::Seconds;
+use crate::units::{Rate, Seconds};
 
 /// How the requests of an application arrive. Its declared rate is the long-run mean under all of them.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -17,6 +17,22 @@ pub enum ArrivalProcess {
     /// group are taken for parts of one stream: it is replayed once, at their total rate, and each request belongs to
     /// one of them in proportion to their rates.
     Trace(Arc<Trace>),
+}
+
+impl ArrivalProcess {
+    /// Requests that come beyond `over` times the mean rate of `rate` a second (`over` above 1) before that much has made up for them: the depth of a
+    /// leaky bucket that almost never overflows, or never where a trace is replayed. What is random within a stretch of constant rate is left out.
+    pub fn excess(&self, rate: Rate, over: f64) -> f64 {
+        /// Of exponential bursts one in eight thousand lasts longer than as many means.
+        const LONGEST_BURST: f64 = 9.0;
+        match self {
+            Self::Poisson => 0.0,
+            Self::Burst(burst) => {
+                (burst.factor - over).max(0.0) * rate.get() * burst.duration.get() * LONGEST_BURST
+            }
+            Self::Trace(trace) => trace.deepest(over),
+        }
+    }
 }
 
 /// A two-state Markov-modulated Poisson process. With the declared rate `r`, factor `F` and duration `D`:
@@ -146,6 +162,21 @@ impl Trace {
         self.arrivals() / self.period
     }
 
+    /// Arrivals in a bucket that leaks `over` times the mean rate, when most are in it.
+    fn deepest(&self, over: f64) -> f64 {
+        let leak = over * self.arrivals();
+        let (mut level, mut deepest, mut before) = (0.0_f64, 0.0_f64, 0.0);
+        // The end of a round goes into the next one.
+        for round in [0.0, 1.0] {
+            for part in &self.parts {
+                level = (level - (round + part - before) * leak).max(0.0) + 1.0;
+                before = round + part;
+                deepest = deepest.max(level);
+            }
+        }
+        deepest
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "at most a million arrivals")]
     pub(crate) fn arrivals(&self) -> f64 {
         self.parts.len() as f64
@@ -246,6 +277,19 @@ mod tests {
             Trace::new(&[0.0, f64::NAN]),
             Err(ArrivalError::Order { position: 2, .. })
         ));
+    }
+
+    #[test]
+    fn what_comes_beyond_the_mean_fits_into_the_bucket() {
+        let Ok(rate) = Rate::new(10.0) else { unreachable!() };
+        assert!(ArrivalProcess::Poisson.excess(rate, 1.25).abs() < 1e-12);
+        // 2.75 times ten a second, for nine times two seconds.
+        let burst = Burst::new(4.0, Seconds::clamped(2.0)).map(ArrivalProcess::Burst);
+        assert!(burst.is_ok_and(|burst| (burst.excess(rate, 1.25) - 495.0).abs() < 1e-9));
+        // Four at once, then one every second: 4 of 7 at the beginning of 7 s with their mean gap. The bucket leaks 1.25 a second.
+        let trace = Trace::new(&[0.0, 0.0, 0.0, 0.0, 2.0, 4.0, 6.0])
+            .map(|trace| ArrivalProcess::Trace(Arc::new(trace)));
+        assert!(trace.is_ok_and(|trace| (trace.excess(rate, 1.25) - 4.0).abs() < 1e-9));
     }
 
     #[test]

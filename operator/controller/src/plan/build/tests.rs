@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use harmonybatch_api::inference_app::{self, Overflow};
+
 use super::*;
 use crate::fixtures;
 use crate::plan::{Inputs, decide, validate};
@@ -93,7 +95,7 @@ fn a_group_that_comes_back_wins_over_the_one_that_had_replaced_it() {
 }
 
 #[test]
-fn a_gpu_group_is_not_put_on_knative_by_itself() {
+fn a_group_on_a_gpu_or_of_grpc_is_not_put_on_knative_by_itself() {
     let gpu = planner::Device::Gpu {
         pool: "a10".to_owned(),
         units: planner::units::GpuUnits::new(6).unwrap(),
@@ -101,17 +103,52 @@ fn a_gpu_group_is_not_put_on_knative_by_itself() {
     let cpu = planner::Device::Cpu {
         vcpu: planner::units::Vcpu::from_millis(150).unwrap(),
     };
-    for (serving, served, device, mode) in [
-        (Serving::Auto, true, &cpu, ServingMode::Knative),
-        (Serving::Auto, false, &cpu, ServingMode::Deployment),
-        (Serving::Auto, true, &gpu, ServingMode::Deployment),
-        (Serving::Knative, false, &gpu, ServingMode::Knative),
-        (Serving::Deployment, true, &cpu, ServingMode::Deployment),
+    let (json, grpc) = (Protocol::OipV2Json, Protocol::OipV2Grpc);
+    for (serving, served, protocol, device, mode) in [
+        (Serving::Auto, true, json, &cpu, ServingMode::Knative),
+        (Serving::Auto, false, json, &cpu, ServingMode::Deployment),
+        (Serving::Auto, true, json, &gpu, ServingMode::Deployment),
+        (Serving::Auto, true, grpc, &cpu, ServingMode::Deployment),
+        (Serving::Knative, false, json, &gpu, ServingMode::Knative),
+        (Serving::Deployment, true, json, &cpu, ServingMode::Deployment),
     ] {
         assert_eq!(
-            serving_mode(serving, served, device),
+            serving_mode(serving, served, protocol, device),
             mode,
-            "{serving:?} {served} {device}"
+            "{serving:?} {served} {protocol:?} {device}"
         );
     }
+}
+
+#[test]
+fn a_contract_leaves_room_for_bursts_and_for_what_an_observed_rate_may_become() {
+    let admission = |change: fn(&mut InferenceApp)| {
+        let mut app = fixtures::app("search", "500ms", "20/s");
+        change(&mut app);
+        let group = built(&[app], &[]).wanted.remove(0);
+        let batch_size = i64::from(group.spec.batch_size);
+        let Admission {
+            rate,
+            burst,
+            most,
+            overflow,
+        } = group.spec.members[0].admission.clone().unwrap();
+        assert!(burst >= 32 && burst >= 2 * batch_size && most >= burst);
+        (rate, burst, most, overflow)
+    };
+    assert_eq!(admission(|_| {}), ("25/s".to_owned(), 32, 200, Overflow::Reject));
+    // (4 - 1.25) times 20/s for nine times two seconds.
+    let burst = admission(|app| {
+        app.spec.burst = Some(inference_app::Burst {
+            factor: "4".to_owned(),
+            duration: "2s".to_owned(),
+        });
+    });
+    assert_eq!(burst, ("25/s".to_owned(), 990, 990, Overflow::Reject));
+    let observed = admission(|app| {
+        app.spec.rate_source = inference_app::RateSource::Observed;
+        app.spec.overflow = Overflow::BestEffort;
+    });
+    // Ten times the declared rate is as far as it is followed.
+    assert_eq!(observed, ("250/s".to_owned(), 32, 2000, Overflow::BestEffort));
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use harmonybatch_api::inference_app::RateSource;
+use harmonybatch_api::inference_app::{Overflow, RateSource};
 use harmonybatch_api::inference_group::{Active, Endpoints};
 use harmonybatch_api::{InferenceGroupStatus, conditions};
 use harmonybatch_planner::{DearerApp, PlatformPlan, PoolUse, Shortage};
@@ -13,6 +13,7 @@ use harmonybatch_planner::{DearerApp, PlatformPlan, PoolUse, Shortage};
 use super::*;
 use crate::fixtures;
 use crate::plan::pools::PoolReport;
+use crate::plan::validate::Admitted;
 use crate::plan::{Inputs, decide, validate};
 
 const URL: &str = "http://search-infer.shop.svc.cluster.local";
@@ -37,6 +38,11 @@ static CONTRACT: LazyLock<Contract> = LazyLock::new(|| Contract {
     rate: "300/m".to_owned(),
     rate_source: RateSource::Observed,
     timeout: "2s".parse().unwrap(),
+    admitted: Admitted {
+        rate: 6.25,
+        excess: 0.0,
+        overflow: Overflow::Reject,
+    },
 });
 
 fn place<'a>(plan: &'a Plan, group: &'a str, app: &str) -> Place<'a> {
@@ -78,6 +84,8 @@ fn group(
             dispatch: Dispatch::Eager,
             replicas: 1,
             model_name: "net".to_owned(),
+            idempotent: true,
+            protocol: harmonybatch_api::inference_model::Protocol::default(),
             overhead: "5ms".to_owned(),
             endpoints: Endpoints {
                 service: "s".to_owned(),

@@ -9,7 +9,7 @@ use harmonybatch_planner::units::{self, UnitError};
 use harmonybatch_planner::{App, ArrivalProcess, Billing, Burst};
 use kube::ResourceExt;
 
-use super::{Contract, Problem, service_name};
+use super::{Admitted, Contract, Problem, service_name};
 use crate::plan::traces::{TracePlace, Traces};
 
 /// Times the SLO that a deadline is unless it is written.
@@ -50,13 +50,15 @@ pub(super) fn app(
             "timeout {timeout} is shorter than slo.latency {slo}: make it at least that"
         )));
     }
+    let arrivals = arrivals(written, traces)?;
+    let admitted = admitted(spec, declared, rate, &arrivals)?;
     let app = App {
         name: written.name_any(),
         slo: checked("slo.latency", units::Seconds::new(slo.as_secs_f64()))?,
         percentile: checked("slo.percentile", units::Percentile::new(percentile.to_f64()))?,
         rate: checked("rate", units::Rate::new(rate.per_second()))?,
         isolated: spec.batching == Batching::Isolated,
-        arrivals: arrivals(written, traces)?,
+        arrivals,
     };
     let contract = Contract {
         model: spec.model_ref.name.clone(),
@@ -70,8 +72,29 @@ pub(super) fn app(
             None => RateSource::Declared,
         },
         timeout,
+        admitted,
     };
     Ok((app, contract))
+}
+
+/// What may come: a quarter more than what is planned for, or may be planned for where the planned rate follows the requests.
+fn admitted(
+    spec: &InferenceAppSpec,
+    declared: Rate,
+    planned: Rate,
+    arrivals: &ArrivalProcess,
+) -> Result<Admitted, Problem> {
+    const ROOM: f64 = 1.25;
+    let highest = match spec.rate_source {
+        RateSource::Declared => planned,
+        RateSource::Observed => limits(spec, declared)?.1.unwrap_or(planned),
+    };
+    let per_second = highest.per_second().max(planned.per_second());
+    Ok(Admitted {
+        rate: ROOM * per_second,
+        excess: arrivals.excess(checked("rate", units::Rate::new(per_second))?, ROOM),
+        overflow: spec.overflow,
+    })
 }
 
 /// The rate within the limits of an application whose rate is observed.
@@ -84,6 +107,14 @@ fn within_limits(spec: &InferenceAppSpec, declared: Rate, rate: Rate) -> Result<
             )),
         };
     }
+    let (min, max) = limits(spec, declared)?;
+    let below = min.filter(|min| rate.per_second() < min.per_second());
+    let above = max.filter(|max| rate.per_second() > max.per_second());
+    Ok(below.or(above).unwrap_or(rate))
+}
+
+/// Between which rates an observed one is followed.
+fn limits(spec: &InferenceAppSpec, declared: Rate) -> Result<(Option<Rate>, Option<Rate>), Problem> {
     let written = spec.rate_limits.clone().unwrap_or_default();
     let limit = |field: &str, text: Option<&String>, default: f64| match text {
         Some(text) => {
@@ -102,9 +133,7 @@ fn within_limits(spec: &InferenceAppSpec, declared: Rate, rate: Rate) -> Result<
             "rateLimits: min {min} is above max {max}: lower min or raise max; what is not written is a tenth and ten times rate {declared}"
         )));
     }
-    let below = min.filter(|min| rate.per_second() < min.per_second());
-    let above = max.filter(|max| rate.per_second() > max.per_second());
-    Ok(below.or(above).unwrap_or(rate))
+    Ok((min, max))
 }
 
 /// How its requests arrive.

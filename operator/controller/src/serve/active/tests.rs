@@ -24,6 +24,8 @@ fn reached() -> Reached {
 fn routing() -> Routing {
     Routing {
         model_name: "net".to_owned(),
+        idempotent: true,
+        protocol: Protocol::OipV2Binary,
         overhead: "5ms".to_owned(),
     }
 }
@@ -55,8 +57,13 @@ fn a_group_is_routed_once_its_pods_are_ready_and_not_before() {
     let status = group.status.unwrap();
     let active = status.active.as_ref().unwrap();
     assert_eq!(
-        (names(active), active.plan_generation, active.model_name.as_str()),
-        (vec!["a", "b"], 1, "net")
+        (
+            names(active),
+            active.plan_generation,
+            active.model_name.as_str(),
+            active.protocol
+        ),
+        (vec!["a", "b"], 1, "net", Protocol::OipV2Binary)
     );
 }
 

@@ -94,7 +94,7 @@ fn container(workload: &Workload, mode: Mode) -> Container {
         readiness_probe: Some(Probe {
             http_get: Some(HTTPGetAction {
                 path: Some(workload.readiness_path.clone()),
-                port: IntOrString::Int(i32::from(workload.port)),
+                port: IntOrString::Int(i32::from(workload.readiness_port)),
                 ..HTTPGetAction::default()
             }),
             period_seconds: Some(1),

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use harmonybatch_api::inference_model::Protocol;
 use harmonybatch_api::{Device, GpuShare};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::*;
 use crate::fixtures;
@@ -36,6 +38,34 @@ fn a_deployment_has_the_planned_cpu_as_request_and_limit() {
 #[test]
 fn a_deployment_on_a_gpu_asks_for_the_share_and_says_it_to_the_runtime() {
     insta::assert_yaml_snapshot!(deployment::deployment(&gpu()));
+}
+
+#[test]
+fn a_runtime_of_grpc_is_asked_for_readiness_on_its_port_of_http() {
+    let mut model = fixtures::model();
+    model.spec.protocol = Protocol::OipV2Grpc;
+    model.spec.runtime.port = 8081;
+    model.spec.runtime.readiness_port = Some(8080);
+    let mut group = fixtures::group("mlp-aaaaa", 1, &["search"]);
+    group.spec.serving = ServingMode::Deployment;
+    let workload = validate(&group, &model, &fixtures::platform()).unwrap();
+    let pod = deployment::deployment(&workload)
+        .spec
+        .unwrap()
+        .template
+        .spec
+        .unwrap();
+    let runtime = &pod.containers[0];
+    let probe = runtime.readiness_probe.clone().unwrap().http_get.unwrap();
+    assert_eq!(probe.port, IntOrString::Int(8080));
+    assert_eq!(runtime.ports.as_ref().unwrap()[0].container_port, 8081);
+    group.spec.serving = ServingMode::Knative;
+    let error = validate(&group, &model, &fixtures::platform()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("protocol: OIPv2GRPC cannot be served by Knative")
+    );
 }
 
 #[test]

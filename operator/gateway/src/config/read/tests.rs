@@ -37,6 +37,22 @@ fn endpoint_slice(service: &str, ports: &Value, endpoints: &Value) -> Slice {
 }
 
 #[test]
+fn what_the_runtime_speaks_is_read() {
+    let table = [
+        ("OIPv2JSON", Wire::Json),
+        ("OIPv2Binary", Wire::Binary),
+        ("OIPv2GRPC", Wire::Grpc),
+    ];
+    for (protocol, wire) in table {
+        let mut object = object();
+        object["status"]["active"]["protocol"] = json!(protocol);
+        let group = read(&object).unwrap();
+        let snapshot = snapshot([&group].into_iter(), [].iter());
+        assert_eq!(snapshot.groups[&Key::new("shop", "mlp-aaaaa")].wire, wire);
+    }
+}
+
+#[test]
 fn what_is_active_is_routed_and_what_is_only_planned_is_known() {
     let group = read(&object()).unwrap();
     let ports = json!([{"name": "http", "port": 8080}, {"name": "metrics", "port": 9090}]);
@@ -54,6 +70,8 @@ fn what_is_active_is_routed_and_what_is_only_planned_is_known() {
     let config = &snapshot.groups[&Key::new("shop", "mlp-aaaaa")];
     assert_eq!((config.plan_generation, config.batch_size), (3, 6));
     assert_eq!((&*config.model, &*config.runtime_model), ("mlp", "net"));
+    // A group of before the field was there says nothing of it.
+    assert_eq!(config.wire, Wire::Json);
     let endpoints: Vec<String> = config.endpoints.iter().map(ToString::to_string).collect();
     assert_eq!(endpoints, ["10.0.0.1:8080", "10.0.0.2:8080"]);
     let members: Vec<_> = config

@@ -10,6 +10,7 @@ fn group(name: &str, plan_generation: i64, members: &[(&str, bool)]) -> Arc<Grou
             slo: Duration::from_secs(1),
             timeout: Duration::from_secs(4),
             max_wait: Duration::ZERO,
+            contract: None,
             departing: *departing,
         })
     });
@@ -20,7 +21,9 @@ fn group(name: &str, plan_generation: i64, members: &[(&str, bool)]) -> Arc<Grou
         members: members.collect(),
         model: "mlp".into(),
         runtime_model: "net".into(),
+        wire: crate::protocol::Wire::Json,
         endpoints: Vec::new(),
+        idempotent: true,
         wake: None,
     })
 }

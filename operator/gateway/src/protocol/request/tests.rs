@@ -4,7 +4,28 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::protocol::{MergeKey, merge, split};
+use crate::{
+    protocol::{Addressee, Answer, AnswerError, MergeKey, merge, split},
+    timer::Timer,
+};
+
+const TO: Addressee<'_> = Addressee {
+    id: "batch",
+    model: "net",
+    version: None,
+};
+
+/// The merged JSON body.
+fn merged(requests: &[&Request]) -> Bytes {
+    merge(&TO, requests, Wire::Json).unwrap().body.into_bytes()
+}
+
+/// The answers to callers of JSON by a runtime of JSON.
+fn answers(body: &Bytes, requests: &[(&Request, &str)]) -> Result<Vec<Answer>, AnswerError> {
+    let mut meter = Meter::new(Timer::new());
+    let answers = split(body, None, Wire::Json, "batch", requests, &mut meter)?;
+    Ok(answers.into_iter().map(Result::unwrap).collect())
+}
 
 fn read(body: &Value) -> Result<Request, String> {
     Request::read(&Bytes::from(body.to_string())).map_err(|error| error.to_string())
@@ -93,7 +114,7 @@ fn names_the_field_that_is_wrong() {
         (
             "/inputs/1/parameters",
             json!({"binary_data_size": 8}),
-            "inputs[1].parameters: binary_data_size: binary tensors",
+            "inputs[1].data: is there beside parameters.binary_data_size, must be one of both",
         ),
         (
             "/inputs/1/parameters",
@@ -102,8 +123,8 @@ fn names_the_field_that_is_wrong() {
         ),
         (
             "/parameters",
-            json!({"binary_data_output": true}),
-            "parameters: binary_data_output: binary tensors",
+            json!({"binary_data_output": "yes"}),
+            "parameters: binary_data_output is \"yes\", must be true or false",
         ),
         ("/parameters", json!({"p": null}), "parameters: p must be"),
         (
@@ -113,13 +134,13 @@ fn names_the_field_that_is_wrong() {
         ),
         (
             "/outputs/0/parameters",
-            json!({"binary_data": true}),
-            "outputs[0].parameters: binary_data: binary tensors",
+            json!({"binary_data": 1}),
+            "outputs[0].parameters: binary_data is 1, must be true or false",
         ),
         (
             "/inputs/1/parameters",
             json!({"binary_data_size": false, "binary_data": true}),
-            "inputs[1].parameters: binary_data: binary tensors",
+            "inputs[1].parameters: binary_data is a parameter of an output that is asked for",
         ),
         (
             "/inputs/0/data",
@@ -271,16 +292,16 @@ proptest! {
         let requests: Vec<Request> = bodies.map(|body| Request::read(&body).unwrap()).collect();
         let key = MergeKey::new(&requests[0], None);
         prop_assert!(requests.iter().all(|request| MergeKey::new(request, None) == key));
-        let merged = merge("batch", &requests.iter().collect::<Vec<_>>());
+        let merged = merged(&requests.iter().collect::<Vec<_>>());
         let wire: Value = serde_json::from_slice(&merged).unwrap();
         let total: usize = callers.iter().map(|(rows, ..)| rows.len()).sum();
         prop_assert_eq!(&wire["inputs"][0]["shape"], &json!([total, 2]));
         // What the runtime gets is a request that we would take.
         prop_assert!(Request::read(&merged).is_ok());
-        let answers = split(&echo(&merged, nest), "batch", &requests.iter().map(|request| (request, "mlp")).collect::<Vec<_>>()).unwrap();
+        let answers = answers(&echo(&merged, nest), &requests.iter().map(|request| (request, "mlp")).collect::<Vec<_>>()).unwrap();
         prop_assert_eq!(answers.len(), callers.len());
-        for (answer, (rows, _, id)) in answers.iter().zip(&callers) {
-            let answer: Value = serde_json::from_slice(answer).unwrap();
+        for (answer, (rows, _, id)) in answers.into_iter().zip(&callers) {
+            let answer: Value = serde_json::from_slice(&answer.body.into_bytes()).unwrap();
             prop_assert_eq!(answer["id"].as_str(), id.as_deref());
             prop_assert_eq!(&answer["model_name"], "mlp");
             prop_assert_eq!(&answer["parameters"], &json!({"p": 1}));
@@ -311,9 +332,9 @@ fn an_answer_without_what_was_asked_for_is_no_answer() {
             .to_string(),
         )
     };
-    assert!(split(&answer("z"), "b", &[(&request, "m")]).is_ok());
+    assert!(answers(&answer("z"), &[(&request, "m")]).is_ok());
     assert!(
-        split(&answer("w"), "b", &[(&request, "m")])
+        answers(&answer("w"), &[(&request, "m")])
             .unwrap_err()
             .to_string()
             .contains("lacks the output z")

@@ -2,31 +2,31 @@
 
 use super::*;
 
-fn checked(text: &str, shape: &[u64], datatype: &str) -> Result<(Form, String), String> {
-    let data = check(&Bytes::from(text.to_owned()), shape, datatype)?;
-    Ok((data.form, String::from_utf8(data.elements.to_vec()).unwrap()))
+fn checked(text: &str, shape: &[u64], datatype: &str) -> Result<(Layout, String), String> {
+    let data = check(&Bytes::from(text.to_owned()), shape, Datatype::parse(datatype)?)?;
+    Ok((data.layout, String::from_utf8(data.elements.to_vec()).unwrap()))
 }
 
 #[test]
 fn takes_flat_and_nested_data() {
     let table = [
-        ("[1,2, 3 ,4]", &[2, 2][..], "FP32", Form::Flat, "1,2, 3 ,4"),
-        ("[ [1,2],[3,4] ]", &[2, 2], "INT8", Form::Nested, "[1,2],[3,4]"),
-        ("[[[1],[2]]]", &[1, 2, 1], "UINT8", Form::Nested, "[[1],[2]]"),
-        ("[-1.5e+3]", &[1], "FP64", Form::Flat, "-1.5e+3"),
-        ("[true,false,0]", &[3], "BOOL", Form::Flat, "true,false,0"),
+        ("[1,2, 3 ,4]", &[2, 2][..], "FP32", Layout::Flat, "1,2, 3 ,4"),
+        ("[ [1,2],[3,4] ]", &[2, 2], "INT8", Layout::Nested, "[1,2],[3,4]"),
+        ("[[[1],[2]]]", &[1, 2, 1], "UINT8", Layout::Nested, "[[1],[2]]"),
+        ("[-1.5e+3]", &[1], "FP64", Layout::Flat, "-1.5e+3"),
+        ("[true,false,0]", &[3], "BOOL", Layout::Flat, "true,false,0"),
         (
             r#"["a]\"[,", "\\"]"#,
             &[2, 1],
             "BYTES",
-            Form::Flat,
+            Layout::Flat,
             r#""a]\"[,", "\\""#,
         ),
         (
             r#"[["]"],["["]]"#,
             &[2, 1],
             "BYTES",
-            Form::Nested,
+            Layout::Nested,
             r#"["]"],["["]"#,
         ),
     ];
@@ -136,17 +136,22 @@ fn refuses_data_that_is_not_what_shape_and_datatype_say() {
         assert_eq!(checked(text, shape, datatype), Err(problem.to_owned()), "{text}");
     }
     assert!(
-        check_datatype("FP31")
+        Datatype::parse("FP31")
             .unwrap_err()
             .starts_with("\"FP31\" is no datatype, must be one of BOOL, ")
     );
 }
 
 fn parts(text: &str, shape: &[u64], rows: &[u64]) -> Vec<String> {
-    let parts = cut(&Bytes::from(text.to_owned()), shape, "FP32", rows).unwrap();
+    let parts = cut(&Bytes::from(text.to_owned()), shape, Datatype::Fp32, rows).unwrap();
     parts
         .iter()
-        .map(|part| String::from_utf8(part.to_vec()).unwrap().trim().to_owned())
+        .map(|part| {
+            String::from_utf8(part.elements.to_vec())
+                .unwrap()
+                .trim()
+                .to_owned()
+        })
         .collect()
 }
 
@@ -202,7 +207,7 @@ fn takes_exactly_the_numbers_that_a_datatype_holds() {
     ];
     for (datatype, held, not_held) in table {
         let data = |number: &str| checked(&format!("[{number}]"), &[1], datatype);
-        assert_eq!(data(held), Ok((Form::Flat, held.to_owned())), "{datatype}");
+        assert_eq!(data(held), Ok((Layout::Flat, held.to_owned())), "{datatype}");
         assert!(
             data(not_held).is_err_and(|problem| problem.contains("which its datatype does not hold")),
             "{datatype} {not_held}"
@@ -235,6 +240,6 @@ fn a_runtimes_numbers_are_passed_on_and_may_be_null_where_they_are_floats() {
     assert_eq!(parts("[1,null,1e999,-2]", &[4], &[2, 2]), ["1,null", "1e999,-2"]);
     let cut =
         |text: &'static str, datatype| cut(&Bytes::from(text), &[1], datatype, &[1]).map(|parts| parts.len());
-    assert_eq!(cut("[256]", "UINT8"), Ok(1));
-    assert!(cut("[null]", "INT8").is_err() && cut("[null]", "BYTES").is_err());
+    assert_eq!(cut("[256]", Datatype::Uint8), Ok(1));
+    assert!(cut("[null]", Datatype::Int8).is_err() && cut("[null]", Datatype::Bytes).is_err());
 }

@@ -1,0 +1,111 @@
+//! Programs of Python, in environments of their own that are made once and kept in the cache folder.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use e2e::cache::Cache;
+
+/// What a script beside this file prints, run with the packages that `<environment>.txt` lists.
+///
+/// # Errors
+/// Where it fails, with what it said; or where the environment cannot be made.
+pub fn run(environment: &str, script: &str, arguments: &[&str]) -> Result<String> {
+    let python = self::environment(environment)?;
+    let script = folder().join(script);
+    output(
+        Command::new("timeout")
+            .arg("120")
+            .arg(python)
+            .arg(script)
+            .args(arguments),
+    )
+}
+
+/// MLServer with a model `net` that gives its inputs back. Ends when it is dropped.
+pub struct MlServer {
+    /// Where it speaks REST.
+    pub rest: SocketAddr,
+    /// Where it speaks gRPC.
+    pub grpc: SocketAddr,
+    process: Child,
+}
+
+impl MlServer {
+    /// Starts one; it is ready some seconds later.
+    ///
+    /// # Errors
+    /// Where its environment cannot be made, or it cannot be started.
+    pub fn start() -> Result<Self> {
+        let python = environment("mlserver")?;
+        let (rest, grpc) = (free()?, free()?);
+        let mut command = Command::new(python.with_file_name("mlserver"));
+        command
+            .arg("start")
+            .arg(folder().join("mlserver"))
+            .env("MLSERVER_HTTP_PORT", rest.port().to_string())
+            .env("MLSERVER_GRPC_PORT", grpc.port().to_string())
+            // The folder is the repository's.
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdout(Stdio::null());
+        let process = command.spawn().context("cannot start MLServer")?;
+        Ok(Self { rest, grpc, process })
+    }
+}
+
+impl Drop for MlServer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// An address that nobody listens on.
+fn free() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+/// The interpreter of an environment that has exactly what the requirements list.
+fn environment(name: &str) -> Result<PathBuf> {
+    let requirements = folder().join(name).with_extension("txt");
+    let wanted = fs::read_to_string(&requirements)?;
+    let folder = Cache::locate()?.python().join(name);
+    let (python, installed) = (folder.join("bin/python"), folder.join("installed.txt"));
+    if fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
+        return Ok(python);
+    }
+    let made = output(
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&folder),
+    );
+    made.context("cannot make a virtual environment; install it with\n    apt-get install -y --no-install-recommends python3 python3-venv")?;
+    let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--requirement"];
+    output(Command::new(&python).args(install).arg(requirements))
+        .with_context(|| format!("cannot install {name}"))?;
+    fs::write(&installed, wanted)?;
+    Ok(python)
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!(
+            "{command:?} failed:\n{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(text)
+}
