@@ -376,6 +376,12 @@ impl Metrics {
             "Replicas that are ready",
             self.endpoints.clone(),
         );
+        self.register_ways();
+    }
+
+    /// What comes in, and what is handed on.
+    fn register_ways(&mut self) {
+        let registry = &mut self.registry;
         registry.register(
             "unrouted_requests",
             "Requests for no known application",
