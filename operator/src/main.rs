@@ -31,7 +31,7 @@ enum Command {
     /// Run the controller: plan, serve and observe the applications of a cluster
     Controller(cli::controller::Arguments),
     /// Run the gateway: batch the callers' requests
-    Gateway(cli::gateway::Arguments),
+    Gateway(Box<cli::gateway::Arguments>),
 }
 
 fn main() -> ExitCode {
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         Command::Simulate(arguments) => cli::simulate::run(&arguments),
         Command::Crds(arguments) => cli::crds::run(&arguments),
         Command::Controller(arguments) => cli::controller::run(arguments),
-        Command::Gateway(arguments) => cli::gateway::run(arguments),
+        Command::Gateway(arguments) => cli::gateway::run(*arguments),
     };
     outcome.unwrap_or_else(|error| {
         cli::print::error(&format!("error: {}", told(&error)));

@@ -144,6 +144,7 @@ pub async fn run(
 ///
 /// # Errors
 /// Where the files of TLS cannot be used, or a task ended that never does: better to begin anew than to serve what was true once.
+#[expect(clippy::too_many_lines, reason = "the wiring of the process, in its order")]
 pub async fn serve(
     options: Options,
     callers: TcpListener,
@@ -202,14 +203,7 @@ pub async fn serve(
         open: metrics.connections.clone(),
         refusals: metrics.refusals.clone(),
     };
-    let tls = match options.tls {
-        Some(files) => {
-            let (tls, following) = Tls::load(files)?;
-            background.spawn(following.run(options.tls_interval, metrics.tls_reloads.clone()));
-            Some(tls)
-        }
-        None => None,
-    };
+    let tls = tls(&options, &metrics, &mut background)?;
     let mut serving = JoinSet::new();
     serving.spawn(listener::serve(
         callers,
@@ -271,4 +265,14 @@ async fn second_port(
         }
     };
     listener::serve(listener, None, bounds, Counts::default(), stop, answer).await;
+}
+
+/// TLS of the callers' port, whose files a task of `background` follows.
+fn tls(options: &Options, metrics: &Metrics, background: &mut JoinSet<()>) -> Result<Option<Tls>, TlsError> {
+    let Some(files) = options.tls.clone() else {
+        return Ok(None);
+    };
+    let (tls, following) = Tls::load(files)?;
+    background.spawn(following.run(options.tls_interval, metrics.tls_reloads.clone()));
+    Ok(Some(tls))
 }

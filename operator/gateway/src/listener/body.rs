@@ -1,6 +1,7 @@
 //! Bodies of requests that must keep coming, and bodies of answers that must keep going.
 
 use std::{
+    convert::Infallible,
     error::Error,
     pin::Pin,
     sync::Arc,
@@ -59,8 +60,8 @@ impl BodyError {
     }
 }
 
-impl From<std::convert::Infallible> for BodyError {
-    fn from(never: std::convert::Infallible) -> Self {
+impl From<Infallible> for BodyError {
+    fn from(never: Infallible) -> Self {
         match never {}
     }
 }

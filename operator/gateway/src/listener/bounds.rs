@@ -50,7 +50,8 @@ impl Default for Bounds {
             header_timeout: Duration::from_secs(10),
             // Longer than common clients keep an idle connection, so that they are the ones to close it.
             idle_timeout: Duration::from_mins(2),
-            header_size: 64 << 10,
+            // Heads that have not come to their end are held outside of the memory for bodies: so much for each connection, and 8 KiB.
+            header_size: 16 << 10,
             header_fields: 100,
             target_size: 8 << 10,
             body_grace: Duration::from_secs(5),

@@ -191,6 +191,14 @@ enum Mutation {
     Remove(f64, usize),
     Repeat(f64, usize),
     Cut(f64),
+    /// One more line, before the one that is there.
+    Line(f64, &'static str),
+    /// The line's CR is lost.
+    Bare(f64),
+    /// The line comes twice.
+    Twice(f64),
+    /// The line begins with a space.
+    Fold(f64),
 }
 
 fn mutation() -> impl Strategy<Value = Mutation> {
@@ -211,29 +219,59 @@ fn mutation() -> impl Strategy<Value = Mutation> {
         "\n\n",
         "\x7f",
         "\u{e9}",
-        "Content-Length: 3\r\n",
-        "Content-Length: 0\r\n",
-        "Content-Length:\r\n",
-        "Transfer-Encoding: chunked\r\n",
-        "Transfer-Encoding: gzip\r\n",
-        "Transfer-Encoding : chunked\r\n",
-        "Host: other.shop\r\n",
-        "Connection: close\r\n",
-        "Upgrade: h2c\r\n",
-        "Expect: tea\r\n",
         " HTTP/1.1",
-        "GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n",
         "ffffffffffffffff",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ];
+    const LINES: &[&str] = &[
+        "Content-Length: 3",
+        "Content-Length: 0",
+        "Content-Length: +3",
+        "Content-Length:",
+        "Content-Length: 3, 3",
+        "Transfer-Encoding: chunked",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: identity",
+        "Transfer-Encoding : chunked",
+        "Transfer-Encoding: x",
+        "Host: other.shop",
+        "Host: search-infer.shop",
+        "Host:",
+        "Connection: close",
+        "Connection: keep-alive",
+        "Upgrade: h2c",
+        "Expect: 100-continue",
+        "Expect: tea",
+        "X: y",
+        "X : y",
+        "X",
+        ": y",
+        "X: y\x01",
+        "GET /v2/health/live HTTP/1.1",
+        "",
     ];
     let at = 0.0..1.0;
     prop_oneof![
         1 => (at.clone(), any::<u8>()).prop_map(|(at, byte)| Mutation::Replace(at, byte)),
-        4 => (at.clone(), select(TOKENS)).prop_map(|(at, token)| Mutation::Insert(at, token.into())),
+        2 => (at.clone(), select(TOKENS)).prop_map(|(at, token)| Mutation::Insert(at, token.into())),
         1 => (at.clone(), 1..12_usize).prop_map(|(at, length)| Mutation::Remove(at, length)),
         1 => (at.clone(), 1..40_usize).prop_map(|(at, length)| Mutation::Repeat(at, length)),
-        1 => at.prop_map(Mutation::Cut),
+        1 => at.clone().prop_map(Mutation::Cut),
+        8 => (at.clone(), select(LINES)).prop_map(|(at, line)| Mutation::Line(at, line)),
+        4 => at.clone().prop_map(Mutation::Bare),
+        3 => at.clone().prop_map(Mutation::Twice),
+        2 => at.prop_map(Mutation::Fold),
     ]
+}
+
+/// The line at a place, with its end.
+fn line(bytes: &[u8], at: usize) -> std::ops::Range<usize> {
+    let start = bytes[..at]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
+    let end = bytes[start..].iter().position(|byte| *byte == b'\n');
+    start..end.map_or(bytes.len(), |end| start + end + 1)
 }
 
 #[expect(
@@ -252,16 +290,26 @@ fn change(bytes: &mut Vec<u8>, mutation: &Mutation) {
                 *old = *byte;
             }
         }
-        // Tokens that are lines go where lines begin, mostly.
         Mutation::Insert(at, token) => {
             let at = place(*at);
-            let line = bytes[..at]
-                .iter()
-                .rposition(|byte| *byte == b'\n')
-                .map_or(at, |end| end + 1);
-            let at = if token.ends_with(b"\r\n") { line } else { at };
             bytes.splice(at..at, token.iter().copied());
         }
+        Mutation::Line(at, text) => {
+            let begin = line(bytes, place(*at)).start;
+            bytes.splice(begin..begin, [text.as_bytes(), b"\r\n"].concat());
+        }
+        Mutation::Bare(at) => {
+            let line = line(bytes, place(*at));
+            if bytes[line.clone()].ends_with(b"\r\n") {
+                bytes.remove(line.end - 2);
+            }
+        }
+        Mutation::Twice(at) => {
+            let line = line(bytes, place(*at));
+            let (end, again) = (line.end, bytes[line].to_vec());
+            bytes.splice(end..end, again);
+        }
+        Mutation::Fold(at) => bytes.insert(line(bytes, place(*at)).start, b' '),
         Mutation::Remove(at, length) => {
             let range = range(*at, *length);
             bytes.drain(range);
@@ -290,7 +338,7 @@ fn is_part(seen: &[Value], mut accepted: Vec<Value>) -> bool {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 1000, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: 2000, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn what_reaches_a_replica_is_what_a_strict_reader_accepts(
@@ -310,6 +358,20 @@ proptest! {
             prop_assert_eq!(seen, accepted);
             prop_assert_eq!(answers.matches(" 200 OK").count(), kinds.len());
         }
+    }
+
+    #[test]
+    fn random_frames_of_http2_reach_no_replica_and_end(
+        frames in vec((0..11_u8, any::<u8>(), 0..8_u8, vec(any::<u8>(), 0..50)), 1..20),
+    ) {
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        for (kind, flags, stream, payload) in frames {
+            let length = u8::try_from(payload.len()).unwrap();
+            bytes.extend([0, 0, length, kind, flags, 0, 0, 0, stream]);
+            bytes.extend(payload);
+        }
+        let (_, seen) = run(&bytes, 4096);
+        prop_assert!(seen.is_empty());
     }
 
     #[test]

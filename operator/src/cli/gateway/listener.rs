@@ -90,7 +90,7 @@ pub(crate) struct Arguments {
     #[arg(
         long,
         env = "HARMONYBATCH_MAX_HEAD",
-        default_value = "64Ki",
+        default_value = "16Ki",
         value_name = "MEMORY"
     )]
     max_head: Memory,
