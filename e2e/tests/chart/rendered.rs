@@ -97,3 +97,36 @@ fn the_gateway_has_time_to_drain_whatever_is_set() {
         );
     }
 }
+
+#[test]
+fn tls_brings_its_secrets_to_the_gateway_and_its_port_to_the_service() {
+    let tls = "gateway.tls={\"secretName\":\"gateway-tls\",\"clientCaSecretName\":\"callers\"}";
+    let objects = objects(&rendered_text(&[tls]));
+    let named = |kind| {
+        let mut all = of_kind(&objects, kind).into_iter();
+        all.rfind(|object| text(object, "/metadata/name") == "harmonybatch-gateway")
+            .unwrap()
+    };
+    let (deployment, service) = (named("Deployment"), named("Service"));
+    assert_eq!(service["spec"]["ports"][0]["port"], 443);
+    let pod = &deployment["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let (mounts, volumes) = (&container["volumeMounts"], &pod["volumes"]);
+    let files = [
+        ("tls-cert", 0, "tls.crt"),
+        ("tls-key", 0, "tls.key"),
+        ("tls-client-ca", 1, "ca.crt"),
+    ];
+    for (option, mount, file) in files {
+        let folder = mounts[mount]["mountPath"].as_str().unwrap();
+        let argument = format!("--{option}={folder}/{file}");
+        let arguments = container["args"].as_array().unwrap();
+        assert!(
+            arguments.iter().any(|said| said == argument.as_str()),
+            "{argument}"
+        );
+        assert_eq!(mounts[mount]["name"], volumes[mount]["name"]);
+    }
+    assert_eq!(volumes[0]["secret"]["secretName"], "gateway-tls");
+    assert_eq!(volumes[1]["secret"]["secretName"], "callers");
+}

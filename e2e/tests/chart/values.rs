@@ -74,6 +74,20 @@ fn bad_values_are_refused_with_the_name_of_the_field() {
         ("gateway.lameDuckSeconds=0", "/gateway/lameDuckSeconds"),
         ("gateway.lameDuckSeconds=0.5", "/gateway/lameDuckSeconds"),
         ("gateway.podAnnotations={\"a\":true}", "/gateway/podAnnotations/a"),
+        (
+            "gateway.tls={\"secretName\":\"\",\"clientCaSecretName\":\"callers\"}",
+            "/gateway/tls/clientCaSecretName",
+        ),
+        ("gateway.tls.secretName=\"A\"", "/gateway/tls/secretName"),
+        (
+            "gateway.listener={\"maxConnections\":0}",
+            "/gateway/listener/maxConnections",
+        ),
+        (
+            "gateway.listener={\"idleTimeout\":60}",
+            "/gateway/listener/idleTimeout",
+        ),
+        ("gateway.listener={\"timeout\":\"60s\"}", "/gateway/listener"),
         ("gateway=null", "gateway"),
         ("platform.prices.vcpuSecond=null", "vcpuSecond"),
         ("platform.price={}", "price"),
@@ -127,6 +141,18 @@ fn good_values_reach_the_objects() {
         (
             "gateway.resources.limits={\"cpu\":\"2\",\"memory\":\"1.5Gi\"}",
             "memory: 1.5Gi",
+        ),
+        (
+            "gateway.listener={\"maxConnections\":1000000}",
+            "- --max-connections=1000000\n",
+        ),
+        (
+            "gateway.listener={\"maxHeadFields\":50}",
+            "- --max-head-fields=50\n",
+        ),
+        (
+            "gateway.listener={\"minBodyRate\":\"4Ki\"}",
+            "- --min-body-rate=4Ki\n",
         ),
         ("gateway.priorityClassName=\"high\"", "priorityClassName: high"),
         (

@@ -1,110 +1,103 @@
-//! Connections of callers: accepted, bounded, timed, and at the end closed without losing a request.
+//! Connections of callers: accepted, bounded, timed, strictly read, and at the end closed without losing a request.
+//!
+//! ```text
+//! TCP -> (tls) -> patient -> version -> HTTP/1.1: gate (head, chunks) -> hyper -> screen -> service
+//!                                   \-> HTTP/2:   hyper (streams)     ---------^
+//! ```
+//!
+//! - [`bounds`](Bounds): how much and how long; [`refusal`](Refusal): why a caller is refused, for answers and metrics.
+//! - `tls`: the certificate, which may change, and the callers' certificates, which may be required.
+//! - `patient`: writes end when the caller takes nothing. `version`: which HTTP it is.
+//! - `gate`: what of HTTP/1.1 may be read by hyper, which accepts more than the RFCs do. `screen`: what both versions must keep.
+//! - `body`: bodies must keep coming, answers must keep going. `streams`: the same for the windows of HTTP/2.
 
+mod body;
+mod bounds;
+mod chunks;
+mod connection;
+mod exchange;
+mod gate;
+mod head;
 mod patient;
+mod peers;
+mod refusal;
+mod screen;
+mod streams;
+mod tls;
 mod version;
 
-use std::{convert::Infallible, error::Error, io, pin::pin, sync::Arc, time::Duration};
+use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::{
-    body::{Body, Incoming},
-    server::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::graceful::GracefulConnection,
-};
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use hyper::body::Body;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
 };
 
-use patient::Patient;
-use version::Version;
+pub use body::{BodyError, RequestBody};
+pub use bounds::Bounds;
+pub use connection::serve_stream;
+pub use refusal::{Refusal, Refusals};
+pub use tls::{Following, Reloads, Tls, TlsError, TlsFiles};
 
-/// Bounds of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Longest wait for a request's head, and longest idle time of a kept connection.
-    pub header_timeout: Duration,
-    /// Most bytes of a request's head.
-    pub header_size: usize,
-    /// Longest wait for a caller to take a part of its answer.
-    pub write_timeout: Duration,
-    /// Most connections at a time; further ones are closed at once.
-    pub connections: usize,
-    /// Most requests at a time on a connection of HTTP/2.
-    pub streams: u32,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            header_timeout: Duration::from_secs(30),
-            header_size: 64 << 10,
-            write_timeout: Duration::from_secs(30),
-            connections: 10_000,
-            streams: 256,
-        }
-    }
-}
+use peers::Peers;
 
 /// Where a listener counts.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     /// Open connections.
     pub open: Gauge,
-    /// Connections closed at once.
-    pub refused: Counter,
+    /// What was refused.
+    pub refusals: Refusals,
 }
 
 /// Answers every request with `answer` until `stop` is true; then accepts no more, lets every connection finish the request that it has, and
-/// returns when the last one is closed. HTTP/1.1, and HTTP/2 where the caller begins with it.
+/// returns when the last one is closed. HTTP/1.1, and HTTP/2 where the caller begins with it, over TLS where it is given.
 pub async fn serve<A, F, B>(
     listener: TcpListener,
+    tls: Option<Tls>,
     bounds: Bounds,
     counts: Counts,
     mut stop: watch::Receiver<bool>,
     answer: A,
 ) where
-    A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    A: Fn(Request<RequestBody>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     let answer = Arc::new(answer);
     let of_connections = stop.clone();
+    let peers = Peers::default();
     let mut connections = JoinSet::new();
     loop {
-        tokio::select! {
+        let (stream, peer) = tokio::select! {
             biased;
             () = stopped(&mut stop) => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok(_) if connections.len() >= bounds.connections => {
-                    counts.refused.inc();
-                }
-                Ok((stream, _)) => {
-                    let open = Open::new(counts.open.clone());
-                    let connection = connection(stream, bounds, of_connections.clone(), answer.clone());
-                    connections.spawn(async move {
-                        let _open = open;
-                        // A caller that breaks off, or sends what is no HTTP, has been answered by hyper as far as it can be.
-                        if let Err(error) = connection.await {
-                            tracing::debug!(%error, "a connection ended");
-                        }
-                    });
-                }
-                Err(error) => {
-                    // Out of file descriptors, mostly: some will be closed soon.
-                    tracing::warn!(%error, "cannot accept");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            },
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener) => accepted,
+        };
+        if connections.len() >= bounds.connections {
+            counts.refusals.count(Refusal::Connections);
+            continue;
         }
+        let Some(place) = peers.enter(peer.ip(), bounds.peer_connections) else {
+            counts.refusals.count(Refusal::PeerConnections);
+            continue;
+        };
+        let open = Open::new(counts.open.clone());
+        let (tls, refusals) = (tls.clone(), counts.refusals.clone());
+        let (stop, answer) = (of_connections.clone(), answer.clone());
+        connections.spawn(async move {
+            let _counted = (open, place);
+            // A caller that breaks off, or sends what is no HTTP, has been answered as far as it can be.
+            if let Err(error) = connection(stream, tls, bounds, refusals, stop, answer).await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
@@ -112,65 +105,46 @@ pub async fn serve<A, F, B>(
 
 async fn connection<A, F, B>(
     stream: TcpStream,
+    tls: Option<Tls>,
     bounds: Bounds,
+    refusals: Refusals,
     mut stop: watch::Receiver<bool>,
     answer: Arc<A>,
 ) -> io::Result<()>
 where
-    A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    A: Fn(Request<RequestBody>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     stream.set_nodelay(true)?;
-    let service = service_fn(move |request| {
-        let answer = answer(request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let stream = Patient::new(stream, bounds.write_timeout);
-    let (version, stream) = tokio::select! {
+    let Some(tls) = tls else {
+        return serve_stream(stream, bounds, refusals, stop, answer).await;
+    };
+    let handshake = tokio::select! {
         biased;
-        detected = tokio::time::timeout(bounds.header_timeout, version::detect(stream)) => detected??,
+        shaken = tokio::time::timeout(bounds.handshake_timeout, tls.accept(stream)) => shaken,
         () = stopped(&mut stop) => return Ok(()),
     };
-    let stream = TokioIo::new(stream);
-    match version {
-        Version::Http1 => drive(http1(bounds).serve_connection(stream, service), stop).await,
-        Version::Http2 => drive(http2(bounds).serve_connection(stream, service), stop).await,
+    match handshake.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+        Ok(stream) => serve_stream(stream, bounds, refusals, stop, answer).await,
+        Err(error) => {
+            refusals.count(Refusal::Handshake);
+            Err(error)
+        }
     }
 }
 
-fn http1(bounds: Bounds) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(bounds.header_timeout)
-        .max_header_size(bounds.header_size)
-        // Holds a head; bodies are read past it.
-        .max_buf_size(bounds.header_size.max(64 << 10));
-    builder
-}
-
-fn http2(bounds: Bounds) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(bounds.streams)
-        .max_header_list_size(u32::try_from(bounds.header_size).unwrap_or(u32::MAX));
-    builder
-}
-
-/// Serves a connection to its end, which comes as soon as its requests are answered where `stop` becomes true.
-async fn drive<C>(connection: C, mut stop: watch::Receiver<bool>) -> io::Result<()>
-where
-    C: GracefulConnection<Error = hyper::Error>,
-{
-    let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        result = connection.as_mut() => return result.map_err(io::Error::other),
-        () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                // Out of file descriptors, mostly: some will be closed soon.
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
     }
-    connection.await.map_err(io::Error::other)
 }
 
 /// Until `stop` is true, or nobody is left to say so.

@@ -9,14 +9,13 @@ use std::{
 };
 
 use http::Request;
-use hyper::body::Incoming;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     admin::Admin,
     batcher::{Fleet, Limits},
     config::{ConfigSource, kubernetes},
-    listener::{self, Bounds, Counts},
+    listener::{self, Bounds, Counts, RequestBody, Tls, TlsError, TlsFiles},
     memory::Budget,
     metrics::Metrics,
     peers::{FORWARDED_HEADER, PeerSource, Peers},
@@ -55,6 +54,10 @@ pub struct Options {
     pub bounds: Bounds,
     /// Where the other gateways are found; without it this one is alone.
     pub membership: Option<Membership>,
+    /// TLS of the callers' port; without it, it speaks none.
+    pub tls: Option<TlsFiles>,
+    /// How often the files of TLS are looked at.
+    pub tls_interval: Duration,
 }
 
 /// A gateway as one of those behind a Service.
@@ -81,6 +84,8 @@ impl Default for Options {
             limits: Limits::default(),
             bounds: Bounds::default(),
             membership: None,
+            tls: None,
+            tls_interval: Duration::from_secs(10),
         }
     }
 }
@@ -96,6 +101,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The files of TLS cannot be used.
+    #[error("cannot speak TLS")]
+    Tls(#[from] TlsError),
     /// A task that runs as long as the gateway does has ended, by a defect. What is served would never change again.
     #[error("the {0} ended")]
     Ended(&'static str),
@@ -135,7 +143,7 @@ pub async fn run(
 /// Serves what `source` says, on listeners that are bound already. `peers` are this gateway's own second port and those of all that are ready.
 ///
 /// # Errors
-/// Where a task ended that never does: better to begin anew than to serve what was true once.
+/// Where the files of TLS cannot be used, or a task ended that never does: better to begin anew than to serve what was true once.
 pub async fn serve(
     options: Options,
     callers: TcpListener,
@@ -189,35 +197,23 @@ pub async fn serve(
     // Stays open for what other gateways have handed on, when callers are not served any more.
     let (last_stop, last_stopped) = watch::channel(false);
     let mut second = JoinSet::new();
-    second.spawn(listener::serve(
-        admin,
-        Bounds {
-            streams: MOST_FORWARDED,
-            ..Bounds::default()
-        },
-        Counts::default(),
-        last_stopped,
-        {
-            let service = service.clone();
-            move |request: Request<Incoming>| {
-                let (admin, service) = (admin_service.clone(), service.clone());
-                async move {
-                    if request.headers().contains_key(FORWARDED_HEADER) {
-                        service.answer_here(request).await
-                    } else {
-                        admin.answer(request.method(), request.uri().path())
-                    }
-                }
-            }
-        },
-    ));
+    second.spawn(second_port(admin, admin_service, service.clone(), last_stopped));
     let counts = Counts {
         open: metrics.connections.clone(),
-        refused: metrics.connections_refused.clone(),
+        refusals: metrics.refusals.clone(),
+    };
+    let tls = match options.tls {
+        Some(files) => {
+            let (tls, following) = Tls::load(files)?;
+            background.spawn(following.run(options.tls_interval, metrics.tls_reloads.clone()));
+            Some(tls)
+        }
+        None => None,
     };
     let mut serving = JoinSet::new();
     serving.spawn(listener::serve(
         callers,
+        tls,
         options.bounds,
         counts,
         stop_receiver,
@@ -251,4 +247,28 @@ pub async fn serve(
         tracing::warn!(drain = ?options.drain, "draining took too long: the last connections are cut");
     }
     Ok(())
+}
+
+/// Serves the second port: what [`Admin`] answers, and requests that other gateways hand on.
+async fn second_port(
+    listener: TcpListener,
+    admin: Arc<Admin>,
+    service: Arc<Service<HttpUpstream>>,
+    stop: watch::Receiver<bool>,
+) {
+    let bounds = Bounds {
+        streams: MOST_FORWARDED,
+        ..Bounds::default()
+    };
+    let answer = move |request: Request<RequestBody>| {
+        let (admin, service) = (admin.clone(), service.clone());
+        async move {
+            if request.headers().contains_key(FORWARDED_HEADER) {
+                service.answer_here(request).await
+            } else {
+                admin.answer(request.method(), request.uri().path())
+            }
+        }
+    };
+    listener::serve(listener, None, bounds, Counts::default(), stop, answer).await;
 }

@@ -23,6 +23,7 @@ use crate::{
     blocking,
     body::Chunks,
     config::{Key, RouteError, Target},
+    listener::BodyError,
     memory::{Budget, Exhausted, Held},
     metrics::{AppStats, Metrics},
     peers::Peers,
@@ -69,8 +70,7 @@ impl<U: Upstream> Service<U> {
     /// Answers one request of a caller, here or by the gateway that owns its group.
     pub async fn answer<B>(&self, request: Request<B>) -> Response<Chunks>
     where
-        B: Body<Data = Bytes>,
-        B::Error: std::fmt::Display,
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         // HTTP/2 has a frame for it, which the listener sends.
         let may_close = request.version() < Version::HTTP_2;
@@ -89,8 +89,7 @@ impl<U: Upstream> Service<U> {
     /// Answers one request, whoever owns its group.
     pub async fn answer_here<B>(&self, request: Request<B>) -> Response<Chunks>
     where
-        B: Body<Data = Bytes>,
-        B::Error: std::fmt::Display,
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         if grpc::is_call(request.headers()) {
             return self.answer_call(request).await;
@@ -102,8 +101,7 @@ impl<U: Upstream> Service<U> {
 
     async fn try_answer<B>(&self, request: Request<B>) -> Result<Response<Chunks>, ApiError>
     where
-        B: Body<Data = Bytes>,
-        B::Error: std::fmt::Display,
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         let (head, body) = request.into_parts();
         let route = protocol::locate(&head.method, head.uri.path())?;
@@ -250,8 +248,7 @@ impl<U: Upstream> Service<U> {
     /// The whole body of a request for an application; one that finds no memory counts as refused.
     async fn read_for<B>(&self, target: &Target, body: B) -> Result<(Bytes, Held), ApiError>
     where
-        B: Body<Data = Bytes>,
-        B::Error: std::fmt::Display,
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         self.read(body).await.inspect_err(|error| {
             if error.status == StatusCode::SERVICE_UNAVAILABLE
@@ -265,8 +262,7 @@ impl<U: Upstream> Service<U> {
     /// The whole body, within its bounds of size and time, and the memory that it holds.
     async fn read<B>(&self, body: B) -> Result<(Bytes, Held), ApiError>
     where
-        B: Body<Data = Bytes>,
-        B::Error: std::fmt::Display,
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         let limit = self.body_limit;
         let too_large = || {
@@ -284,7 +280,8 @@ impl<U: Upstream> Service<U> {
             let mut whole = BytesMut::with_capacity(announced.min(1 << 20));
             let mut memory = self.memory.hold();
             while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| ApiError::bad_request(format!("body: {error}")))?;
+                let frame = frame.map_err(Into::into);
+                let frame = frame.map_err(|error: BodyError| ApiError::new(error.status(), error))?;
                 if let Ok(data) = frame.into_data() {
                     if whole.len() + data.len() > limit {
                         return Err(too_large());

@@ -363,6 +363,7 @@ async fn a_caller_that_never_reads_its_answer_is_cut_off() {
     let (asked, mut was_asked) = mpsc::unbounded_channel();
     tokio::spawn(listener::serve(
         listener,
+        None,
         bounds,
         counts.clone(),
         stopped,

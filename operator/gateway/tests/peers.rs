@@ -178,7 +178,7 @@ async fn a_gateway_that_is_killed_costs_what_it_had_in_hand_and_nothing_that_may
 /// Gateways come and go under load; every answer is its caller's own.
 #[tokio::test]
 async fn no_request_fails_while_gateways_come_and_go() {
-    const ROUNDS: usize = 6;
+    const ROUNDS: u64 = 6;
     let runtimes = [Runtime::start().await, Runtime::start().await];
     let endpoints = runtimes.each_ref().map(|runtime| runtime.address);
     let snapshot = groups(12, &endpoints);
@@ -187,13 +187,13 @@ async fn no_request_fails_while_gateways_come_and_go() {
     let mut load = JoinSet::new();
     for round in 0..ROUNDS {
         // Callers of one gateway each: those of one that goes end first, as connections do that a Service no longer leads there.
-        for (caller, gateway) in cluster.gateways.iter().enumerate() {
+        for (caller, gateway) in (0_u64..).zip(&cluster.gateways) {
             let (address, stopped) = (gateway.callers, stopped.clone());
             load.spawn(async move {
                 let mut served = 0_u64;
                 while !*stopped.borrow() && served < 60 {
-                    let app = format!("app-{}", (served as usize + caller) % 12);
-                    let nonce = 1000 * (round as u64 * 10 + caller as u64) + 2 * served;
+                    let app = format!("app-{}", (served + caller) % 12);
+                    let nonce = 1000 * (round * 10 + caller) + 2 * served;
                     let body = request(&nonce.to_string(), nonce, 1).to_string();
                     let request = http::Request::post("/v2/models/mlp/infer")
                         .header("host", format!("{app}-infer.shop"))

@@ -1,5 +1,7 @@
 //! `harmonybatch gateway`
 
+mod listener;
+
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
@@ -73,6 +75,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "HARMONYBATCH_ADDRESS", value_name = "IP")]
     address: Option<IpAddr>,
     #[command(flatten)]
+    listener: listener::Arguments,
+    #[command(flatten)]
     telemetry: telemetry::Arguments,
 }
 
@@ -93,7 +97,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let shutdown = process::shutdown()?;
         let client = process::client().await?;
         let membership = arguments.membership();
-        let options = Options {
+        let mut options = Options {
             listen: arguments.listen,
             admin: arguments.admin,
             cluster_domain: arguments.cluster_domain,
@@ -102,6 +106,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             request_memory: usize::try_from(arguments.memory.bytes() / 4).unwrap_or(usize::MAX),
             ..Options::default()
         };
+        arguments.listener.set(&mut options);
         harmonybatch_gateway::run(options, client, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })

@@ -112,10 +112,8 @@ impl<U: Upstream> Batch<U> {
         } = self;
         let batch_id = format!("batch-{id}");
         let mut meter = Meter::new(timer);
-        let size = requests
-            .iter()
-            .map(|queued| queued.submission.request.size())
-            .sum();
+        let sizes = requests.iter().map(|queued| queued.submission.request.size());
+        let size = sizes.sum();
         let requests = blocking::through(size, || converted(requests, wire, &mut meter));
         let call = blocking::through(size, || {
             call(&batch_id, &runtime_model, &requests, wire, idempotent)

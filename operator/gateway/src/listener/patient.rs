@@ -12,21 +12,25 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::refusal::{Refusal, Refusals};
+
 /// A stream whose writes fail after a time without progress. A caller that never reads its answer would else keep the connection and the answer
 /// for ever: hyper bounds only the time in which a request comes.
 #[derive(Debug)]
 pub(super) struct Patient<S> {
     stream: S,
     patience: Duration,
+    refusals: Refusals,
     /// Since a write had to wait.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsyncWrite + Unpin> Patient<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
+    pub(super) fn new(stream: S, patience: Duration, refusals: Refusals) -> Self {
         Self {
             stream,
             patience,
+            refusals,
             stalled: None,
         }
     }
@@ -43,6 +47,8 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
         let patience = self.patience;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(stalled.as_mut().poll(context));
+        self.stalled = None;
+        self.refusals.count(Refusal::AnswerStalled);
         let message = format!("the caller took nothing for {patience:?}");
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
     }
@@ -103,8 +109,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_is_waited_for_and_one_that_stops_is_not() {
-        let (ours, mut theirs) = duplex(4);
-        let mut ours = Patient::new(ours, Duration::from_secs(30));
+        let ((ours, mut theirs), refusals) = (duplex(4), Refusals::default());
+        let mut ours = Patient::new(ours, Duration::from_secs(30), refusals.clone());
         let start = Instant::now();
         let reader = tokio::spawn(async move {
             let mut four = [0; 4];
@@ -123,6 +129,7 @@ mod tests {
             (error.kind(), start.elapsed()),
             (io::ErrorKind::TimedOut, Duration::from_secs(130))
         );
+        assert_eq!(refusals.get(Refusal::AnswerStalled), 1);
         drop(theirs);
     }
 }

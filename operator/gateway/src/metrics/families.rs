@@ -24,6 +24,7 @@ use crate::{
     admission::{Bucket, Drain, Overload},
     batcher::Table,
     config::Key,
+    listener::{Refusals, Reloads},
     protocol::Meter,
 };
 
@@ -165,8 +166,10 @@ pub struct Metrics {
     pub forward_failures: Counter,
     /// Connections that callers have open.
     pub connections: Gauge,
-    /// Connections closed at once because there were too many.
-    pub connections_refused: Counter,
+    /// What the callers' listener refused.
+    pub refusals: Refusals,
+    /// What became of changed certificates.
+    pub tls_reloads: Reloads,
 }
 
 /// Counts of one group.
@@ -231,7 +234,8 @@ impl Metrics {
             forwarded: Counter::default(),
             forward_failures: Counter::default(),
             connections: Gauge::default(),
-            connections_refused: Counter::default(),
+            refusals: Refusals::default(),
+            tls_reloads: Reloads::default(),
             registry,
         };
         metrics.register();
@@ -318,6 +322,12 @@ impl Metrics {
             "Replicas that are ready",
             self.endpoints.clone(),
         );
+        self.register_callers();
+    }
+
+    /// What is counted of callers and of other gateways, whatever the application.
+    fn register_callers(&mut self) {
+        let registry = &mut self.registry;
         registry.register(
             "unrouted_requests",
             "Requests for no known application",
@@ -334,11 +344,8 @@ impl Metrics {
             self.forward_failures.clone(),
         );
         registry.register("connections", "Connections of callers", self.connections.clone());
-        registry.register(
-            "connections_refused",
-            "Connections above the limit",
-            self.connections_refused.clone(),
-        );
+        self.refusals.register(registry);
+        self.tls_reloads.register(registry);
     }
 
     /// The counts of one application; `window` are those of its past, where it has one.

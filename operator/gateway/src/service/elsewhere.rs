@@ -9,6 +9,7 @@ use super::{Service, grpc, host};
 use crate::{
     body::Chunks,
     config::Target,
+    listener::BodyError,
     peers::ForwardError,
     protocol::{self, ApiError, Endpoint},
     timer::nanos,
@@ -48,8 +49,7 @@ impl<U: Upstream> Service<U> {
     /// Has a request answered by the gateway that owns its group; here, where none can be reached.
     pub(super) async fn hand_on<B>(&self, request: Request<B>, target: &Target) -> Response<Chunks>
     where
-        B: Body<Data = Bytes>,
-        B::Error: std::fmt::Display,
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         let (head, body) = request.into_parts();
         let (body, memory) = match self.read_for(target, body).await {

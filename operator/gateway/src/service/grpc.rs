@@ -12,6 +12,7 @@ use crate::{
     batcher::Submission,
     body::Chunks,
     config::Target,
+    listener::BodyError,
     protocol::{
         self, ApiError, GrpcRequest,
         grpc::{
@@ -96,8 +97,7 @@ impl<U: Upstream> Service<U> {
     /// Answers one call.
     pub(super) async fn answer_call<B>(&self, request: Request<B>) -> Response<Chunks>
     where
-        B: Body<Data = Bytes>,
-        B::Error: std::fmt::Display,
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         let (message, batch_rows) = match self.call(request).await {
             Ok(reply) => reply,
@@ -116,8 +116,7 @@ impl<U: Upstream> Service<U> {
 
     async fn call<B>(&self, request: Request<B>) -> Result<Reply, ApiError>
     where
-        B: Body<Data = Bytes>,
-        B::Error: std::fmt::Display,
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         let started = self.timer.now();
         let (head, body) = request.into_parts();
@@ -180,8 +179,7 @@ impl<U: Upstream> Service<U> {
         deadline: Option<harmonybatch_dispatch::Nanos>,
     ) -> Result<Submission, ApiError>
     where
-        B: Body<Data = Bytes>,
-        B::Error: std::fmt::Display,
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         let (body, mut memory) = self.read_for(target, body).await?;
         let arrival = self.timer.now();

@@ -1,0 +1,351 @@
+//! Random bytes and changed requests, in memory and in time that does not pass by itself: nothing panics, every connection ends, and nothing reaches a
+//! replica that a second, simple reader of RFC 9112 would not have accepted.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod reference;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use harmonybatch_gateway::{
+    batcher::{Fleet, Limits},
+    config::{GroupConfig, Key, MemberConfig, Snapshot},
+    listener::{Bounds, Refusals, serve_stream},
+    memory::Budget,
+    metrics::Metrics,
+    peers::Peers,
+    protocol::Wire,
+    service::Service,
+    timer::Timer,
+    upstream::{Call, Replica, Reply, Upstream, UpstreamError},
+};
+use http::StatusCode;
+use proptest::{collection::vec, prelude::*, sample::select, test_runner::Config};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
+    sync::watch,
+};
+
+/// A replica that echoes, and remembers.
+#[derive(Clone, Default)]
+struct Counting(Arc<Mutex<Vec<Value>>>);
+
+impl Upstream for Counting {
+    type Connection = ();
+
+    async fn call(
+        &self,
+        _: &Replica,
+        _: Option<()>,
+        call: Call,
+    ) -> (Option<()>, Result<Reply, UpstreamError>) {
+        let body: Value = serde_json::from_slice(&call.body.into_bytes()).unwrap();
+        let input = &body["inputs"][0];
+        self.0.lock().unwrap().push(input["data"].clone());
+        let output = json!({"name": "y", "shape": input["shape"], "datatype": input["datatype"], "data": input["data"]});
+        let answer = json!({"model_name": "net", "id": body["id"], "outputs": [output]});
+        let reply = Reply {
+            status: StatusCode::OK,
+            body: answer.to_string().into(),
+            header_length: None,
+        };
+        (Some(()), Ok(reply))
+    }
+}
+
+/// What a connection that sends these bytes gets, and what the replica sees. The pipe holds `pipe` bytes, so the reads end anywhere.
+async fn play(bytes: Vec<u8>, pipe: usize) -> (String, Vec<Value>) {
+    let member = Arc::new(MemberConfig {
+        app: "search".into(),
+        service_name: "search-infer".into(),
+        slo: Duration::from_secs(15),
+        timeout: Duration::from_secs(30),
+        max_wait: Duration::ZERO,
+        contract: None,
+        departing: false,
+    });
+    let group = GroupConfig {
+        key: Key::new("shop", "mlp-a"),
+        plan_generation: 1,
+        batch_size: 8,
+        members: vec![member],
+        model: "mlp".into(),
+        runtime_model: "net".into(),
+        endpoints: vec![SocketAddr::from(([10, 0, 0, 1], 80))],
+        idempotent: true,
+        wire: Wire::Json,
+        wake: None,
+    };
+    let mut snapshot = Snapshot::default();
+    snapshot.groups.insert(group.key.clone(), Arc::new(group));
+    let (_config, source) = watch::channel(Some(Arc::new(snapshot)));
+    let (metrics, timer, upstream) = (Arc::new(Metrics::new()), Timer::new(), Counting::default());
+    let (fleet, mut table) = Fleet::new(
+        source,
+        "cluster.local",
+        Limits::default(),
+        metrics.clone(),
+        upstream.clone(),
+        timer,
+    );
+    let (_draining, draining) = watch::channel(false);
+    let (_stop, stop) = watch::channel(false);
+    let fleet = tokio::spawn(fleet.run(stop.clone()));
+    table.wait_for(|table| table.loaded).await.unwrap();
+    let service = Arc::new(Service {
+        table,
+        draining,
+        metrics,
+        upstream: upstream.clone(),
+        peers: Arc::new(Peers::none(timer)),
+        timer,
+        body_limit: 1 << 20,
+        body_timeout: Duration::from_secs(30),
+        memory: Budget::new(1 << 20),
+        metadata: Mutex::default(),
+    });
+    let (caller, stream) = duplex(pipe);
+    let answer = move |request| {
+        let service = service.clone();
+        async move { service.answer(request).await }
+    };
+    let served = tokio::spawn(serve_stream(
+        stream,
+        Bounds::default(),
+        Refusals::default(),
+        stop,
+        Arc::new(answer),
+    ));
+    let (mut reader, mut writer) = tokio::io::split(caller);
+    let writing = tokio::spawn(async move {
+        let _ = writer.write_all(&bytes).await;
+        writer
+    });
+    let mut answers = Vec::new();
+    // Nothing waits longer for a caller than for an idle one.
+    let ended = tokio::time::timeout(Duration::from_mins(10), reader.read_to_end(&mut answers)).await;
+    assert!(
+        ended.is_ok(),
+        "the connection did not end after {}",
+        answers.escape_ascii()
+    );
+    let _ = tokio::time::timeout(Duration::from_mins(1), writing).await;
+    // It may fail, and not panic.
+    let _ = served.await.unwrap();
+    fleet.abort();
+    let seen = upstream.0.lock().unwrap().clone();
+    (String::from_utf8_lossy(&answers).into_owned(), seen)
+}
+
+fn run(bytes: &[u8], pipe: usize) -> (String, Vec<Value>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(play(bytes.to_vec(), pipe))
+}
+
+/// Rows are told from each other by the number of the request.
+fn body(number: usize) -> String {
+    json!({"id": "x", "inputs": [{"name": "a", "shape": [1, 1], "datatype": "INT32", "data": [number]}]})
+        .to_string()
+}
+
+/// One of the requests that are changed.
+fn request(kind: usize, number: usize) -> Vec<u8> {
+    let body = body(number);
+    let (first, second) = body.split_at(20);
+    let head = "POST /v2/models/mlp/infer HTTP/1.1\r\nHost: search-infer.shop\r\n";
+    let text = match kind {
+        0 => format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()),
+        1 => format!(
+            "{head}Transfer-Encoding: chunked\r\nAccept: */*\r\n\r\n{:x}\r\n{first}\r\n{:X};a=b\r\n{second}\r\n0\r\nt: u\r\n\r\n",
+            first.len(),
+            second.len()
+        ),
+        2 => "GET /v2/health/live HTTP/1.1\r\nHost: search-infer.shop\r\n\r\n".to_owned(),
+        3 => format!(
+            "{head}Expect: 100-continue\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+        _ => format!(
+            "POST /shop/search/v2/models/mlp/infer HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+    };
+    text.into_bytes()
+}
+
+/// Where a request is changed, as parts of its length, and how.
+#[derive(Clone, Debug)]
+enum Mutation {
+    Replace(f64, u8),
+    Insert(f64, Vec<u8>),
+    Remove(f64, usize),
+    Repeat(f64, usize),
+    Cut(f64),
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    const TOKENS: &[&str] = &[
+        "\n",
+        "\r",
+        "\r\n",
+        "\0",
+        " ",
+        "\t",
+        ":",
+        ";",
+        ",",
+        "0",
+        "\r\n\r\n",
+        "\r\n ",
+        "0\r\n\r\n",
+        "\n\n",
+        "\x7f",
+        "\u{e9}",
+        "Content-Length: 3\r\n",
+        "Content-Length: 0\r\n",
+        "Content-Length:\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: gzip\r\n",
+        "Transfer-Encoding : chunked\r\n",
+        "Host: other.shop\r\n",
+        "Connection: close\r\n",
+        "Upgrade: h2c\r\n",
+        "Expect: tea\r\n",
+        " HTTP/1.1",
+        "GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n",
+        "ffffffffffffffff",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ];
+    let at = 0.0..1.0;
+    prop_oneof![
+        1 => (at.clone(), any::<u8>()).prop_map(|(at, byte)| Mutation::Replace(at, byte)),
+        4 => (at.clone(), select(TOKENS)).prop_map(|(at, token)| Mutation::Insert(at, token.into())),
+        1 => (at.clone(), 1..12_usize).prop_map(|(at, length)| Mutation::Remove(at, length)),
+        1 => (at.clone(), 1..40_usize).prop_map(|(at, length)| Mutation::Repeat(at, length)),
+        1 => at.prop_map(Mutation::Cut),
+    ]
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a place in a short text"
+)]
+fn change(bytes: &mut Vec<u8>, mutation: &Mutation) {
+    let place = |part: f64| (part * bytes.len() as f64) as usize;
+    let range = |part: f64, length: usize| place(part)..(place(part) + length).min(bytes.len());
+    match mutation {
+        Mutation::Replace(at, byte) => {
+            let at = place(*at);
+            if let Some(old) = bytes.get_mut(at) {
+                *old = *byte;
+            }
+        }
+        // Tokens that are lines go where lines begin, mostly.
+        Mutation::Insert(at, token) => {
+            let at = place(*at);
+            let line = bytes[..at]
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(at, |end| end + 1);
+            let at = if token.ends_with(b"\r\n") { line } else { at };
+            bytes.splice(at..at, token.iter().copied());
+        }
+        Mutation::Remove(at, length) => {
+            let range = range(*at, *length);
+            bytes.drain(range);
+        }
+        Mutation::Repeat(at, length) => {
+            let range = range(*at, *length);
+            let (end, again) = (range.end, bytes[range].to_vec());
+            bytes.splice(end..end, again);
+        }
+        Mutation::Cut(at) => {
+            let at = place(*at);
+            bytes.truncate(at);
+        }
+    }
+}
+
+/// Whether all that the replica saw is in what the reference accepted, each as often at most.
+fn is_part(seen: &[Value], mut accepted: Vec<Value>) -> bool {
+    seen.iter().all(|seen| {
+        let found = accepted.iter().position(|accepted| accepted == seen);
+        found.is_some_and(|at| {
+            accepted.swap_remove(at);
+            true
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 1000, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn what_reaches_a_replica_is_what_a_strict_reader_accepts(
+        kinds in vec(0..5_usize, 1..4),
+        mutations in vec(mutation(), 0..4),
+        pipe in select(vec![1, 7, 64, 4096, 65_536]),
+    ) {
+        let requests = kinds.iter().enumerate().map(|(number, kind)| request(*kind, number));
+        let mut bytes = requests.collect::<Vec<_>>().concat();
+        for mutation in &mutations {
+            change(&mut bytes, mutation);
+        }
+        let (answers, seen) = run(&bytes, pipe);
+        let accepted = reference::accepted(&bytes);
+        prop_assert!(is_part(&seen, accepted.clone()), "{seen:?} is no part of {accepted:?}: {}", bytes.escape_ascii());
+        if mutations.is_empty() {
+            prop_assert_eq!(seen, accepted);
+            prop_assert_eq!(answers.matches(" 200 OK").count(), kinds.len());
+        }
+    }
+
+    #[test]
+    fn random_bytes_reach_no_replica_and_end(bytes in vec(any::<u8>(), 0..300), preface in any::<bool>()) {
+        let preface = if preface { b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice() } else { b"" };
+        let (_, seen) = run(&[preface, &bytes].concat(), 64);
+        prop_assert!(seen.is_empty());
+    }
+}
+
+#[test]
+fn the_reference_accepts_what_is_right_and_no_more() {
+    let right = [request(0, 0), request(1, 1), request(2, 2), request(4, 3)].concat();
+    assert_eq!(reference::accepted(&right), [json!([0]), json!([1]), json!([3])]);
+    let (answers, seen) = run(&right, 64);
+    assert_eq!(
+        (answers.matches(" 200 OK").count(), seen.len()),
+        (4, 3),
+        "{answers}"
+    );
+    let both = Bytes::from(request(0, 0)).to_vec();
+    let text = String::from_utf8(both)
+        .unwrap()
+        .replace("\r\n\r\n", "\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(reference::accepted(text.as_bytes()), Vec::<Value>::new());
+}
+
+#[test]
+fn a_request_behind_an_answer_that_is_taken_slowly_is_not_forgotten() {
+    // Refused without its content being read, which hyper then does while the answer leaves.
+    let mut bytes = [request(4, 0), request(0, 1)].concat();
+    bytes.remove(0);
+    let (answers, seen) = run(&bytes, 64);
+    assert!(
+        answers.contains(" 405 ") && answers.contains(" 200 OK"),
+        "{answers}"
+    );
+    assert_eq!(seen, [json!([1])]);
+}
