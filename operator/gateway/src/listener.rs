@@ -26,7 +26,13 @@ mod streams;
 mod tls;
 mod version;
 
-use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -54,6 +60,10 @@ pub struct Counts {
     /// What was refused.
     pub refusals: Refusals,
 }
+
+/// The address that a request came from, among its extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller(pub IpAddr);
 
 /// Answers every request with `answer` until `stop` is true; then accepts no more, lets every connection finish the request that it has, and
 /// returns when the last one is closed. HTTP/1.1, and HTTP/2 where the caller begins with it, over TLS where it is given.
@@ -91,6 +101,10 @@ pub async fn serve<A, F, B>(
         let open = Open::new(counts.open.clone());
         let (tls, refusals) = (tls.clone(), counts.refusals.clone());
         let (stop, answer) = (of_connections.clone(), answer.clone());
+        let answer = Arc::new(move |mut request: Request<RequestBody>| {
+            request.extensions_mut().insert(Caller(peer.ip().to_canonical()));
+            answer(request)
+        });
         connections.spawn(async move {
             let _counted = (open, place);
             // A caller that breaks off, or sends what is no HTTP, has been answered as far as it can be.

@@ -9,7 +9,7 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,11 +26,32 @@ use crate::{
     timer::{Timer, nanos},
 };
 
-/// Says that a request was handed on, and by whom.
+/// Says that a request was handed on, and by whom; in an answer, that it was not taken.
 pub const FORWARDED_HEADER: HeaderName = HeaderName::from_static("harmonybatch-forwarded");
 
-/// The second ports of all ready gateways, as they change.
-pub type PeerSource = watch::Receiver<Arc<[SocketAddr]>>;
+/// All gateways, as they change.
+pub type PeerSource = watch::Receiver<Arc<Members>>;
+
+/// The gateways of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// The second ports of those that are ready.
+    ready: Vec<SocketAddr>,
+    /// The addresses of all, also of those that come or go.
+    all: Vec<IpAddr>,
+}
+
+impl Members {
+    /// Of the second ports of those that are ready, and the addresses of all.
+    pub fn new(ready: impl Iterator<Item = SocketAddr>, all: impl Iterator<Item = IpAddr>) -> Self {
+        let (mut ready, mut all): (Vec<_>, Vec<_>) = (ready.collect(), all.collect());
+        ready.sort_unstable();
+        ready.dedup();
+        all.sort_unstable();
+        all.dedup();
+        Self { ready, all }
+    }
+}
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a gateway is left out that could not be reached.
@@ -69,30 +90,35 @@ pub enum ForwardError {
 pub struct Peers {
     /// The second port of this one, as the list has it.
     own: Option<SocketAddr>,
-    ready: PeerSource,
+    members: PeerSource,
     timer: Timer,
     links: Mutex<HashMap<SocketAddr, SendRequest<Chunks>>>,
     left_out: Mutex<HashMap<SocketAddr, Nanos>>,
 }
 
 impl Peers {
-    /// The gateway at `own` among those of `ready`.
-    pub fn new(own: SocketAddr, ready: PeerSource, timer: Timer) -> Self {
+    /// The gateway at `own` among all of them.
+    pub fn new(own: SocketAddr, members: PeerSource, timer: Timer) -> Self {
         Self {
             own: Some(own),
-            ready,
+            members,
             timer,
             links: Mutex::default(),
             left_out: Mutex::default(),
         }
     }
 
+    /// Whether an address is that of a gateway, and may hand requests on.
+    pub fn knows(&self, caller: IpAddr) -> bool {
+        self.members.borrow().all.binary_search(&caller).is_ok()
+    }
+
     /// A gateway that owns everything.
     pub fn none(timer: Timer) -> Self {
-        let (_, ready) = watch::channel(Arc::default());
+        let (_, members) = watch::channel(Arc::default());
         Self {
             own: None,
-            ready,
+            members,
             timer,
             links: Mutex::default(),
             left_out: Mutex::default(),
@@ -107,13 +133,11 @@ impl Peers {
     /// The other gateway that owns a group; `None` where this one does.
     pub fn owner(&self, group: &Key) -> Option<SocketAddr> {
         let own = self.own?;
-        let ready = self.ready.borrow().clone();
-        if ready.is_empty() {
-            return None;
-        }
+        let members = self.members.borrow().clone();
         let now = self.timer.now();
         let left_out = lock(&self.left_out);
-        let reachable = ready
+        let reachable = members
+            .ready
             .iter()
             .copied()
             .filter(|peer| *peer == own || left_out.get(peer).is_none_or(|until| *until <= now));
@@ -163,6 +187,11 @@ impl Peers {
                 continue;
             }
             match link.try_send_request(request).await {
+                // It does not take this one for a gateway, as its list is older, or addresses are rewritten between the two.
+                Ok(response) if response.headers().contains_key(FORWARDED_HEADER) => {
+                    let reason = "it takes nothing from this gateway";
+                    return Err(ForwardError::Unreached(to, reason.to_owned()));
+                }
                 Ok(response) => return Ok(response),
                 Err(mut error) => {
                     lock(&self.links).remove(&to);
@@ -272,7 +301,9 @@ mod tests {
     }
 
     fn seen_by(own: u8, ready: &[u8]) -> Peers {
-        let (_, source) = watch::channel(ready.iter().copied().map(peer).collect());
+        let ready: Vec<SocketAddr> = ready.iter().copied().map(peer).collect();
+        let members = Members::new(ready.iter().copied(), ready.iter().map(SocketAddr::ip));
+        let (_, source) = watch::channel(Arc::new(members));
         Peers::new(peer(own), source, Timer::new())
     }
 

@@ -8,17 +8,18 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
+use http::{HeaderValue, Request, StatusCode};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     admin::Admin,
     batcher::{Fleet, Limits},
     config::{ConfigSource, kubernetes},
-    listener::{self, Bounds, Counts, RequestBody, Tls, TlsError, TlsFiles},
+    listener::{self, Bounds, Caller, Counts, RequestBody, Tls, TlsError, TlsFiles},
     memory::Budget,
     metrics::Metrics,
     peers::{FORWARDED_HEADER, PeerSource, Peers},
+    protocol::ApiError,
     service::Service,
     timer::Timer,
     upstream::HttpUpstream,
@@ -144,7 +145,6 @@ pub async fn run(
 ///
 /// # Errors
 /// Where the files of TLS cannot be used, or a task ended that never does: better to begin anew than to serve what was true once.
-#[expect(clippy::too_many_lines, reason = "the wiring of the process, in its order")]
 pub async fn serve(
     options: Options,
     callers: TcpListener,
@@ -257,11 +257,18 @@ async fn second_port(
     let answer = move |request: Request<RequestBody>| {
         let (admin, service) = (admin.clone(), service.clone());
         async move {
-            if request.headers().contains_key(FORWARDED_HEADER) {
-                service.answer_here(request).await
-            } else {
-                admin.answer(request.method(), request.uri().path())
+            if !request.headers().contains_key(FORWARDED_HEADER) {
+                return admin.answer(request.method(), request.uri().path());
             }
+            let caller = request.extensions().get::<Caller>();
+            if caller.is_some_and(|Caller(address)| service.peers.knows(*address)) {
+                return service.answer_here(request).await;
+            }
+            let message = "only gateways hand requests on; callers use the port http";
+            let mut refusal = ApiError::new(StatusCode::FORBIDDEN, message).into_response();
+            let refused = HeaderValue::from_static("refused");
+            refusal.headers_mut().insert(FORWARDED_HEADER, refused);
+            refusal
         }
     };
     listener::serve(listener, None, bounds, Counts::default(), stop, answer).await;

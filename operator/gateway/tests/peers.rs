@@ -6,7 +6,10 @@ mod support;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use harmonybatch_gateway::config::{GroupConfig, Key, Snapshot};
+use harmonybatch_gateway::{
+    config::{GroupConfig, Key, Snapshot},
+    peers::Members,
+};
 use http::StatusCode;
 use serde_json::json;
 use support::{Gateway, Runtime, echoed, group, member, request, snapshot, soon};
@@ -18,15 +21,15 @@ const EAGER: Duration = Duration::ZERO;
 /// Gateways that know of each other.
 struct Cluster {
     gateways: Vec<Gateway>,
-    ready: watch::Sender<Arc<[SocketAddr]>>,
+    members: watch::Sender<Arc<Members>>,
 }
 
 impl Cluster {
     async fn start(count: usize, snapshot: &Snapshot) -> Self {
-        let (ready, _) = watch::channel(Arc::default());
+        let (members, _) = watch::channel(Arc::default());
         let mut cluster = Self {
             gateways: Vec::new(),
-            ready,
+            members,
         };
         for _ in 0..count {
             cluster.join(snapshot).await;
@@ -37,15 +40,16 @@ impl Cluster {
     /// A further one, which is ready when this returns.
     async fn join(&mut self, snapshot: &Snapshot) {
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let gateway = Gateway::start_among(admin, snapshot.clone(), self.ready.subscribe()).await;
+        let gateway = Gateway::start_among(admin, snapshot.clone(), self.members.subscribe()).await;
         self.gateways.push(gateway);
         self.announce();
     }
 
     /// Tells all who is ready.
     fn announce(&self) {
-        let ready = self.gateways.iter().map(|gateway| gateway.admin).collect();
-        self.ready.send_replace(ready);
+        let ready = || self.gateways.iter().map(|gateway| gateway.admin);
+        let members = Members::new(ready(), ready().map(|admin| admin.ip()));
+        self.members.send_replace(Arc::new(members));
     }
 
     /// How many rows wait in each.
@@ -132,6 +136,37 @@ async fn what_is_wrong_with_a_request_is_said_the_same_way_by_every_gateway() {
     let statuses = said[0].iter().map(|(status, _)| status.as_u16());
     assert_eq!(statuses.collect::<Vec<_>>(), [400, 404, 404]);
     assert_eq!(runtime.rows(), [0_u64; 0]);
+}
+
+#[tokio::test]
+async fn only_gateways_hand_requests_on() {
+    let runtime = Runtime::start().await;
+    let members = [member("a", EAGER, LONG)];
+    let served = snapshot([group("mlp-a", &members, &[runtime.address])]);
+    let forward = |address| {
+        let request = http::Request::post("/v2/models/mlp/infer")
+            .header("host", "a-infer.shop")
+            .header("harmonybatch-forwarded", "10.0.0.1:9090")
+            .body(http_body_util::Full::from(request("x", 1, 1).to_string()));
+        support::call(address, request.unwrap())
+    };
+    // To a gateway that is alone, and to one whose list has other addresses only.
+    let alone = Gateway::start(served.clone()).await;
+    let others = Members::new(
+        [SocketAddr::from(([10, 0, 0, 1], 9090))].into_iter(),
+        [[10, 0, 0, 1].into()].into_iter(),
+    );
+    let (_list, source) = watch::channel(Arc::new(others));
+    let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let among = Gateway::start_among(admin, served.clone(), source).await;
+    for gateway in [&alone, &among] {
+        let answer = forward(gateway.admin).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text);
+    }
+    assert_eq!(runtime.rows(), [0_u64; 0]);
+    // A gateway of the list is not believed by what it says, but by where it calls from.
+    let cluster = Cluster::start(2, &served).await;
+    assert_eq!(forward(cluster.gateways[0].admin).await.status, StatusCode::OK);
 }
 
 /// Of a group that another gateway has, requests in flight there are lost with it, and asked again where that is allowed.

@@ -20,7 +20,10 @@ use kube::{
 use tokio::sync::watch;
 
 use super::{ConfigSource, Snapshot, read};
-use crate::{peers::PeerSource, run::Membership};
+use crate::{
+    peers::{Members, PeerSource},
+    run::Membership,
+};
 
 /// A watch that has shown nothing for so long is begun anew: its connection may be dead without a sign.
 const SILENCE_LIMIT: Duration = Duration::from_mins(5);
@@ -83,18 +86,16 @@ pub fn watch_peers(
                 object.0.as_ref().map(read::slice).map_err(ToString::to_string)
             });
             if changed {
-                let mut ready: Vec<_> = known
-                    .objects
-                    .values()
-                    .flat_map(|slice| slice.addresses(PORT))
-                    .collect();
-                ready.sort_unstable();
-                ready.dedup();
+                let slices = || known.objects.values();
+                let members = Members::new(
+                    slices().flat_map(|slice| slice.addresses(PORT)),
+                    slices().flat_map(read::Slice::all),
+                );
                 sender.send_if_modified(|present| {
-                    let differs = **present != *ready;
+                    let differs = **present != members;
                     if differs {
-                        tracing::info!(gateways = ?ready, "the ready gateways changed");
-                        *present = ready.into();
+                        tracing::info!(?members, "the gateways changed");
+                        *present = Arc::new(members);
                     }
                     differs
                 });

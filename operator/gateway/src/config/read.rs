@@ -1,6 +1,11 @@
 //! InferenceGroups and EndpointSlices, read into plain values. What cannot be read is an error with the field's name.
 
-use std::{collections::HashMap, net::SocketAddr, str::FromStr, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    sync::Arc,
+};
 
 use harmonybatch_api::{
     Dispatch, InferenceGroup,
@@ -9,7 +14,7 @@ use harmonybatch_api::{
     inference_model::Protocol,
     quantity,
 };
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt as _;
 
 use super::{Contract, GroupConfig, Key, MemberConfig, Snapshot, Wake};
@@ -165,10 +170,17 @@ pub(crate) struct Slice {
     namespace: String,
     service: String,
     ports: Vec<(String, u16)>,
-    addresses: Vec<std::net::IpAddr>,
+    addresses: Vec<IpAddr>,
+    /// Of others, which come or go.
+    unready: Vec<IpAddr>,
 }
 
 impl Slice {
+    /// All addresses, ready or not.
+    pub(super) fn all(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.addresses.iter().chain(&self.unready).copied()
+    }
+
     /// The addresses with the port of this name.
     pub(super) fn addresses<'a>(&'a self, port: &'a str) -> impl Iterator<Item = SocketAddr> + 'a {
         let ports = self.ports.iter().filter(move |(name, _)| name == port);
@@ -181,13 +193,15 @@ impl Slice {
 
 /// Reads an EndpointSlice. An endpoint that does not say whether it is ready is, as its API has it.
 pub(crate) fn slice(object: &EndpointSlice) -> Slice {
-    let ready = object.endpoints.iter().filter(|endpoint| {
-        endpoint
-            .conditions
-            .as_ref()
-            .and_then(|conditions| conditions.ready)
-            .unwrap_or(true)
-    });
+    let is_ready = |endpoint: &&Endpoint| {
+        let conditions = endpoint.conditions.as_ref();
+        conditions.and_then(|conditions| conditions.ready).unwrap_or(true)
+    };
+    let (ready, unready): (Vec<_>, Vec<_>) = object.endpoints.iter().partition(is_ready);
+    let addresses = |endpoints: Vec<&Endpoint>| {
+        let addresses = endpoints.into_iter().flat_map(|endpoint| &endpoint.addresses);
+        addresses.filter_map(|address| address.parse().ok()).collect()
+    };
     let ports = object.ports.iter().flatten().filter_map(|port| {
         Some((
             port.name.clone().unwrap_or_default(),
@@ -198,10 +212,8 @@ pub(crate) fn slice(object: &EndpointSlice) -> Slice {
         namespace: object.namespace().unwrap_or_default(),
         service: object.labels().get(SERVICE_LABEL).cloned().unwrap_or_default(),
         ports: ports.collect(),
-        addresses: ready
-            .flat_map(|endpoint| &endpoint.addresses)
-            .filter_map(|address| address.parse().ok())
-            .collect(),
+        addresses: addresses(ready),
+        unready: addresses(unready),
     }
 }
 
