@@ -69,17 +69,20 @@ pub fn install_on(node: &Node) -> Result<()> {
     apply.extend(files.iter().map(String::as_str));
     node.kubectl(&apply)
         .context("cannot apply Knative's definitions")?;
-    node.kubectl(&[
-        "wait",
-        "--for=condition=Established",
-        "--timeout=60s",
-        &format!("crd/{SERVICES}"),
-        &format!("crd/{REVISIONS}"),
-    ])?;
+    wait::until("Knative's kinds to be served", LIMIT, || {
+        Ok((is_established(node, SERVICES) && is_established(node, REVISIONS)).then_some(()))
+    })?;
     node.start_component(COMPONENT)?;
     let answers = || Ok(answers(node)?.then_some(()));
     wait::until("the stand-in for Knative's controllers to answer", LIMIT, answers)
         .with_context(|| format!("what it said: {}", node.log(COMPONENT).unwrap_or_default()))
+}
+
+/// Whether the API server serves a kind. Asked again and again: kubectl's own wait fails on a definition that has no conditions yet.
+fn is_established(node: &Node, definition: &str) -> bool {
+    const STATUS: &str = "jsonpath={.status.conditions[?(@.type==\"Established\")].status}";
+    let said = node.kubectl(&["get", "crd", definition, "-o", STATUS]);
+    said.is_ok_and(|status| status == "True")
 }
 
 /// Whether a Service would come back with the defaults; a dry run asks the webhook and stores nothing.

@@ -39,11 +39,12 @@ async fn knative_mode_serves_and_switching_to_deployment_and_back_loses_no_reque
     // The samples stay where they are: their platform would follow Knative's appearance.
     let before = platforms.get("default").await.unwrap().spec.serving;
     serve_by(&platforms, "default", "Deployment").await;
-    e2e::knative::install(&scenario.cluster).await.unwrap();
     // Whatever happens, the next scenario must find a cluster without Knative.
-    let outcome = AssertUnwindSafe(there_and_back(&scenario, &platforms))
-        .catch_unwind()
-        .await;
+    let outcome = AssertUnwindSafe(async {
+        e2e::knative::install(&scenario.cluster).await.unwrap();
+        there_and_back(&scenario, &platforms).await;
+    });
+    let outcome = outcome.catch_unwind().await;
     let _ = platforms.delete(PLATFORM, &DeleteParams::default()).await;
     e2e::knative::uninstall(&scenario.cluster).await.unwrap();
     serve_by(&platforms, "default", &format!("{before:?}")).await;
@@ -210,8 +211,11 @@ fn group_address(group: &str, scenario: &Scenario) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_kind_refuses_what_knative_would() {
     let scenario = Scenario::begin("knative-kind").await;
-    e2e::knative::install(&scenario.cluster).await.unwrap();
-    let outcome = AssertUnwindSafe(refusals(&scenario)).catch_unwind().await;
+    let outcome = AssertUnwindSafe(async {
+        e2e::knative::install(&scenario.cluster).await.unwrap();
+        refusals(&scenario).await;
+    });
+    let outcome = outcome.catch_unwind().await;
     e2e::knative::uninstall(&scenario.cluster).await.unwrap();
     outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     scenario.end().await;

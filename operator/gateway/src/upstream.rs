@@ -21,6 +21,9 @@ use link::Link;
 /// A connection that was idle for longer is not used again: servers close idle ones, many after 5 s, and a request that meets such a close is lost.
 const IDLE_LIMIT: Duration = Duration::from_secs(3);
 
+/// Tells a runtime of REST for how many milliseconds anybody will wait for its answer; gRPC has a header of its own.
+const REMAINING_HEADER: &str = "harmonybatch-remaining-ms";
+
 /// Where a call goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Replica {
@@ -45,6 +48,8 @@ pub struct Call {
     pub transport: Transport,
     /// Whether the replica may be asked the same thing twice.
     pub idempotent: bool,
+    /// How long anybody will wait for the answer, from now; the replica is told, and may stop then.
+    pub remaining: Option<Duration>,
 }
 
 /// How a call travels.
@@ -218,6 +223,14 @@ fn request(replica: &Replica, call: Call) -> Result<Request<Chunks>, UpstreamErr
             .header(header::HOST, host)
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
     };
+    if let Some(remaining) = call.remaining {
+        // gRPC takes at most eight digits: a day and more, where no caller waits for longer than an hour.
+        let milliseconds = remaining.as_millis().clamp(1, 99_999_999);
+        request = match call.transport {
+            Transport::Grpc => request.header(grpc::TIMEOUT, format!("{milliseconds}m")),
+            Transport::Http1 => request.header(REMAINING_HEADER, milliseconds.to_string()),
+        };
+    }
     request
         .body(call.body)
         .map_err(|error| UpstreamError::Broken(error.to_string().into()))
@@ -237,4 +250,34 @@ fn describe(error: &dyn std::error::Error) -> Arc<str> {
         source = cause.source();
     }
     text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_is_told_how_long_anybody_waits() {
+        let replica = Replica::Endpoint(SocketAddr::from(([10, 0, 0, 1], 8080)));
+        let headers = |transport, remaining| {
+            let call = Call {
+                method: Method::POST,
+                path: "/v2/models/net/infer".to_owned(),
+                body: Chunks::from("{}"),
+                header_length: None,
+                transport,
+                idempotent: true,
+                remaining,
+            };
+            request(&replica, call).map(|request| request.headers().clone())
+        };
+        let waits = Some(Duration::from_millis(1500));
+        for (transport, name, value) in [
+            (Transport::Http1, REMAINING_HEADER, "1500"),
+            (Transport::Grpc, grpc::TIMEOUT, "1500m"),
+        ] {
+            assert!(headers(transport, waits).is_ok_and(|headers| headers[name] == value));
+            assert!(headers(transport, None).is_ok_and(|headers| !headers.contains_key(name)));
+        }
+    }
 }

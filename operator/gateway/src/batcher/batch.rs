@@ -137,6 +137,8 @@ impl<U: Upstream> Batch<U> {
         // Behind the last deadline nobody waits for the answer.
         let give_up = requests.iter().map(|queued| queued.deadline).max();
         let started = timer.now();
+        let remaining = give_up.map(|give_up| Duration::from_nanos(give_up.saturating_sub(started)));
+        let call = Call { remaining, ..call };
         let (connection, conduct, end) = {
             let mut call = pin!(upstream.call(&replica, connection, call));
             tokio::select! {
@@ -216,6 +218,7 @@ fn call(
         header_length: message.header_length,
         transport: wire.into(),
         idempotent,
+        remaining: None,
     })
 }
 

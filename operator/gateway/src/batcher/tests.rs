@@ -15,6 +15,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 
+mod chaos;
 mod overload;
 mod spoilers;
 
@@ -52,7 +53,7 @@ enum Mood {
 }
 
 /// How a replica says that it cannot answer a batch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     Status(StatusCode),
     /// It leaves out a row.
@@ -154,11 +155,11 @@ impl Refusal {
     }
 }
 
-struct Bench {
+struct Bench<U: Upstream = Simulated> {
     config: watch::Sender<Option<Arc<Snapshot>>>,
     table: watch::Receiver<Arc<Table>>,
     flush: watch::Sender<bool>,
-    upstream: Simulated,
+    upstream: U,
     metrics: Arc<Metrics>,
     timer: Timer,
 }
@@ -172,6 +173,20 @@ impl Bench {
             dead: Arc::default(),
             moods: Arc::default(),
         };
+        Self::start_with(upstream, timer, config).await
+    }
+
+    fn set_mood(&self, replica: u8, mood: Mood) {
+        self.upstream.moods.lock().unwrap().insert(replica, mood);
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.upstream.seen.lock().unwrap().clone()
+    }
+}
+
+impl<U: Upstream> Bench<U> {
+    async fn start_with(upstream: U, timer: Timer, config: GroupConfig) -> Self {
         let (sender, source) = watch::channel(None);
         let metrics = Arc::new(Metrics::new());
         let (fleet, table) = Fleet::new(
@@ -242,10 +257,6 @@ impl Bench {
         rows.sum()
     }
 
-    fn set_mood(&self, replica: u8, mood: Mood) {
-        self.upstream.moods.lock().unwrap().insert(replica, mood);
-    }
-
     /// How many batches failed for a reason.
     fn failed_batches(&self, reason: &str) -> String {
         self.metric(
@@ -263,10 +274,6 @@ impl Bench {
         let name = format!("harmonybatch_gateway_{name}{{namespace=\"shop\",{labels}}} ");
         let count = metrics.lines().find_map(|line| line.strip_prefix(&name));
         count.unwrap().to_owned()
-    }
-
-    fn seen(&self) -> Vec<Seen> {
-        self.upstream.seen.lock().unwrap().clone()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     protocol::{
         self, ApiError, GrpcRequest,
         grpc::{
-            CONTENT_TYPE, FrameError, SERVICE, StatusLine, frame_message,
+            CONTENT_TYPE, FrameError, SERVICE, StatusLine, TIMEOUT, frame_message,
             messages::{
                 ModelMetadataRequest, ModelReadyRequest, ModelReadyResponse, ServerLiveResponse,
                 ServerMetadataResponse, ServerReadyResponse,
@@ -30,8 +30,6 @@ use crate::{
 
 /// Names the application, as `namespace/app`, for callers that do not reach the gateway by its Service.
 const APP_HEADER: &str = "harmonybatch-app";
-/// How long the caller waits.
-const TIMEOUT_HEADER: &str = "grpc-timeout";
 
 /// Whether a request is a call of gRPC.
 pub(super) fn is_call(headers: &HeaderMap) -> bool {
@@ -233,7 +231,7 @@ pub(super) fn app(headers: &HeaderMap) -> Result<Option<(&str, &str)>, ApiError>
 
 /// How long the caller waits, where it says so: up to 8 digits and a unit.
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
-    let Some(value) = headers.get(TIMEOUT_HEADER) else {
+    let Some(value) = headers.get(TIMEOUT) else {
         return Ok(None);
     };
     let read = || {
@@ -255,7 +253,7 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, ApiError> {
     };
     let problem = || {
         ApiError::bad_request(format!(
-            "{TIMEOUT_HEADER}: must be up to 8 digits and one of H M S m u n"
+            "{TIMEOUT}: must be up to 8 digits and one of H M S m u n"
         ))
     };
     read().map(Some).ok_or_else(problem)

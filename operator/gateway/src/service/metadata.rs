@@ -127,6 +127,7 @@ fn call(target: &Target, version: Option<&str>) -> Call {
         header_length: None,
         transport,
         idempotent: true,
+        remaining: None,
     }
 }
 

@@ -12,6 +12,7 @@ use harmonybatch_gateway::{
 /// What a caller may ask of the port: beyond it, connections are closed or requests refused, and counted in
 /// harmonybatch_gateway_refusals_total.
 #[derive(Debug, Args)]
+#[group(id = "listener")]
 #[command(next_help_heading = "Callers' port")]
 pub(crate) struct Arguments {
     /// Certificate and those that lead to its authority, in PEM. With it the port speaks TLS. The file is looked at every 10 s

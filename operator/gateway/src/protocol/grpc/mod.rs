@@ -23,6 +23,8 @@ pub(super) use parameters::{from_json, to_json};
 pub const SERVICE: &str = "/inference.GRPCInferenceService/";
 /// Type of the content of requests and answers; it may have a suffix.
 pub const CONTENT_TYPE: &str = "application/grpc";
+/// Says how long the caller waits, in up to eight digits and a unit.
+pub const TIMEOUT: &str = "grpc-timeout";
 
 /// The flag of compression, and the length.
 const PREFIX: usize = 5;

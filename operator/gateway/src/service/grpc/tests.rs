@@ -20,13 +20,13 @@ fn reads_how_long_a_caller_waits() {
     ];
     for (text, seconds) in table {
         assert_eq!(
-            timeout(&headers(TIMEOUT_HEADER, text)),
+            timeout(&headers(TIMEOUT, text)),
             Ok(Some(Duration::from_secs_f64(seconds))),
             "{text}"
         );
     }
     for text in ["", "S", "5", "5s", "123456789S", "-1S", "+1S", "1.5S"] {
-        let error = timeout(&headers(TIMEOUT_HEADER, text)).unwrap_err();
+        let error = timeout(&headers(TIMEOUT, text)).unwrap_err();
         assert_eq!(
             error.message,
             "grpc-timeout: must be up to 8 digits and one of H M S m u n"
