@@ -222,6 +222,7 @@ async fn ask(sender: &mut Sender, body: &Bytes) {
         .header(header::HOST, "gateway")
         .body(Full::new(body.clone()))
         .unwrap();
+    sender.ready().await.unwrap();
     let response = sender.send_request(request).await.unwrap();
     assert!(response.status().is_success());
     response.into_body().collect().await.unwrap();
