@@ -32,6 +32,7 @@ pub(crate) fn until<T>(
     reason = "the pause between two looks; the look decides, and the wait has a limit"
 )]
 fn pause() {
+    // What is waited for is another process, which sends no event: it is looked at.
     std::thread::sleep(BETWEEN_LOOKS);
 }
 

@@ -98,6 +98,7 @@ async fn accept(listener: &TcpListener, service: &Arc<Service>, connections: &Gr
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
+                // Nothing tells when a file descriptor is free again.
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }

@@ -100,6 +100,7 @@ async fn tritons_clients_are_served_by_mlserver_over_rest_and_over_grpc() {
         // It opens its ports once the model is there, that of REST last.
         while TcpStream::connect(server.rest).await.is_err() || TcpStream::connect(server.grpc).await.is_err()
         {
+            // Another program's ports send no event: they are tried, within the limit below.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

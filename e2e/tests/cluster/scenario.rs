@@ -345,6 +345,7 @@ pub(crate) async fn try_until<T, F: Future<Output = Option<T>>>(
         if Instant::now() > end {
             return None;
         }
+        // What is waited for may be anything of the cluster, in part without a watch: it is looked at.
         sleep(BETWEEN_LOOKS).await;
     }
 }

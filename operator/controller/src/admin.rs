@@ -37,6 +37,7 @@ pub(crate) async fn serve(
             Ok((stream, _peer)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "accepting a probe failed");
+                // Nothing tells when a file descriptor is free again.
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

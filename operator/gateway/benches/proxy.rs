@@ -246,6 +246,7 @@ async fn throughput(server: &Server) -> f64 {
             })
         })
         .collect();
+    // Not measured: connections are made and memory is taken for the first time.
     tokio::time::sleep(WARM_UP).await;
     let (begin, before) = (Instant::now(), server.used().await);
     tokio::time::sleep_until(end.into()).await;
@@ -272,6 +273,7 @@ async fn ready(server: &Server) {
         if ready {
             return;
         }
+        // The table is the gateway's own, and is only seen through its answers.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harmonybatch_dispatch::{Nanos, Reason};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text},
+    encoding::text,
     metrics::{
         counter::Counter,
         family::Family,
@@ -16,8 +16,12 @@ use prometheus_client::{
 };
 
 use super::{
-    app::{AppStats, Outcome, seconds},
+    app::{AppStats, seconds},
     conversions::ConversionMetrics,
+    labels::{
+        AppLabels, BatchFailure, FailureLabels, GroupLabels, OUTCOMES, OutcomeLabels, REASONS, ReasonLabels,
+        app_labels, failure_labels, group_labels, outcome_labels, reason_labels,
+    },
     window::Window,
 };
 use crate::{
@@ -27,110 +31,6 @@ use crate::{
     listener::{Refusals, Reloads},
     protocol::Meter,
 };
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AppLabels {
-    namespace: String,
-    app: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    namespace: String,
-    app: String,
-    outcome: OutcomeLabel,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(non_camel_case_types, reason = "the names are the label's values")]
-enum OutcomeLabel {
-    within_slo,
-    late,
-    failed,
-    refused,
-    left,
-}
-
-/// By the number of [`Outcome`].
-const OUTCOMES: [(Outcome, OutcomeLabel); 5] = [
-    (Outcome::WithinSlo, OutcomeLabel::within_slo),
-    (Outcome::Late, OutcomeLabel::late),
-    (Outcome::Failed, OutcomeLabel::failed),
-    (Outcome::Refused, OutcomeLabel::refused),
-    (Outcome::Left, OutcomeLabel::left),
-];
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct GroupLabels {
-    namespace: String,
-    group: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    namespace: String,
-    group: String,
-    reason: ReasonLabel,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[expect(non_camel_case_types, reason = "the names are the label's values")]
-enum ReasonLabel {
-    full,
-    max_wait,
-    eager,
-}
-
-const REASONS: [ReasonLabel; 3] = [ReasonLabel::full, ReasonLabel::max_wait, ReasonLabel::eager];
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FailureLabels {
-    namespace: String,
-    group: String,
-    reason: BatchFailure,
-}
-
-/// Why a batch that was sent gave its callers no answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum BatchFailure {
-    /// The replica broke off.
-    Broken,
-    /// It did not answer before the last deadline.
-    Overdue,
-    /// It answered 4xx.
-    ClientError,
-    /// It answered with another status that is no success, mostly 5xx.
-    ServerError,
-    /// Its answer could not be given to the callers.
-    Invalid,
-}
-
-impl BatchFailure {
-    const ALL: [Self; 5] = [
-        Self::Broken,
-        Self::Overdue,
-        Self::ClientError,
-        Self::ServerError,
-        Self::Invalid,
-    ];
-
-    /// The label's value.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Broken => "broken",
-            Self::Overdue => "overdue",
-            Self::ClientError => "client_error",
-            Self::ServerError => "server_error",
-            Self::Invalid => "invalid",
-        }
-    }
-}
-
-impl EncodeLabelValue for BatchFailure {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        self.name().encode(encoder)
-    }
-}
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -350,10 +250,7 @@ impl Metrics {
 
     /// The counts of one application; `window` are those of its past, where it has one.
     pub fn app(&self, app: &Key, slo: Duration, window: Option<Arc<Mutex<Window>>>, now: Nanos) -> AppStats {
-        let labels = AppLabels {
-            namespace: app.namespace.to_string(),
-            app: app.name.to_string(),
-        };
+        let labels = app_labels(app);
         AppStats {
             queued_rows: std::sync::atomic::AtomicU64::new(0),
             yielding_rows: std::sync::atomic::AtomicU64::new(0),
@@ -394,10 +291,7 @@ impl Metrics {
 
     /// Forgets an application that is gone.
     pub fn forget_app(&self, app: &Key) {
-        let labels = AppLabels {
-            namespace: app.namespace.to_string(),
-            app: app.name.to_string(),
-        };
+        let labels = app_labels(app);
         self.rows.remove(&labels);
         self.bad_requests.remove(&labels);
         self.spoilers.remove(&labels);
@@ -433,10 +327,7 @@ impl Metrics {
     pub fn encode(&self, table: &Table, now: Nanos) -> Result<String, std::fmt::Error> {
         use std::sync::atomic::Ordering::Acquire;
         for (app, stats) in table.all_app_stats() {
-            let labels = AppLabels {
-                namespace: app.namespace.to_string(),
-                app: app.name.to_string(),
-            };
+            let labels = app_labels(app);
             self.apart
                 .get_or_create(&labels)
                 .set(i64::from(stats.is_apart(now)));
@@ -485,36 +376,5 @@ impl GroupMetrics {
     /// A batch was with its replica from `started` to `ended`.
     pub fn observe_upstream(&self, started: Nanos, ended: Nanos) {
         self.upstream.observe(seconds(ended.saturating_sub(started)));
-    }
-}
-
-fn outcome_labels(app: &Key, outcome: OutcomeLabel) -> OutcomeLabels {
-    OutcomeLabels {
-        namespace: app.namespace.to_string(),
-        app: app.name.to_string(),
-        outcome,
-    }
-}
-
-fn group_labels(group: &Key) -> GroupLabels {
-    GroupLabels {
-        namespace: group.namespace.to_string(),
-        group: group.name.to_string(),
-    }
-}
-
-fn reason_labels(group: &Key, reason: ReasonLabel) -> ReasonLabels {
-    ReasonLabels {
-        namespace: group.namespace.to_string(),
-        group: group.name.to_string(),
-        reason,
-    }
-}
-
-fn failure_labels(group: &Key, reason: BatchFailure) -> FailureLabels {
-    FailureLabels {
-        namespace: group.namespace.to_string(),
-        group: group.name.to_string(),
-        reason,
     }
 }

@@ -6,9 +6,11 @@
 mod app;
 mod conversions;
 mod families;
+mod labels;
 mod window;
 
 pub use app::{AppStats, Outcome};
 pub use conversions::ConversionMetrics;
-pub use families::{BatchFailure, GroupMetrics, Metrics};
+pub use families::{GroupMetrics, Metrics};
+pub use labels::BatchFailure;
 pub use window::{AppObservation, Window};

@@ -103,17 +103,12 @@ impl Upstream for Chaos {
         let _busy = Busy::new(&self.busy, replica);
         let asked: Value = serde_json::from_slice(&call.body.into_bytes()).unwrap();
         let input = &asked["inputs"][0];
-        let rows = input["data"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|value| value.as_u64().unwrap());
         let (fate, time) = self.fate();
         self.visits.lock().unwrap().push(Visit {
             at: self.timer.now(),
             gateway: self.gateway,
             replica,
-            rows: rows.collect(),
+            rows: numbers(&input["data"]),
             fate,
         });
         tokio::time::sleep(time).await;
@@ -234,8 +229,7 @@ fn had(answer: Result<Answered, ApiError>) -> Had {
     match answer {
         Ok(answered) => {
             let body: Value = serde_json::from_slice(&answered.answer.body.into_bytes()).unwrap();
-            let rows = body["outputs"][0]["data"].as_array().unwrap().iter();
-            Had::Rows(rows.map(|value| value.as_u64().unwrap()).collect())
+            Had::Rows(numbers(&body["outputs"][0]["data"]))
         }
         Err(error) => Had::Error(error.status.as_u16()),
     }
