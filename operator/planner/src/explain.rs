@@ -1,6 +1,7 @@
 //! Why an application is served the way it is: data first, and the sentence that users read.
 
 mod app_explanation;
+mod what_if;
 
 use std::fmt;
 
@@ -9,8 +10,9 @@ use crate::units::BatchSize;
 
 pub use app_explanation::{
     AppExplanation, Constraint, CostChange, ExplainError, InfeasibleExplanation, Relaxation,
-    ServedExplanation, Verdict, WhatIf, explain,
+    ServedExplanation, Verdict, WhatIf,
 };
+pub use what_if::explain;
 
 /// How many names of other members a sentence lists before it only counts.
 const NAMES_LISTED: usize = 3;

@@ -131,7 +131,6 @@ fn replace<P: Priced>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arrival::Process;
     use crate::fixture::{MODELS, platform, profile};
     use crate::latency::Catalogue;
     use crate::platform::Billing;
@@ -184,15 +183,7 @@ mod tests {
             let catalogue = Catalogue::new(&platform(Billing::PerInvocation), &profile(&MODELS[set % 4]));
             let provisioner = Exact::new(&catalogue, &platform(Billing::PerInvocation), None);
             let apps = random.apps(size, (0.05, 5.0), (0.05, 50.0));
-            let mut loads: Vec<Load> = apps
-                .iter()
-                .map(|app| Load {
-                    slo: app.slo.get(),
-                    rate: app.rate.get(),
-                    miss: 0.01,
-                    process: Process::Poisson,
-                })
-                .collect();
+            let mut loads: Vec<Load> = apps.iter().map(Load::poisson).collect();
             loads.retain(|&load| provisioner.choose(&[load]).is_some());
             loads.sort_by(|a, b| a.slo.total_cmp(&b.slo));
             if loads.is_empty() {
@@ -222,12 +213,7 @@ mod tests {
             let mut loads: Vec<Load> = random
                 .apps(2 + set % 7, (0.3, 5.0), (0.05, 50.0))
                 .iter()
-                .map(|app| Load {
-                    slo: app.slo.get(),
-                    rate: app.rate.get(),
-                    miss: 0.01,
-                    process: Process::Poisson,
-                })
+                .map(Load::poisson)
                 .collect();
             loads.sort_by(|a, b| a.slo.total_cmp(&b.slo));
             let cost_of = |loads: &[Load]| {

@@ -18,3 +18,16 @@ pub(crate) struct Load {
     pub(crate) miss: f64,
     pub(crate) process: Process,
 }
+
+#[cfg(test)]
+impl Load {
+    /// An application as the tests have it: one request in a hundred may be late.
+    pub(crate) fn poisson(app: &crate::app::App) -> Self {
+        Self {
+            slo: app.slo.get(),
+            rate: app.rate.get(),
+            miss: 0.01,
+            process: Process::Poisson,
+        }
+    }
+}

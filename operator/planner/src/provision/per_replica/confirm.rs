@@ -284,15 +284,7 @@ mod tests {
             let catalogue = Catalogue::new(&platform, &profile(&MODELS[set % 4]));
             let provisioner = PerReplica::new(&catalogue, &platform, None);
             let apps = random.apps(1 + set % 5, (0.3, 2.0), (0.05, 30.0));
-            let mut loads: Vec<Load> = apps
-                .iter()
-                .map(|app| Load {
-                    slo: app.slo.get(),
-                    rate: app.rate.get(),
-                    miss: 0.01,
-                    process: Process::Poisson,
-                })
-                .collect();
+            let mut loads: Vec<Load> = apps.iter().map(Load::poisson).collect();
             loads.sort_by(|a, b| a.slo.total_cmp(&b.slo));
             let Some(choice) = provisioner.choose(&loads) else {
                 continue;
