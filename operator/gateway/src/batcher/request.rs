@@ -340,10 +340,12 @@ impl Waiter {
         };
         self.answered = true;
         answer.unwrap_or_else(|| {
-            Err(
-                ApiError::new(Cause::Internal, "the gateway could not finish the request")
-                    .with_status(http::StatusCode::SERVICE_UNAVAILABLE),
-            )
+            // The task lets go of what is overdue, and may notice first.
+            if timer.now() >= self.deadline {
+                return Err(self.overdue());
+            }
+            let error = ApiError::new(Cause::Internal, "the gateway could not finish the request");
+            Err(error.with_status(http::StatusCode::SERVICE_UNAVAILABLE))
         })
     }
 
