@@ -105,3 +105,60 @@ impl Arguments {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        observability: Arguments,
+    }
+
+    fn options(arguments: &[&str]) -> Options {
+        let line = [&["gateway"], arguments].concat();
+        let mut options = Options::default();
+        Line::try_parse_from(line)
+            .unwrap()
+            .observability
+            .set(&mut options);
+        options
+    }
+
+    #[test]
+    fn there_are_no_traces_without_a_collector_and_a_hundredth_of_the_requests_with_one() {
+        assert_eq!(options(&[]).traces, None);
+        assert_eq!(options(&["--traces="]).traces, None);
+        let traces = options(&["--traces=http://collector:4318"]).traces.unwrap();
+        assert_eq!(traces.endpoint, "http://collector:4318");
+        let hundredth = Sampling::new(Sampler::ParentBasedTraceIdRatio, 0.01);
+        assert_eq!(traces.sampling, hundredth);
+        assert_eq!(options(&[]).access_log, AccessLog::Errors);
+    }
+
+    #[test]
+    fn samplers_have_the_names_that_opentelemetry_gives_them() {
+        for (name, sampler) in [
+            ("always_on", Sampler::AlwaysOn),
+            ("always_off", Sampler::AlwaysOff),
+            ("traceidratio", Sampler::TraceIdRatio),
+            ("parentbased_always_on", Sampler::ParentBasedAlwaysOn),
+            ("parentbased_always_off", Sampler::ParentBasedAlwaysOff),
+            ("parentbased_traceidratio", Sampler::ParentBasedTraceIdRatio),
+        ] {
+            let sampler_argument = format!("--trace-sampler={name}");
+            let arguments = ["--traces=http://a", &sampler_argument, "--trace-ratio=1e-05"];
+            let traces = options(&arguments).traces.unwrap();
+            assert_eq!(traces.sampling, Sampling::new(sampler, 0.000_01), "{name}");
+        }
+        for ratio in ["-1", "1.1", "NaN", ""] {
+            let ratio = format!("--trace-ratio={ratio}");
+            assert!(Line::try_parse_from(["gateway", &ratio]).is_err(), "{ratio}");
+        }
+    }
+}
