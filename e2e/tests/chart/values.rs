@@ -105,6 +105,23 @@ fn bad_values_are_refused_with_the_name_of_the_field() {
         ("platform.serving=\"knative\"", "/platform/serving"),
         ("platform.planner=\"Fast\"", "/platform/planner"),
     ];
+    check_refused(cases);
+}
+
+#[test]
+fn bad_values_of_traces_and_the_access_log_are_refused() {
+    check_refused(&[
+        ("gateway.accessLog=\"some\"", "/gateway/accessLog"),
+        (
+            "gateway.traces.endpoint=\"collector:4318\"",
+            "/gateway/traces/endpoint",
+        ),
+        ("gateway.traces.ratio=2", "/gateway/traces/ratio"),
+        ("gateway.traces.headers=\"a=b\"", "/gateway/traces"),
+    ]);
+}
+
+fn check_refused(cases: &[(&str, &str)]) {
     for (value, field) in cases {
         let output = render(&[value]);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -137,6 +154,15 @@ fn good_values_reach_the_objects() {
             "imagePullSecrets:\n        - name: registry",
         ),
         ("clusterDomain=\"k8s.example\"", "--cluster-domain=k8s.example"),
+        ("gateway.accessLog=\"all\"", "--access-log=all"),
+        (
+            "gateway.traces={\"endpoint\":\"http://collector.observability:4318\",\"ratio\":0.00001}",
+            "--traces=http://collector.observability:4318\n            - --trace-ratio=1e-05",
+        ),
+        (
+            "gateway.traces={\"endpoint\":\"https://collector.example\",\"headersSecretName\":\"collector\"}",
+            "name: collector\n                  key: headers",
+        ),
         ("controller.logLevel=\"debug\"", "value: debug"),
         (
             "gateway.resources.limits={\"cpu\":\"2\",\"memory\":\"1.5Gi\"}",

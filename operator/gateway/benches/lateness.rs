@@ -110,6 +110,7 @@ async fn lateness(timer: Timer, max_wait: Duration) -> Vec<u64> {
             arrival,
             deadline: None,
             memory: Budget::new(1 << 20).hold(),
+            span: None,
         };
         table
             .submit(&target, submission)

@@ -10,7 +10,7 @@ use crate::{
     batcher::{GroupListing, Table},
     body::Chunks,
     metrics::{AppObservation, Metrics},
-    protocol::ApiError,
+    protocol::{ApiError, Cause},
     service::json,
     timer::Timer,
 };
@@ -53,7 +53,7 @@ impl Admin {
                 .metrics
                 .encode(&self.table.borrow(), self.timer.now())
                 .map_or_else(
-                    |error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
+                    |error| ApiError::new(Cause::Internal, error).into_response(),
                     |metrics| {
                         text(
                             "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -69,21 +69,17 @@ impl Admin {
                 let message = format!(
                     "no endpoint {path}; there are /livez, /readyz, /metrics, /acknowledged and /observed"
                 );
-                ApiError::new(StatusCode::NOT_FOUND, message).into_response()
+                ApiError::new(Cause::UnknownPath, message).into_response()
             }
         }
     }
 
     fn readiness(&self) -> Response<Chunks> {
         if *self.draining.borrow() {
-            return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "draining").into_response();
+            return ApiError::new(Cause::Draining, "draining").into_response();
         }
         if !self.table.borrow().loaded {
-            return ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "waiting for the first list of groups",
-            )
-            .into_response();
+            return ApiError::new(Cause::NotReady, "waiting for the first list of groups").into_response();
         }
         text("text/plain; charset=utf-8", "ok\n".to_owned())
     }
@@ -105,7 +101,7 @@ impl Admin {
 fn as_json(value: &impl Serialize) -> Response<Chunks> {
     match serde_json::to_value(value) {
         Ok(value) => json(StatusCode::OK, &value),
-        Err(error) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error).into_response(),
+        Err(error) => ApiError::new(Cause::Internal, error).into_response(),
     }
 }
 

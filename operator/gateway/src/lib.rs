@@ -16,11 +16,13 @@
 //! - [`peers`]: the other gateways, and which groups are theirs.
 //! - [`batcher`]: the queues, and the batches that leave them.
 //! - [`upstream`]: calls to replicas.
+//! - [`trace`], [`access`]: what is told of single requests and batches.
 //! - [`metrics`], [`admin`]: what is counted, and who may read it.
 //! - [`timer`]: the one source of time.
 //!
 //! [`run`] puts them together on a cluster, [`serve`] on any source of configuration.
 
+pub mod access;
 pub mod admin;
 pub mod admission;
 pub mod batcher;
@@ -34,6 +36,7 @@ pub mod peers;
 pub mod protocol;
 pub mod service;
 pub mod timer;
+pub mod trace;
 pub mod upstream;
 
 mod run;

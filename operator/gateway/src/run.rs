@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Request};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
+    access::{Access, AccessLog},
     admin::Admin,
     batcher::{Fleet, Limits},
     config::{ConfigSource, kubernetes},
@@ -19,14 +20,18 @@ use crate::{
     memory::Budget,
     metrics::Metrics,
     peers::{FORWARDED_HEADER, PeerSource, Peers},
-    protocol::ApiError,
+    protocol::{ApiError, Cause},
     service::Service,
     timer::Timer,
+    trace::{self, Tracer},
     upstream::HttpUpstream,
 };
 
 /// Longest time in which connections are still accepted after the shutdown began: kube-proxies learn that the gateway is not ready a moment later.
 const LONGEST_GRACE: Duration = Duration::from_secs(5);
+
+/// Longest time for which the last spans may be exported.
+const LONGEST_FLUSH: Duration = Duration::from_secs(3);
 
 /// Most requests at a time that one other gateway hands on over a connection.
 const MOST_FORWARDED: u32 = 10_000;
@@ -59,6 +64,10 @@ pub struct Options {
     pub tls: Option<TlsFiles>,
     /// How often the files of TLS are looked at.
     pub tls_interval: Duration,
+    /// Where spans go; without it there are none.
+    pub traces: Option<trace::Settings>,
+    /// Which requests have a line in the log.
+    pub access_log: AccessLog,
 }
 
 /// A gateway as one of those behind a Service.
@@ -87,6 +96,8 @@ impl Default for Options {
             membership: None,
             tls: None,
             tls_interval: Duration::from_secs(10),
+            traces: None,
+            access_log: AccessLog::default(),
         }
     }
 }
@@ -105,6 +116,9 @@ pub enum Error {
     /// The files of TLS cannot be used.
     #[error("cannot speak TLS")]
     Tls(#[from] TlsError),
+    /// Spans cannot be exported as the settings say.
+    #[error("cannot export traces")]
+    Traces(#[from] trace::Error),
     /// A task that runs as long as the gateway does has ended, by a defect. What is served would never change again.
     #[error("the {0} ended")]
     Ended(&'static str),
@@ -162,6 +176,14 @@ pub async fn serve(
         limits,
         ..
     } = &options;
+    let (flush, flushed) = watch::channel(false);
+    let mut exporting = JoinSet::new();
+    let mut tracer = Tracer::default();
+    if let Some(settings) = &options.traces {
+        let (own, export) = trace::start(settings, timer, metrics.spans.clone())?;
+        exporting.spawn(export.run(flushed));
+        tracer = own;
+    }
     let (fleet, table) = Fleet::new(
         source,
         cluster_domain,
@@ -173,7 +195,7 @@ pub async fn serve(
 
     // Ends what it holds when it is dropped, at the end of this function.
     let mut background = JoinSet::new();
-    background.spawn(fleet.run(stop_receiver.clone()));
+    background.spawn(fleet.traced(tracer.clone()).run(stop_receiver.clone()));
     let admin_service = Arc::new(Admin {
         table: table.clone(),
         draining: draining_receiver.clone(),
@@ -194,6 +216,8 @@ pub async fn serve(
         body_timeout: options.body_timeout,
         memory: Budget::new(options.request_memory),
         metadata: Mutex::new(HashMap::new()),
+        tracer,
+        access: Access::new(options.access_log),
     });
     // Stays open for what other gateways have handed on, when callers are not served any more.
     let (last_stop, last_stopped) = watch::channel(false);
@@ -240,6 +264,11 @@ pub async fn serve(
     {
         tracing::warn!(drain = ?options.drain, "draining took too long: the last connections are cut");
     }
+    flush.send_replace(true);
+    let flushing = tokio::time::timeout(LONGEST_FLUSH, exporting.join_next());
+    if flushing.await.is_err() {
+        tracing::warn!("the last spans were not exported");
+    }
     Ok(())
 }
 
@@ -265,7 +294,7 @@ async fn second_port(
                 return service.answer_here(request).await;
             }
             let message = "only gateways hand requests on; callers use the port http";
-            let mut refusal = ApiError::new(StatusCode::FORBIDDEN, message).into_response();
+            let mut refusal = ApiError::new(Cause::Forbidden, message).into_response();
             let refused = HeaderValue::from_static("refused");
             refusal.headers_mut().insert(FORWARDED_HEADER, refused);
             refusal

@@ -3,6 +3,7 @@
 mod elsewhere;
 mod grpc;
 mod metadata;
+mod record;
 
 use std::{
     collections::HashMap,
@@ -13,12 +14,15 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use harmonybatch_dispatch::Nanos;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use tokio::sync::watch;
 
+use record::{Forwarded, Record};
+
 use crate::{
+    access::Access,
     batcher::{Answered, Submission, Table},
     blocking,
     body::Chunks,
@@ -27,11 +31,14 @@ use crate::{
     memory::{Budget, Exhausted, Held},
     metrics::{AppStats, Metrics},
     peers::Peers,
-    protocol::{self, Answer, ApiError, Endpoint, Meter},
+    protocol::{self, Answer, ApiError, Cause, Endpoint, Meter},
     timer::{Timer, nanos},
+    trace::Tracer,
     upstream::Upstream,
 };
 
+/// Says which batch a request was in, for whoever asks what became of it.
+const BATCH_HEADER: HeaderName = HeaderName::from_static("harmonybatch-batch");
 /// Says how many rows shared the batch that an answer came from.
 const BATCH_ROWS_HEADER: &str = "harmonybatch-batch-rows";
 const SERVER: &str = "harmonybatch";
@@ -64,6 +71,10 @@ pub struct Service<U> {
     pub memory: Budget,
     /// What runtimes said of their models.
     pub metadata: Mutex<KnownMetadata>,
+    /// Spans of requests.
+    pub tracer: Tracer,
+    /// The access log.
+    pub access: Access,
 }
 
 impl<U: Upstream> Service<U> {
@@ -74,10 +85,12 @@ impl<U: Upstream> Service<U> {
     {
         // HTTP/2 has a frame for it, which the listener sends.
         let may_close = request.version() < Version::HTTP_2;
+        let mut record = Record::begin(self, &request);
         let mut response = match self.elsewhere(&request) {
-            Some(target) => self.hand_on(request, &target).await,
-            None => self.answer_here(request).await,
+            Some(target) => self.hand_on(request, &target, &mut record).await,
+            None => self.serve(request, &mut record).await,
         };
+        record.end(&mut response);
         if may_close && *self.draining.borrow() {
             response
                 .headers_mut()
@@ -86,25 +99,42 @@ impl<U: Upstream> Service<U> {
         response
     }
 
-    /// Answers one request, whoever owns its group.
+    /// Answers one request that another gateway handed on.
     pub async fn answer_here<B>(&self, request: Request<B>) -> Response<Chunks>
     where
         B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
+        let mut record = Record::begin(self, &request);
+        record.forwarded(Forwarded::In);
+        let mut response = self.serve(request, &mut record).await;
+        record.end(&mut response);
+        response
+    }
+
+    /// Answers one request, whoever owns its group.
+    async fn serve<B>(&self, request: Request<B>, record: &mut Record<'_>) -> Response<Chunks>
+    where
+        B: Body<Data = Bytes, Error: Into<BodyError>>,
+    {
         if grpc::is_call(request.headers()) {
-            return self.answer_call(request).await;
+            return self.answer_call(request, record).await;
         }
-        self.try_answer(request)
+        self.try_answer(request, record)
             .await
             .unwrap_or_else(ApiError::into_response)
     }
 
-    async fn try_answer<B>(&self, request: Request<B>) -> Result<Response<Chunks>, ApiError>
+    async fn try_answer<B>(
+        &self,
+        request: Request<B>,
+        record: &mut Record<'_>,
+    ) -> Result<Response<Chunks>, ApiError>
     where
         B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         let (head, body) = request.into_parts();
         let route = protocol::locate(&head.method, head.uri.path())?;
+        record.rest(&route, &head.headers);
         if route.app.is_none() && route.endpoint == Endpoint::ServerLive {
             return Ok(json(StatusCode::OK, &serde_json::json!({ "live": true })));
         }
@@ -114,6 +144,7 @@ impl<U: Upstream> Service<U> {
             None
         };
         let target = self.target(route.app, host)?;
+        record.found(&target);
         match route.endpoint {
             Endpoint::Infer { model, version } => {
                 target.check_model(model).map_err(|error| route_error(&error))?;
@@ -124,9 +155,10 @@ impl<U: Upstream> Service<U> {
                     .is_some_and(|encoding| encoding != "identity")
                 {
                     let message = "content-encoding: send the body as it is";
-                    return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+                    return Err(ApiError::new(Cause::Unsupported, message));
                 }
                 let (body, mut memory) = self.read_for(&target, body).await?;
+                record.read(body.len());
                 let arrival = self.timer.now();
                 let request = self.converted(&target, &mut memory, body.len(), |_| match header_length {
                     Some(length) => protocol::Request::read_binary(&body, length),
@@ -140,8 +172,10 @@ impl<U: Upstream> Service<U> {
                     arrival,
                     deadline: None,
                     memory,
+                    span: record.span(),
                 };
-                self.infer(route.app, host, submission).await.map(rest_answer)
+                let answered = self.infer(route.app, host, submission, record).await;
+                answered.map(rest_answer)
             }
             Endpoint::ServerMetadata => Ok(json(
                 StatusCode::OK,
@@ -183,11 +217,7 @@ impl<U: Upstream> Service<U> {
             })
         });
         self.metrics.conversions.observe(&meter);
-        let request = converted.inspect_err(|_| {
-            if let Some(stats) = self.table.borrow().app_stats(target) {
-                stats.malformed();
-            }
-        })?;
+        let request = converted?;
         memory.grow_to(request.size()).map_err(|Exhausted| exhausted())?;
         Ok(request)
     }
@@ -197,14 +227,11 @@ impl<U: Upstream> Service<U> {
         let table = self.table.borrow();
         if !table.loaded {
             let message = "the gateway has no configuration yet";
-            return Err(
-                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(Duration::from_secs(1))
-            );
+            return Err(ApiError::new(Cause::NotReady, message).retry_after(Duration::from_secs(1)));
         }
-        find(&table, app, host).cloned().map_err(|error| {
-            self.metrics.unrouted.inc();
-            route_error(&error)
-        })
+        find(&table, app, host)
+            .cloned()
+            .map_err(|error| route_error(&error))
     }
 
     /// Hands the request to its group and waits.
@@ -213,6 +240,7 @@ impl<U: Upstream> Service<U> {
         app: Option<(&str, &str)>,
         host: Option<&str>,
         submission: Submission,
+        record: &mut Record<'_>,
     ) -> Result<Answered, ApiError> {
         let (arrival, rows) = (submission.arrival, submission.request.rows());
         let (stats, waiter) = {
@@ -221,8 +249,7 @@ impl<U: Upstream> Service<U> {
             let target = find(&table, app, host).map_err(|error| route_error(&error))?;
             let model = target.check_model(&submission.model);
             model.map_err(|error| route_error(&error))?;
-            let unavailable =
-                || ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the application is being set up");
+            let unavailable = || ApiError::new(Cause::NotReady, "the application is being set up");
             let stats = table.app_stats(target).ok_or_else(unavailable)?;
             stats.arrived(rows, self.timer.now());
             let waiter = table
@@ -230,6 +257,7 @@ impl<U: Upstream> Service<U> {
                 .inspect_err(|_| stats.refused(self.timer.now()))?;
             (stats, waiter)
         };
+        record.queued(arrival, rows, &waiter);
         let admitted = Admitted {
             stats,
             arrival,
@@ -267,7 +295,7 @@ impl<U: Upstream> Service<U> {
         let limit = self.body_limit;
         let too_large = || {
             let message = format!("the body is longer than {limit} bytes");
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+            ApiError::new(Cause::TooLarge, message)
         };
         let announced = body.size_hint().lower();
         let announced = usize::try_from(announced)
@@ -281,7 +309,7 @@ impl<U: Upstream> Service<U> {
             let mut memory = self.memory.hold();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(Into::into);
-                let frame = frame.map_err(|error: BodyError| ApiError::new(error.status(), error))?;
+                let frame = frame.map_err(body_error)?;
                 if let Ok(data) = frame.into_data() {
                     if whole.len() + data.len() > limit {
                         return Err(too_large());
@@ -300,7 +328,7 @@ impl<U: Upstream> Service<U> {
             whole = whole => whole,
             () = self.timer.until(Some(deadline)) => {
                 let message = format!("the body did not come within {:?}", self.body_timeout);
-                Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, message))
+                Err(ApiError::new(Cause::BodySlow, message))
             }
         }
     }
@@ -359,10 +387,21 @@ fn find<'a>(
 fn route_error(error: &RouteError) -> ApiError {
     match error {
         RouteError::NotReady { .. } => {
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error).retry_after(Duration::from_secs(2))
+            ApiError::new(Cause::NotReady, error).retry_after(Duration::from_secs(2))
         }
-        _ => ApiError::new(StatusCode::NOT_FOUND, error),
+        RouteError::OtherModel { .. } => ApiError::new(Cause::UnknownModel, error),
+        _ => ApiError::new(Cause::UnknownApp, error),
     }
+}
+
+fn body_error(error: BodyError) -> ApiError {
+    let status = error.status();
+    let cause = match status {
+        StatusCode::REQUEST_TIMEOUT => Cause::BodySlow,
+        StatusCode::PAYLOAD_TOO_LARGE => Cause::TooLarge,
+        _ => Cause::Malformed,
+    };
+    ApiError::new(cause, error).with_status(status)
 }
 
 /// The host that a request names; exactly one.
@@ -405,7 +444,7 @@ fn header_length(headers: &http::HeaderMap) -> Result<Option<usize>, ApiError> {
 
 fn exhausted() -> ApiError {
     let message = "the gateway holds as many requests as its memory allows";
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(Duration::from_secs(1))
+    ApiError::new(Cause::Memory, message).retry_after(Duration::from_secs(1))
 }
 
 fn is_ready(target: &Target) -> bool {

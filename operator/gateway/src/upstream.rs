@@ -15,6 +15,7 @@ use crate::{
     body::Chunks,
     config::Wake,
     protocol::{HEADER_LENGTH, Wire, grpc},
+    trace::{self, SpanContext},
 };
 use link::Link;
 
@@ -50,6 +51,8 @@ pub struct Call {
     pub idempotent: bool,
     /// How long anybody will wait for the answer, from now; the replica is told, and may stop then.
     pub remaining: Option<Duration>,
+    /// What the replica's work is a part of.
+    pub trace: Option<SpanContext>,
 }
 
 /// How a call travels.
@@ -231,6 +234,9 @@ fn request(replica: &Replica, call: Call) -> Result<Request<Chunks>, UpstreamErr
             Transport::Http1 => request.header(REMAINING_HEADER, milliseconds.to_string()),
         };
     }
+    if let (Some(trace), Some(headers)) = (&call.trace, request.headers_mut()) {
+        trace::inject(trace, headers);
+    }
     request
         .body(call.body)
         .map_err(|error| UpstreamError::Broken(error.to_string().into()))
@@ -268,6 +274,7 @@ mod tests {
                 transport,
                 idempotent: true,
                 remaining,
+                trace: None,
             };
             request(&replica, call).map(|request| request.headers().clone())
         };

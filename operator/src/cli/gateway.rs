@@ -1,6 +1,7 @@
 //! `harmonybatch gateway`
 
 mod listener;
+mod observability;
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -77,6 +78,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     listener: listener::Arguments,
     #[command(flatten)]
+    observability: observability::Arguments,
+    #[command(flatten)]
     telemetry: telemetry::Arguments,
 }
 
@@ -107,6 +110,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             ..Options::default()
         };
         arguments.listener.set(&mut options);
+        arguments.observability.set(&mut options);
         harmonybatch_gateway::run(options, client, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })

@@ -1,16 +1,17 @@
 //! One batch: merged, sent, cut, answered.
 
 use std::{
+    fmt,
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use harmonybatch_dispatch::Nanos;
-use http::{Method, StatusCode};
+use http::Method;
 
 use super::{
     isolation::PartId,
@@ -20,8 +21,9 @@ use super::{
 use crate::{
     blocking,
     metrics::{BatchFailure, GroupMetrics},
-    protocol::{self, Addressee, Answer, ApiError, MergeError, Meter, Unwritable, Wire},
+    protocol::{self, Addressee, Answer, ApiError, Cause, MergeError, Meter, Unwritable, Wire},
     timer::{Timer, nanos},
+    trace::BatchSpan,
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
 
@@ -46,9 +48,32 @@ impl Drop for InFlight {
     }
 }
 
+/// Tells a batch from others, as its replica and its callers are told of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BatchId(u64);
+
+impl BatchId {
+    /// The batch of this number.
+    pub(super) fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "batch-{}", self.0)
+    }
+}
+
 /// A batch with all that its task needs.
 pub(super) struct Batch<U: Upstream> {
-    pub(super) id: u64,
+    pub(super) id: BatchId,
+    pub(super) span: Option<BatchSpan>,
     pub(super) requests: Vec<Queued>,
     /// It is a part of a batch that was refused.
     pub(super) part: Option<PartId>,
@@ -93,11 +118,24 @@ pub(super) enum End {
     },
 }
 
+impl End {
+    /// Why there were no answers.
+    fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Answered => None,
+            Self::Told => Some(Cause::TimeoutRuntime),
+            Self::Unsent(..) => Some(Cause::Unreachable),
+            Self::Failed { failure, .. } => Some(failure.cause()),
+        }
+    }
+}
+
 impl<U: Upstream> Batch<U> {
     /// Carries the batch out. Ends when the replica is done with it, which may be after the callers have their answers.
     pub(super) async fn run(self) -> Done<U::Connection> {
         let Self {
             id,
+            span,
             requests,
             part,
             runtime_model,
@@ -110,7 +148,7 @@ impl<U: Upstream> Batch<U> {
             metrics,
             in_flight,
         } = self;
-        let batch_id = format!("batch-{id}");
+        let batch_id = id.to_string();
         let mut meter = Meter::new(timer);
         let sizes = requests.iter().map(|queued| queued.submission.request.size());
         let size = sizes.sum();
@@ -122,7 +160,10 @@ impl<U: Upstream> Batch<U> {
             Ok(call) => call,
             Err(error) => {
                 // Cannot be, unless nobody is left.
-                refuse(requests, &ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error));
+                if let Some(span) = span {
+                    span.end(Some(Cause::Internal));
+                }
+                refuse(requests, &ApiError::new(Cause::Internal, error));
                 return Done {
                     replica,
                     connection,
@@ -138,7 +179,12 @@ impl<U: Upstream> Batch<U> {
         let give_up = requests.iter().map(|queued| queued.deadline).max();
         let started = timer.now();
         let remaining = give_up.map(|give_up| Duration::from_nanos(give_up.saturating_sub(started)));
-        let call = Call { remaining, ..call };
+        let trace = span.as_ref().map(|span| span.context().clone());
+        let call = Call {
+            remaining,
+            trace,
+            ..call
+        };
         let (connection, conduct, end) = {
             let mut call = pin!(upstream.call(&replica, connection, call));
             tokio::select! {
@@ -156,7 +202,7 @@ impl<U: Upstream> Batch<U> {
                     (connection, conduct, end)
                 }
                 () = timer.until(give_up) => {
-                    let error = ApiError::new(StatusCode::GATEWAY_TIMEOUT, "the runtime did not answer in time");
+                    let error = ApiError::new(Cause::TimeoutRuntime, "the runtime did not answer in time");
                     note(&batch_id, requests.len(), BatchFailure::Overdue, &metrics);
                     refuse(requests, &error);
                     let lost = timer.now().saturating_add(nanos(LINGER));
@@ -168,6 +214,9 @@ impl<U: Upstream> Batch<U> {
                 }
             }
         };
+        if let Some(span) = span {
+            span.end(end.cause());
+        }
         metrics.observe_conversions(&meter);
         let ended = timer.now();
         if !matches!(end, End::Unsent(..)) {
@@ -219,6 +268,7 @@ fn call(
         transport: wire.into(),
         idempotent,
         remaining: None,
+        trace: None,
     })
 }
 
@@ -252,7 +302,7 @@ fn answer(
         Ok(answers) => {
             for (queued, answer) in requests.into_iter().zip(answers) {
                 let answered = answer.map(|answer| Answered { answer, batch_rows });
-                queued.answer(answered.map_err(|error| ApiError::new(StatusCode::BAD_GATEWAY, error)));
+                queued.answer(answered.map_err(|error| ApiError::new(Cause::Unwritable, error)));
             }
             End::Answered
         }
@@ -273,7 +323,7 @@ fn note(batch_id: &str, requests: usize, failure: BatchFailure, metrics: &GroupM
     tracing::warn!(
         batch = batch_id,
         requests,
-        reason = failure.name(),
+        cause = failure.cause().name(),
         "a batch failed"
     );
 }
@@ -294,9 +344,9 @@ fn judge(
     wire: Wire,
     meter: &mut Meter,
 ) -> Result<Vec<Result<Answer, Unwritable>>, (BatchFailure, ApiError)> {
-    let bad_gateway = |message: String| ApiError::new(StatusCode::BAD_GATEWAY, message);
+    let failed = |failure: BatchFailure, message: String| (failure, ApiError::new(failure.cause(), message));
     let alone = requests.len() == 1;
-    let reply = reply.map_err(|error| (BatchFailure::Broken, bad_gateway(error.to_string())))?;
+    let reply = reply.map_err(|error| failed(BatchFailure::Broken, error.to_string()))?;
     let status = reply.status;
     if !status.is_success() {
         let failure = if status.is_client_error() {
@@ -305,15 +355,23 @@ fn judge(
             BatchFailure::ServerError
         };
         let code = status.as_u16();
-        let error = match (alone, failure) {
-            (true, BatchFailure::ClientError) => ApiError::new(
-                status,
-                format!("the runtime refused the request: {}", said(&reply)),
-            ),
-            (true, _) => bad_gateway(format!("the runtime answered {code}: {}", said(&reply))),
-            (false, _) => bad_gateway(format!("the runtime answered {code} to the batch")),
+        let message = match (alone, failure) {
+            (true, BatchFailure::ClientError) => {
+                format!("the runtime refused the request: {}", said(&reply))
+            }
+            (true, _) => format!("the runtime answered {code}: {}", said(&reply)),
+            (false, _) => format!("the runtime answered {code} to the batch"),
         };
-        return Err((failure, error));
+        let (failure, error) = failed(failure, message);
+        let is_its_own = alone && failure == BatchFailure::ClientError;
+        return Err((
+            failure,
+            if is_its_own {
+                error.with_status(status)
+            } else {
+                error
+            },
+        ));
     }
     let parts: Vec<_> = requests
         .iter()
@@ -325,7 +383,7 @@ fn judge(
         } else {
             "the runtime's answer to the batch is not valid".to_owned()
         };
-        (BatchFailure::Invalid, bad_gateway(message))
+        failed(BatchFailure::Invalid, message)
     })
 }
 
@@ -339,12 +397,19 @@ fn said(reply: &Reply) -> String {
 }
 
 /// Numbers batches.
-#[derive(Debug, Default)]
-pub(super) struct BatchIds(AtomicUsize);
+#[derive(Debug)]
+pub(super) struct BatchIds(AtomicU64);
+
+impl Default for BatchIds {
+    /// From anywhere on, so that two gateways, or one before and after a restart, do not give two batches one number.
+    fn default() -> Self {
+        Self(AtomicU64::new(fastrand::u64(..1 << 48)))
+    }
+}
 
 impl BatchIds {
-    pub(super) fn next(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed) as u64
+    pub(super) fn next(&self) -> BatchId {
+        BatchId::new(self.0.fetch_add(1, Ordering::Relaxed))
     }
 }
 

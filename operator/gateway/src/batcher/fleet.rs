@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use http::StatusCode;
 use serde::Serialize;
 use tokio::{
     sync::{mpsc, watch},
@@ -25,8 +24,9 @@ use super::{
 use crate::{
     config::{ConfigSource, Key, RouteError, Routes, Snapshot, Target},
     metrics::{AppStats, Metrics},
-    protocol::ApiError,
+    protocol::{ApiError, Cause},
     timer::{Timer, nanos},
+    trace::Tracer,
     upstream::Upstream,
 };
 
@@ -98,11 +98,13 @@ impl Table {
             namespace: target.group.key.namespace.clone(),
             name: target.member.app.clone(),
         };
-        let unavailable = |message: String| {
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(RETRY_AFTER)
-        };
+        let unavailable =
+            |cause: Cause, message: String| ApiError::new(cause, message).retry_after(RETRY_AFTER);
         let (Some(handle), Some(stats)) = (self.groups.get(&target.group.key), self.apps.get(&app)) else {
-            return Err(unavailable(format!("group {} is not there", target.group.key)));
+            return Err(unavailable(
+                Cause::NotReady,
+                format!("group {} is not there", target.group.key),
+            ));
         };
         let rows = u64::from(submission.request.rows());
         let waiting = stats.queued_rows.load(Ordering::Acquire);
@@ -112,7 +114,7 @@ impl Table {
                 "{waiting} rows of InferenceApp {} wait already, at most {limit} may",
                 app.name
             );
-            return Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).retry_after(RETRY_AFTER));
+            return Err(ApiError::new(Cause::AppQueueFull, message).retry_after(RETRY_AFTER));
         }
         let waiting = handle.stats.queued_rows.load(Ordering::Acquire);
         let bytes = handle
@@ -122,10 +124,13 @@ impl Table {
             .saturating_add(submission.request.size());
         if waiting > 0 && (waiting + rows > self.limits.rows_per_group || bytes > self.limits.bytes_per_group)
         {
-            return Err(unavailable(format!(
-                "the queue of group {} is full: {waiting} rows wait",
-                target.group.key.name
-            )));
+            return Err(unavailable(
+                Cause::QueueFull,
+                format!(
+                    "the queue of group {} is full: {waiting} rows wait",
+                    target.group.key.name
+                ),
+            ));
         }
         let standing = handle.admit(&target.member, stats, &submission)?;
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
@@ -140,12 +145,17 @@ impl Table {
             handle.place(),
         );
         if handle.inbox.try_send(queued).is_err() {
-            return Err(unavailable(format!(
-                "the queue of group {} is full",
-                target.group.key.name
-            )));
+            return Err(unavailable(
+                Cause::QueueFull,
+                format!("the queue of group {} is full", target.group.key.name),
+            ));
         }
         Ok(waiter)
+    }
+
+    /// Whether an application is in the configuration.
+    pub(crate) fn knows(&self, app: &Key) -> bool {
+        self.apps.contains_key(app)
     }
 
     /// The counts of an application that is routed.
@@ -215,6 +225,7 @@ pub struct Fleet<U: Upstream> {
     limits: Limits,
     metrics: Arc<Metrics>,
     batch_ids: Arc<BatchIds>,
+    tracer: Tracer,
     upstream: U,
     timer: Timer,
     flush: bool,
@@ -250,11 +261,18 @@ impl<U: Upstream> Fleet<U> {
             limits,
             metrics,
             batch_ids: Arc::default(),
+            tracer: Tracer::default(),
             upstream,
             timer,
             flush: false,
         };
         (fleet, receiver)
+    }
+
+    /// With spans of its batches.
+    #[must_use]
+    pub fn traced(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Follows the configuration for ever. When `flush` turns true, no request waits for others any more.
@@ -389,6 +407,7 @@ impl<U: Upstream> Fleet<U> {
             stats,
             metrics: Arc::new(self.metrics.group(&key)),
             batch_ids: self.batch_ids.clone(),
+            tracer: self.tracer.clone(),
             upstream: self.upstream.clone(),
             timer: self.timer,
         });
@@ -426,12 +445,12 @@ impl<U: Upstream> Fleet<U> {
                     Err(error) => {
                         queued = error.into_inner();
                         let message = "the group that serves the application now is full";
-                        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(RETRY_AFTER)
+                        ApiError::new(Cause::QueueFull, message).retry_after(RETRY_AFTER)
                     }
                 }
             }
-            Err(error @ RouteError::OtherModel { .. }) => ApiError::new(StatusCode::NOT_FOUND, error),
-            Err(error) => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error).retry_after(RETRY_AFTER),
+            Err(error @ RouteError::OtherModel { .. }) => ApiError::new(Cause::UnknownModel, error),
+            Err(error) => ApiError::new(Cause::NotReady, error).retry_after(RETRY_AFTER),
         };
         queued.answer(Err(refusal));
     }

@@ -6,7 +6,6 @@ use std::{
 };
 
 use harmonybatch_dispatch::Nanos;
-use http::StatusCode;
 use tokio::sync::mpsc;
 
 use super::request::{GroupStats, Place, Queued, Submission};
@@ -14,7 +13,7 @@ use crate::{
     admission::{Backlog, Standing},
     config::{GroupConfig, MemberConfig},
     metrics::AppStats,
-    protocol::ApiError,
+    protocol::{ApiError, Cause},
     timer::nanos,
 };
 
@@ -72,7 +71,7 @@ impl Handle {
                 let message = format!(
                     "InferenceApp {app} sends more than its contract of {rate} rows/s with {most} rows at once; raise its spec.rate, or let overflow be BestEffort"
                 );
-                ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).retry_after(exceeded.retry_after)
+                ApiError::new(Cause::ExceedsContract, message).retry_after(exceeded.retry_after)
             })?,
         };
         if let Some(expected) = self.expect(member, stats, standing, now) {
@@ -95,7 +94,7 @@ impl Handle {
                 let message = format!(
                     "group {group} is overloaded: an answer for InferenceApp {app} would take about {expected:.1?}"
                 );
-                return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(expected));
+                return Err(ApiError::new(Cause::Overloaded, message).retry_after(expected));
             }
         }
         if let Some(contract) = &member.contract {

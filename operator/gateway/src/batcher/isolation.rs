@@ -10,7 +10,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::request::Queued;
-use crate::{metrics::AppStats, protocol::ApiError};
+use crate::{
+    metrics::AppStats,
+    protocol::{ApiError, Cause},
+};
 
 /// Numbers a batch that is being taken apart.
 type IsolationId = u64;
@@ -175,7 +178,7 @@ impl Isolations {
             isolation.parts -= 1;
             isolation.error.clone()
         });
-        let error = error.unwrap_or_else(|| ApiError::new(http::StatusCode::BAD_GATEWAY, "the batch failed"));
+        let error = error.unwrap_or_else(|| ApiError::new(Cause::Internal, "the batch failed"));
         (part.requests, error)
     }
 

@@ -25,5 +25,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use batch::BatchId;
 pub use fleet::{Fleet, GroupListing, Limits, Table};
-pub use request::{Answered, GroupStats, Submission, Waiter};
+pub(crate) use request::Progress;
+pub use request::{Answered, GroupStats, Sent, Submission, Waiter};

@@ -11,13 +11,15 @@ use std::{
 use harmonybatch_dispatch::Nanos;
 use tokio::sync::{mpsc, oneshot};
 
+use super::BatchId;
 use crate::{
     admission::{Drain, Standing},
     config::{Key, MemberConfig},
     memory::Held,
     metrics::AppStats,
-    protocol::{Answer, ApiError, MergeKey, Request},
+    protocol::{Answer, ApiError, Cause, MergeKey, Request},
     timer::nanos,
+    trace::RequestSpan,
 };
 
 /// What others may see of a group's task.
@@ -90,6 +92,8 @@ pub struct Submission {
     pub deadline: Option<Nanos>,
     /// What its body holds of the memory.
     pub memory: Held,
+    /// Its span, where it is sampled.
+    pub span: Option<RequestSpan>,
 }
 
 /// An answer with what it cost.
@@ -109,15 +113,48 @@ pub(super) struct Place {
     pub(super) left: mpsc::UnboundedSender<u64>,
 }
 
+/// The batch that a request left in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Which.
+    pub batch: BatchId,
+    /// Its rows.
+    pub rows: usize,
+    /// When it left.
+    pub at: Nanos,
+}
+
 /// What the two ends of a request share.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// It is in a batch.
     pub(super) sent: AtomicBool,
+    /// The last batch that it was in, its rows, and when it left; no rows before the first.
+    batch: AtomicU64,
+    batch_rows: AtomicUsize,
+    sent_at: AtomicU64,
     place: Mutex<Place>,
 }
 
 impl Progress {
+    /// It leaves in a batch.
+    pub(super) fn leave(&self, sent: Sent) {
+        self.batch.store(sent.batch.number(), Ordering::Relaxed);
+        self.sent_at.store(sent.at, Ordering::Relaxed);
+        // Whoever sees the rows sees the others.
+        self.batch_rows.store(sent.rows, Ordering::Release);
+    }
+
+    /// The last batch that it was in. Asked when it is at its end, so that no other one is written meanwhile.
+    pub(crate) fn sent(&self) -> Option<Sent> {
+        let rows = self.batch_rows.load(Ordering::Acquire);
+        (rows > 0).then(|| Sent {
+            batch: BatchId::new(self.batch.load(Ordering::Relaxed)),
+            rows,
+            at: self.sent_at.load(Ordering::Relaxed),
+        })
+    }
+
     fn place(&self) -> Place {
         self.place.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -208,6 +245,9 @@ impl Queued {
         let room = Room::take(place.group.clone(), stats.clone(), &submission.request, standing);
         let progress = Arc::new(Progress {
             sent: AtomicBool::new(false),
+            batch: AtomicU64::new(0),
+            batch_rows: AtomicUsize::new(0),
+            sent_at: AtomicU64::new(0),
             place: Mutex::new(place),
         });
         let waiter = Waiter {
@@ -284,6 +324,11 @@ pub struct Waiter {
 }
 
 impl Waiter {
+    /// How far the request has come.
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
     /// The answer, or an error when the request's timeout is over.
     pub async fn answer(mut self, timer: crate::timer::Timer) -> Result<Answered, ApiError> {
         let answer = tokio::select! {
@@ -295,10 +340,12 @@ impl Waiter {
         };
         self.answered = true;
         answer.unwrap_or_else(|| {
-            Err(ApiError::new(
-                http::StatusCode::SERVICE_UNAVAILABLE,
-                "the gateway could not finish the request",
-            ))
+            // The task lets go of what is overdue, and may notice first.
+            if timer.now() >= self.deadline {
+                return Err(self.overdue());
+            }
+            let error = ApiError::new(Cause::Internal, "the gateway could not finish the request");
+            Err(error.with_status(http::StatusCode::SERVICE_UNAVAILABLE))
         })
     }
 
@@ -308,21 +355,19 @@ impl Waiter {
         if self.progress.sent.load(Ordering::Acquire) {
             let message =
                 format!("no answer within the timeout of {timeout:?}: the runtime was still at work");
-            return ApiError::new(http::StatusCode::GATEWAY_TIMEOUT, message);
+            return ApiError::new(Cause::TimeoutRuntime, message);
         }
         let group = self.progress.place().group;
         if group.endpoints.load(Ordering::Acquire) == 0 {
             let message = format!("no replica became ready within the timeout of {timeout:?}");
-            return ApiError::new(http::StatusCode::SERVICE_UNAVAILABLE, message)
-                .retry_after(Duration::from_secs(1));
+            return ApiError::new(Cause::NoReplica, message).retry_after(Duration::from_secs(1));
         }
         if let Some(failure) = group.failure() {
             let message = format!("no replica could be reached within the timeout of {timeout:?}: {failure}");
-            return ApiError::new(http::StatusCode::SERVICE_UNAVAILABLE, message)
-                .retry_after(Duration::from_secs(1));
+            return ApiError::new(Cause::Unreachable, message).retry_after(Duration::from_secs(1));
         }
         let message = format!("no replica was free within the timeout of {timeout:?}");
-        ApiError::new(http::StatusCode::GATEWAY_TIMEOUT, message)
+        ApiError::new(Cause::TimeoutQueue, message)
     }
 }
 

@@ -251,7 +251,7 @@ async fn a_replica_that_is_late_gets_no_other_batch_while_it_works() {
             (33_550 * MS, 1, vec![3])
         ]
     );
-    assert_eq!(bench.failed_batches("overdue"), "2");
+    assert_eq!(bench.failed_batches("timeout_runtime"), "2");
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,7 +260,7 @@ async fn a_replica_that_fails_fast_does_not_attract_the_batches() {
         (Mood::Breaks, "broken"),
         (
             Mood::Answers(StatusCode::INTERNAL_SERVER_ERROR, "no"),
-            "server_error",
+            "runtime_5xx",
         ),
     ] {
         let bench = Bench::start(group(1, &[member("a", 300, 0)], &[1, 2])).await;
@@ -297,13 +297,13 @@ async fn what_a_runtime_says_is_told_only_to_a_lone_request() {
     };
     let bench = Bench::start(config).await;
     let table = [
-        (Mood::Answers(StatusCode::BAD_GATEWAY, "secret"), "server_error"),
+        (Mood::Answers(StatusCode::BAD_GATEWAY, "secret"), "runtime_5xx"),
         (
             Mood::Answers(
                 StatusCode::OK,
                 r#"{"outputs":[{"name":"secret","shape":[1],"datatype":"FP32","data":[]}]}"#,
             ),
-            "invalid",
+            "invalid_answer",
         ),
     ];
     for (mood, reason) in table {

@@ -6,7 +6,6 @@ use std::{
 };
 
 use harmonybatch_dispatch::{Nanos, Reason, RuleError};
-use http::StatusCode;
 use tokio::{
     sync::{mpsc, watch},
     task::{self, JoinError, JoinSet},
@@ -18,15 +17,16 @@ use super::{
     quarantine::Quarantine,
     queue::Queue,
     replicas::{Conduct, Replicas},
-    request::{GroupStats, Queued},
+    request::{GroupStats, Queued, Sent},
     retry::RetryBudget,
 };
 use crate::{
     admission::Standing,
     config::GroupConfig,
     metrics::{BatchFailure, GroupMetrics},
-    protocol::ApiError,
+    protocol::{ApiError, Cause},
     timer::{Alarm, Timer},
+    trace::{Departure, Tracer},
     upstream::{Replica, Upstream},
 };
 
@@ -49,6 +49,17 @@ enum Occasion {
     Part(PartId),
 }
 
+impl Occasion {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Due(Reason::Full, _) => "full",
+            Self::Due(Reason::MaxWait, _) => "max_wait",
+            Self::Due(Reason::Eager, _) => "eager",
+            Self::Part(_) => "part",
+        }
+    }
+}
+
 /// The ends of a task that its fleet holds.
 pub(super) struct Parts<U: Upstream> {
     pub(super) inbox: mpsc::Receiver<Queued>,
@@ -59,6 +70,7 @@ pub(super) struct Parts<U: Upstream> {
     pub(super) stats: Arc<GroupStats>,
     pub(super) metrics: Arc<GroupMetrics>,
     pub(super) batch_ids: Arc<BatchIds>,
+    pub(super) tracer: Tracer,
     pub(super) upstream: U,
     pub(super) timer: Timer,
 }
@@ -369,8 +381,15 @@ impl<U: Upstream> Worker<U> {
             request.progress.sent.store(true, Ordering::Release);
             request.room = None;
         }
+        let id = self.parts.batch_ids.next();
+        let sent = Sent {
+            batch: id,
+            rows: usize::try_from(rows).unwrap_or(usize::MAX),
+            at: now,
+        };
         let finished = now.saturating_add(self.parts.stats.service.load(Ordering::Acquire));
         for request in &requests {
+            request.progress.leave(sent);
             match request.standing {
                 Standing::Regular => {
                     request.stats.drain.left(request.rows(), now);
@@ -383,8 +402,21 @@ impl<U: Upstream> Worker<U> {
             let metrics = &self.parts.metrics;
             metrics.observe_batch(reason, rows, since.max(free_since), now);
         }
+        let departure = Departure {
+            id,
+            group: &self.config.key,
+            replica: &replica,
+            reason: occasion.name(),
+            requests: requests.len(),
+            rows,
+            at: now,
+        };
+        let sampled = requests
+            .iter()
+            .filter_map(|request| request.submission.span.as_ref());
         let batch = Batch {
-            id: self.parts.batch_ids.next(),
+            id,
+            span: self.parts.tracer.batch(&departure, sampled),
             requests,
             part,
             runtime_model: self.config.runtime_model.clone(),
@@ -412,7 +444,7 @@ impl<U: Upstream> Worker<U> {
         {
             if let Err(mpsc::error::SendError(request)) = self.parts.homeless.send(request) {
                 let message = "the gateway is shutting down";
-                request.answer(Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)));
+                request.answer(Err(ApiError::new(Cause::Draining, message)));
             }
         }
     }

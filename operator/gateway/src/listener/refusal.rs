@@ -6,7 +6,10 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
 };
 
-use crate::{body::Chunks, protocol::ApiError};
+use crate::{
+    body::Chunks,
+    protocol::{ApiError, Cause},
+};
 
 /// Why a caller is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -200,7 +203,9 @@ impl Refusal {
     /// Its answer, after which a connection of HTTP/1.1 is closed: where the next request begins is not known.
     pub(super) fn response(self) -> Response<Chunks> {
         let status = self.status().unwrap_or(StatusCode::BAD_REQUEST);
-        ApiError::new(status, self.message()).into_response()
+        ApiError::new(Cause::Refused, self.message())
+            .with_status(status)
+            .into_response()
     }
 }
 

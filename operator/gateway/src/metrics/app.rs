@@ -49,7 +49,6 @@ pub struct AppStats {
     pub overload: Overload,
     pub(super) slo: Duration,
     pub(super) rows: Counter,
-    pub(super) bad_requests: Counter,
     pub(super) spoilers: Counter,
     pub(super) apart_until: AtomicU64,
     pub(super) latency: Histogram,
@@ -73,11 +72,6 @@ impl AppStats {
     pub fn arrived(&self, rows: u32, now: Nanos) {
         self.rows.inc_by(u64::from(rows));
         self.with_window(|window| window.arrive(now, u64::from(rows)));
-    }
-
-    /// A request that is not.
-    pub fn malformed(&self) {
-        self.bad_requests.inc();
     }
 
     /// One of its requests spoiled a batch; where that has set the application apart, until when.

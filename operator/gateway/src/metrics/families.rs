@@ -19,8 +19,8 @@ use super::{
     app::{AppStats, seconds},
     conversions::ConversionMetrics,
     labels::{
-        AppLabels, BatchFailure, FailureLabels, GroupLabels, OUTCOMES, OutcomeLabels, REASONS, ReasonLabels,
-        app_labels, failure_labels, group_labels, outcome_labels, reason_labels,
+        AppLabels, BatchFailure, CauseLabels, FailureLabels, GroupLabels, OUTCOMES, OutcomeLabels, REASONS,
+        ReasonLabels, app_labels, cause_labels, failure_labels, group_labels, outcome_labels, reason_labels,
     },
     window::Window,
 };
@@ -29,7 +29,8 @@ use crate::{
     batcher::Table,
     config::Key,
     listener::{Refusals, Reloads},
-    protocol::Meter,
+    protocol::{Cause, Meter},
+    trace::SpanCounts,
 };
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -39,7 +40,7 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 pub struct Metrics {
     registry: Registry,
     rows: Family<AppLabels, Counter>,
-    bad_requests: Family<AppLabels, Counter>,
+    errors: Family<CauseLabels, Counter>,
     latency: Histograms<AppLabels>,
     wait: Histograms<AppLabels>,
     outcomes: Family<OutcomeLabels, Counter>,
@@ -58,8 +59,6 @@ pub struct Metrics {
     endpoints: Family<GroupLabels, Gauge>,
     /// The cost of conversions, of all groups together.
     pub conversions: ConversionMetrics,
-    /// Requests that no application could be found for.
-    pub unrouted: Counter,
     /// Requests handed on to the gateways that own their groups.
     pub forwarded: Counter,
     /// Those that came back without an answer.
@@ -70,6 +69,8 @@ pub struct Metrics {
     pub refusals: Refusals,
     /// What became of changed certificates.
     pub tls_reloads: Reloads,
+    /// What became of spans.
+    pub spans: SpanCounts,
 }
 
 /// Counts of one group.
@@ -112,7 +113,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("harmonybatch_gateway");
         let mut metrics = Self {
             rows: Family::default(),
-            bad_requests: Family::default(),
+            errors: Family::default(),
             latency: Family::new_with_constructor(latencies),
             wait: Family::new_with_constructor(latencies),
             outcomes: Family::default(),
@@ -127,10 +128,10 @@ impl Metrics {
             spoilers: Family::default(),
             apart: Family::default(),
             conversions: ConversionMetrics::register(&mut registry),
+            spans: SpanCounts::register(&mut registry),
             queued_rows: Family::default(),
             in_flight: Family::default(),
             endpoints: Family::default(),
-            unrouted: Counter::default(),
             forwarded: Counter::default(),
             forward_failures: Counter::default(),
             connections: Gauge::default(),
@@ -150,9 +151,9 @@ impl Metrics {
             self.rows.clone(),
         );
         registry.register(
-            "bad_requests",
-            "Requests that were malformed",
-            self.bad_requests.clone(),
+            "errors",
+            "Requests that got no answer, by why; without an application where none was found",
+            self.errors.clone(),
         );
         registry.register(
             "request_duration_seconds",
@@ -229,11 +230,6 @@ impl Metrics {
     fn register_callers(&mut self) {
         let registry = &mut self.registry;
         registry.register(
-            "unrouted_requests",
-            "Requests for no known application",
-            self.unrouted.clone(),
-        );
-        registry.register(
             "forwarded_requests",
             "Requests handed on to the gateways that own their groups",
             self.forwarded.clone(),
@@ -259,7 +255,6 @@ impl Metrics {
             overload: Overload::default(),
             slo,
             rows: self.rows.get_or_create_owned(&labels),
-            bad_requests: self.bad_requests.get_or_create_owned(&labels),
             spoilers: self.spoilers.get_or_create_owned(&labels),
             apart_until: std::sync::atomic::AtomicU64::new(0),
             latency: self.latency.get_or_create_owned(&labels),
@@ -289,17 +284,24 @@ impl Metrics {
         }
     }
 
+    /// A request got no answer; `app` is one that is not forgotten.
+    pub fn error(&self, app: Option<&Key>, cause: Cause) {
+        self.errors.get_or_create(&cause_labels(app, cause)).inc();
+    }
+
     /// Forgets an application that is gone.
     pub fn forget_app(&self, app: &Key) {
         let labels = app_labels(app);
         self.rows.remove(&labels);
-        self.bad_requests.remove(&labels);
         self.spoilers.remove(&labels);
         self.apart.remove(&labels);
         self.latency.remove(&labels);
         self.wait.remove(&labels);
         for (_, outcome) in OUTCOMES {
             self.outcomes.remove(&outcome_labels(app, outcome));
+        }
+        for cause in Cause::ALL {
+            self.errors.remove(&cause_labels(Some(app), cause));
         }
     }
 

@@ -1,9 +1,11 @@
 //! What the series of the families are told apart by: names of objects, and causes from fixed lists.
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use std::sync::Arc;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 
 use super::app::Outcome;
-use crate::config::Key;
+use crate::{config::Key, protocol::Cause};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct AppLabels {
@@ -64,7 +66,14 @@ pub(super) const REASONS: [ReasonLabel; 3] = [ReasonLabel::full, ReasonLabel::ma
 pub(super) struct FailureLabels {
     pub(super) namespace: String,
     pub(super) group: String,
-    pub(super) reason: BatchFailure,
+    pub(super) cause: Cause,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CauseLabels {
+    pub(super) namespace: String,
+    pub(super) app: String,
+    pub(super) cause: Cause,
 }
 
 /// Why a batch that was sent gave its callers no answers.
@@ -91,21 +100,15 @@ impl BatchFailure {
         Self::Invalid,
     ];
 
-    /// The label's value.
-    pub fn name(self) -> &'static str {
+    /// What its requests are told.
+    pub fn cause(self) -> Cause {
         match self {
-            Self::Broken => "broken",
-            Self::Overdue => "overdue",
-            Self::ClientError => "client_error",
-            Self::ServerError => "server_error",
-            Self::Invalid => "invalid",
+            Self::Broken => Cause::Broken,
+            Self::Overdue => Cause::TimeoutRuntime,
+            Self::ClientError => Cause::Runtime4xx,
+            Self::ServerError => Cause::Runtime5xx,
+            Self::Invalid => Cause::InvalidAnswer,
         }
-    }
-}
-
-impl EncodeLabelValue for BatchFailure {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        self.name().encode(encoder)
     }
 }
 
@@ -139,10 +142,20 @@ pub(super) fn reason_labels(group: &Key, reason: ReasonLabel) -> ReasonLabels {
     }
 }
 
-pub(super) fn failure_labels(group: &Key, reason: BatchFailure) -> FailureLabels {
+/// Of an application, or of none where a request is for none that is known.
+pub(super) fn cause_labels(app: Option<&Key>, cause: Cause) -> CauseLabels {
+    let name = |name: Option<&Arc<str>>| name.map(ToString::to_string).unwrap_or_default();
+    CauseLabels {
+        namespace: name(app.map(|app| &app.namespace)),
+        app: name(app.map(|app| &app.name)),
+        cause,
+    }
+}
+
+pub(super) fn failure_labels(group: &Key, failure: BatchFailure) -> FailureLabels {
     FailureLabels {
         namespace: group.namespace.to_string(),
         group: group.name.to_string(),
-        reason,
+        cause: failure.cause(),
     }
 }

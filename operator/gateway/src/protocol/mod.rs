@@ -7,6 +7,7 @@
 
 mod answer;
 mod bounded;
+mod cause;
 mod convert;
 mod datatype;
 mod error;
@@ -23,6 +24,7 @@ mod text;
 mod wire;
 
 pub use answer::{Answer, AnswerError, Unwritable, split};
+pub use cause::{CAUSE_HEADER, Cause};
 pub use error::ApiError;
 pub use key::MergeKey;
 pub use merge::{Addressee, MergeError, Message, merge};

@@ -1,7 +1,7 @@
 //! Which of the protocol's endpoints a path is, and whether it names the application.
 
-use super::ApiError;
-use http::{Method, StatusCode};
+use super::{ApiError, Cause};
+use http::Method;
 
 /// A path, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ fn unknown(path: &str) -> ApiError {
     let message = format!(
         "no endpoint {path}; use /v2/models/<model>/infer, or /<namespace>/<app>/v2/models/<model>/infer"
     );
-    ApiError::new(StatusCode::NOT_FOUND, message)
+    ApiError::new(Cause::UnknownPath, message)
 }
 
 #[cfg(test)]

@@ -1,17 +1,20 @@
 //! Requests for groups of other gateways.
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, request::Parts};
+use http::{Request, Response, request::Parts};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Incoming};
 
-use super::{Service, grpc, host};
+use super::{
+    Service, grpc, host,
+    record::{Forwarded, Record},
+};
 use crate::{
     body::Chunks,
     config::Target,
     listener::BodyError,
     peers::ForwardError,
-    protocol::{self, ApiError, Endpoint},
+    protocol::{self, ApiError, Cause, Endpoint},
     timer::nanos,
     upstream::Upstream,
 };
@@ -47,21 +50,34 @@ impl<U: Upstream> Service<U> {
     }
 
     /// Has a request answered by the gateway that owns its group; here, where none can be reached.
-    pub(super) async fn hand_on<B>(&self, request: Request<B>, target: &Target) -> Response<Chunks>
+    pub(super) async fn hand_on<B>(
+        &self,
+        request: Request<B>,
+        target: &Target,
+        record: &mut Record<'_>,
+    ) -> Response<Chunks>
     where
         B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        record.found(target);
+        if grpc::is_call(&head.headers) {
+            record.call("infer", true, &head.headers);
+        } else if let Ok(route) = protocol::locate(&head.method, head.uri.path()) {
+            record.rest(&route, &head.headers);
+        }
+        record.pass_on(&mut head.headers);
         let (body, memory) = match self.read_for(target, body).await {
             Ok(read) => read,
             Err(error) => return refusal(&head, error),
         };
+        record.read(body.len());
         for _ in 0..ATTEMPTS {
             let Some(owner) = self.peers.owner(&target.group.key) else {
                 break;
             };
             self.metrics.forwarded.inc();
-            match self.ask(owner, &head, body.clone(), target).await {
+            match self.ask(owner, &head, body.clone(), target, record).await {
                 Ok(response) => return response,
                 Err(error) => {
                     self.metrics.forward_failures.inc();
@@ -70,13 +86,14 @@ impl<U: Upstream> Service<U> {
                     if matches!(error, ForwardError::Broken(..)) && !target.group.idempotent {
                         let message =
                             "the gateway that served the request is gone, and the model is not idempotent";
-                        return refusal(&head, ApiError::new(StatusCode::BAD_GATEWAY, message));
+                        return refusal(&head, ApiError::new(Cause::GatewayGone, message));
                     }
                 }
             }
         }
         drop(memory);
-        self.answer_here(Request::from_parts(head, Full::new(body))).await
+        self.serve(Request::from_parts(head, Full::new(body)), record)
+            .await
     }
 
     async fn ask(
@@ -85,6 +102,7 @@ impl<U: Upstream> Service<U> {
         head: &Parts,
         body: Bytes,
         target: &Target,
+        record: &mut Record<'_>,
     ) -> Result<Response<Chunks>, ForwardError> {
         /// What the owner has beside the request's timeout, to say that it is over.
         const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -100,10 +118,10 @@ impl<U: Upstream> Service<U> {
         };
         tokio::select! {
             biased;
-            answer = exchange => answer,
+            answer = exchange => answer.inspect(|_| record.forwarded(Forwarded::Out)),
             () = self.timer.until(Some(patience)) => {
                 let message = "no answer within the timeout: the gateway that owns the group said nothing";
-                Ok(refusal(head, ApiError::new(StatusCode::GATEWAY_TIMEOUT, message)))
+                Ok(refusal(head, ApiError::new(Cause::TimeoutGateway, message)))
             }
         }
     }

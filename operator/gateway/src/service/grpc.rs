@@ -7,14 +7,16 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::Body;
 use prost::Message;
 
-use super::{BATCH_ROWS_HEADER, EXTENSIONS, SERVER, Service, VERSION, host, is_ready, metadata, route_error};
+use super::{
+    BATCH_ROWS_HEADER, EXTENSIONS, Record, SERVER, Service, VERSION, host, is_ready, metadata, route_error,
+};
 use crate::{
     batcher::Submission,
     body::Chunks,
     config::Target,
     listener::BodyError,
     protocol::{
-        self, ApiError, GrpcRequest,
+        self, ApiError, CAUSE_HEADER, Cause, GrpcRequest,
         grpc::{
             CONTENT_TYPE, FrameError, SERVICE, StatusLine, TIMEOUT, frame_message,
             messages::{
@@ -50,6 +52,7 @@ pub(super) fn refusal(error: ApiError) -> Response<Chunks> {
     let mut response = Response::new(Chunks::default());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    headers.insert(CAUSE_HEADER, error.cause.header());
     // Without a message, the head is the trailers.
     StatusLine::from(error).write(headers);
     response
@@ -67,6 +70,18 @@ enum Rpc {
 }
 
 impl Rpc {
+    /// Its name in the access log, that of REST's endpoint.
+    fn name(self) -> &'static str {
+        match self {
+            Self::ServerLive => "server_live",
+            Self::ServerReady => "server_ready",
+            Self::ModelReady => "model_ready",
+            Self::ServerMetadata => "server_metadata",
+            Self::ModelMetadata => "model_metadata",
+            Self::ModelInfer => "infer",
+        }
+    }
+
     fn find(head: &http::request::Parts) -> Result<Self, ApiError> {
         let path = head.uri.path();
         let rpc = match path.strip_prefix(SERVICE) {
@@ -78,7 +93,9 @@ impl Rpc {
             Some("ModelInfer") => Self::ModelInfer,
             _ => {
                 let message = format!("no method {path}; use {SERVICE}ModelInfer");
-                return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, message));
+                return Err(
+                    ApiError::new(Cause::UnknownPath, message).with_status(StatusCode::NOT_IMPLEMENTED)
+                );
             }
         };
         if head.version < Version::HTTP_2 || head.method != Method::POST {
@@ -93,11 +110,15 @@ type Reply = (Chunks, Option<u32>);
 
 impl<U: Upstream> Service<U> {
     /// Answers one call.
-    pub(super) async fn answer_call<B>(&self, request: Request<B>) -> Response<Chunks>
+    pub(super) async fn answer_call<B>(
+        &self,
+        request: Request<B>,
+        record: &mut Record<'_>,
+    ) -> Response<Chunks>
     where
         B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
-        let (message, batch_rows) = match self.call(request).await {
+        let (message, batch_rows) = match self.call(request, record).await {
             Ok(reply) => reply,
             Err(error) => return refusal(error),
         };
@@ -112,13 +133,15 @@ impl<U: Upstream> Service<U> {
         response
     }
 
-    async fn call<B>(&self, request: Request<B>) -> Result<Reply, ApiError>
+    async fn call<B>(&self, request: Request<B>, record: &mut Record<'_>) -> Result<Reply, ApiError>
     where
         B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         let started = self.timer.now();
         let (head, body) = request.into_parts();
+        record.call("unknown", false, &head.headers);
         let rpc = Rpc::find(&head)?;
+        record.call(rpc.name(), rpc == Rpc::ModelInfer, &head.headers);
         let app = app(&head.headers)?;
         if rpc == Rpc::ServerLive {
             return Ok((frame_message(&ServerLiveResponse { live: true }), None));
@@ -129,11 +152,12 @@ impl<U: Upstream> Service<U> {
             None
         };
         let target = self.target(app, host)?;
+        record.found(&target);
         if rpc == Rpc::ModelInfer {
             let timeout = timeout(&head.headers)?;
             let deadline = timeout.map(|timeout| started.saturating_add(nanos(timeout)));
-            let submission = self.submission(&target, body, deadline).await?;
-            let answered = self.infer(app, host, submission).await?;
+            let submission = self.submission(&target, body, deadline, record).await?;
+            let answered = self.infer(app, host, submission, record).await?;
             return Ok((answered.answer.body, Some(answered.batch_rows)));
         }
         let (body, _memory) = self.read(body).await?;
@@ -175,11 +199,13 @@ impl<U: Upstream> Service<U> {
         target: &Target,
         body: B,
         deadline: Option<harmonybatch_dispatch::Nanos>,
+        record: &mut Record<'_>,
     ) -> Result<Submission, ApiError>
     where
         B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         let (body, mut memory) = self.read_for(target, body).await?;
+        record.read(body.len());
         let arrival = self.timer.now();
         let message = unframe(&body)?;
         let mut named = (String::new(), None);
@@ -200,6 +226,7 @@ impl<U: Upstream> Service<U> {
             arrival,
             deadline,
             memory,
+            span: record.span(),
         })
     }
 }
@@ -211,7 +238,9 @@ fn decode<T: Message + Default>(message: Bytes) -> Result<T, ApiError> {
 impl From<FrameError> for ApiError {
     fn from(error: FrameError) -> Self {
         match error {
-            FrameError::Compressed => Self::new(StatusCode::NOT_IMPLEMENTED, error),
+            FrameError::Compressed => {
+                Self::new(Cause::Unsupported, error).with_status(StatusCode::NOT_IMPLEMENTED)
+            }
             FrameError::Length { .. } | FrameError::TooLong(_) => Self::bad_request(format!("body: {error}")),
         }
     }

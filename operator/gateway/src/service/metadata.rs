@@ -13,7 +13,7 @@ use crate::{
     body::Chunks,
     config::Target,
     protocol::{
-        ApiError, Wire,
+        ApiError, Cause, Wire,
         grpc::{
             SERVICE, frame_message,
             messages::{ModelMetadataRequest, ModelMetadataResponse, TensorMetadata},
@@ -64,19 +64,23 @@ impl<U: Upstream> Service<U> {
 
     /// As REST has it.
     async fn fetch_metadata(&self, target: &Target, version: Option<&str>) -> Result<Bytes, ApiError> {
-        let unavailable = |message: String| {
-            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(Duration::from_secs(1))
-        };
+        let unavailable =
+            |cause: Cause, message: String| ApiError::new(cause, message).retry_after(Duration::from_secs(1));
         let endpoint = target.group.endpoints.first().copied();
         let replica = endpoint
             .map(Replica::Endpoint)
-            .ok_or_else(|| unavailable("no replica is ready".to_owned()))?;
+            .ok_or_else(|| unavailable(Cause::NoReplica, "no replica is ready".to_owned()))?;
         // On a connection of its own: the group's task knows nothing of it, and its batches do not wait for it here.
         let call = self.upstream.call(&replica, None, call(target, version));
         let answer = tokio::time::timeout(METADATA_TIMEOUT, call).await;
-        let (_, reply) = answer
-            .map_err(|_| unavailable("the runtime did not say anything of the model in time".to_owned()))?;
-        let reply = reply.map_err(|error| unavailable(error.to_string()))?;
+        let (_, reply) = answer.map_err(|_| {
+            unavailable(
+                Cause::TimeoutRuntime,
+                "the runtime did not say anything of the model in time".to_owned(),
+            )
+            .with_status(StatusCode::SERVICE_UNAVAILABLE)
+        })?;
+        let reply = reply.map_err(|error| unavailable(Cause::Unreachable, error.to_string()))?;
         match reply.status {
             status if status.is_success() && target.group.wire == Wire::Grpc => {
                 let message =
@@ -85,13 +89,11 @@ impl<U: Upstream> Service<U> {
             }
             status if status.is_success() => Ok(reply.body),
             StatusCode::NOT_FOUND => Err(ApiError::new(
-                StatusCode::NOT_FOUND,
+                Cause::UnknownModel,
                 "the runtime does not have this model or version",
             )),
-            status => Err(ApiError::new(
-                StatusCode::BAD_GATEWAY,
-                format!("the runtime answered {}", status.as_u16()),
-            )),
+            status if status.is_client_error() => Err(refused(Cause::Runtime4xx, status)),
+            status => Err(refused(Cause::Runtime5xx, status)),
         }
     }
 }
@@ -128,12 +130,17 @@ fn call(target: &Target, version: Option<&str>) -> Call {
         transport,
         idempotent: true,
         remaining: None,
+        trace: None,
     }
+}
+
+fn refused(cause: Cause, status: StatusCode) -> ApiError {
+    ApiError::new(cause, format!("the runtime answered {}", status.as_u16()))
 }
 
 fn unreadable(error: &dyn std::error::Error) -> ApiError {
     let message = format!("the runtime's metadata cannot be read: {error}");
-    ApiError::new(StatusCode::BAD_GATEWAY, message)
+    ApiError::new(Cause::InvalidAnswer, message)
 }
 
 fn to_json(message: &ModelMetadataResponse) -> Value {

@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use harmonybatch_gateway::{
+    access::Access,
     batcher::{Fleet, Limits},
     config::{GroupConfig, Key, MemberConfig, Snapshot},
     listener::{Bounds, Refusals, serve_stream},
@@ -22,6 +23,7 @@ use harmonybatch_gateway::{
     protocol::Wire,
     service::Service,
     timer::Timer,
+    trace::Tracer,
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };
 use http::StatusCode;
@@ -109,6 +111,8 @@ async fn play(bytes: Vec<u8>, pipe: usize) -> (String, Vec<Value>) {
         body_timeout: Duration::from_secs(30),
         memory: Budget::new(1 << 20),
         metadata: Mutex::default(),
+        tracer: Tracer::default(),
+        access: Access::default(),
     });
     let (caller, stream) = duplex(pipe);
     let answer = move |request| {

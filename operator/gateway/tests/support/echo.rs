@@ -100,6 +100,8 @@ pub struct GrpcEcho {
     pub address: SocketAddr,
     /// The requests that came.
     pub seen: Arc<Mutex<Vec<ModelInferRequest>>>,
+    /// Their metadata.
+    pub heads: Arc<Mutex<Vec<HeaderMap>>>,
     /// What it answers instead of an echo.
     pub failure: Arc<Mutex<Option<StatusLine>>>,
     pub connections: Arc<AtomicUsize>,
@@ -125,20 +127,23 @@ impl GrpcEcho {
         let echo = Self {
             address: listener.local_addr().unwrap(),
             seen: Arc::default(),
+            heads: Arc::default(),
             failure: Arc::default(),
             connections: Arc::default(),
         };
         let (seen, failure, connections) =
             (echo.seen.clone(), echo.failure.clone(), echo.connections.clone());
+        let heads = echo.heads.clone();
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 connections.fetch_add(1, Ordering::SeqCst);
-                let (seen, failure) = (seen.clone(), failure.clone());
+                let (seen, failure, heads) = (seen.clone(), failure.clone(), heads.clone());
                 let answered = Arc::new(Notify::new());
                 let is_answered = answered.clone();
                 let service = service_fn(move |request: Request<Incoming>| {
                     let (seen, failure, answered) = (seen.clone(), failure.clone(), answered.clone());
+                    heads.lock().unwrap().push(request.headers().clone());
                     async move {
                         assert_eq!(request.headers()["te"], "trailers");
                         let path = request.uri().path().to_owned();

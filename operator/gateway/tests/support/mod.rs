@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod collector;
 pub mod echo;
 
 use std::{
@@ -57,6 +58,8 @@ pub struct Runtime {
     pub address: SocketAddr,
     pub permits: Arc<Semaphore>,
     pub seen: Arc<Mutex<Vec<Value>>>,
+    /// The heads of the requests for inference that came.
+    pub heads: Arc<Mutex<Vec<http::HeaderMap>>>,
     pub mood: Arc<Mutex<Mood>>,
     pub most_at_once: Arc<AtomicUsize>,
     pub connections: Arc<AtomicUsize>,
@@ -78,11 +81,13 @@ impl Runtime {
         let address = listener.local_addr().unwrap();
         let permits = Arc::new(Semaphore::new(0));
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let heads = Arc::new(Mutex::new(Vec::new()));
         let mood = Arc::new(Mutex::new(Mood::Echo));
         let (most_at_once, connections) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (arrived, arrivals) = watch::channel(0);
         let server = tokio::spawn({
             let (permits, seen, mood) = (permits.clone(), seen.clone(), mood.clone());
+            let heads = heads.clone();
             let (most_at_once, connections) = (most_at_once.clone(), connections.clone());
             let at_once = Arc::new(AtomicUsize::new(0));
             let arrived = Arc::new(arrived);
@@ -91,10 +96,12 @@ impl Runtime {
                     let (stream, _) = listener.accept().await.unwrap();
                     connections.fetch_add(1, Ordering::SeqCst);
                     let (permits, seen, mood) = (permits.clone(), seen.clone(), mood.clone());
+                    let heads = heads.clone();
                     let (at_once, most_at_once, arrived) =
                         (at_once.clone(), most_at_once.clone(), arrived.clone());
                     let service = service_fn(move |request: Request<Incoming>| {
                         let (permits, seen, mood) = (permits.clone(), seen.clone(), mood.clone());
+                        let heads = heads.clone();
                         let (at_once, most_at_once, arrived) =
                             (at_once.clone(), most_at_once.clone(), arrived.clone());
                         async move {
@@ -106,6 +113,7 @@ impl Runtime {
                                 return Ok(Response::new(Full::new(Bytes::from(metadata.to_string()))));
                             }
                             let path = request.uri().path().to_owned();
+                            heads.lock().unwrap().push(request.headers().clone());
                             let body = request.into_body().collect().await.unwrap().to_bytes();
                             let mut body: Value = serde_json::from_slice(&body).unwrap();
                             body["path"] = json!(path);
@@ -141,6 +149,7 @@ impl Runtime {
             address,
             permits,
             seen,
+            heads,
             mood,
             most_at_once,
             connections,
@@ -205,7 +214,7 @@ impl Gateway {
         Self::start_on(admin, Some(snapshot), options(), Some(peers)).await
     }
 
-    async fn start_on(
+    pub async fn start_on(
         admin_listener: TcpListener,
         snapshot: Option<Snapshot>,
         options: Options,

@@ -211,6 +211,7 @@ impl<U: Upstream> Bench<U> {
             arrival: self.timer.now(),
             deadline: None,
             memory: Budget::new(0).hold(),
+            span: None,
         };
         let table = self.table.borrow();
         table.submit(table.routes.by_app("shop", app).unwrap(), submission)
@@ -236,11 +237,11 @@ impl<U: Upstream> Bench<U> {
         rows.sum()
     }
 
-    /// How many batches failed for a reason.
-    pub(super) fn failed_batches(&self, reason: &str) -> String {
+    /// How many batches failed for a cause.
+    pub(super) fn failed_batches(&self, cause: &str) -> String {
         self.metric(
             "failed_batches_total",
-            &format!("group=\"mlp-a\",reason=\"{reason}\""),
+            &format!("group=\"mlp-a\",cause=\"{cause}\""),
         )
     }
 
