@@ -64,7 +64,7 @@ fn refused(field: &str, value: Value) -> String {
 
 #[test]
 fn names_the_field_that_is_wrong() {
-    let table: [(&str, Value, &str); 22] = [
+    let table: [(&str, Value, &str); 24] = [
         (
             "/id",
             json!(7),
@@ -73,6 +73,16 @@ fn names_the_field_that_is_wrong() {
         ("/ids", json!(7), "body: unknown field `ids`"),
         ("/inputs", json!([]), "inputs: is empty"),
         ("/inputs", Value::Null, "body: invalid type: null"),
+        (
+            "/inputs/0",
+            json!(["x", [2], "INT8", {}, [1, 2]]),
+            "body: invalid type: sequence, expected an object",
+        ),
+        (
+            "/outputs/0",
+            json!(["z"]),
+            "body: invalid type: sequence, expected an object",
+        ),
         ("/inputs/0/name", json!(1), "body: invalid type: integer `1`"),
         ("/inputs/0/shape", json!([]), "inputs[0].shape: is empty"),
         (

@@ -1,9 +1,13 @@
-//! A second reader of RFC 9112, made of regular expressions, slow and as strict as can be. It shares nothing with the one that it judges.
+//! A reader of RFC 9112 made of regular expressions, slow and as strict as can be.
 
 use std::sync::LazyLock;
 
 use regex::bytes::{Captures, Regex};
-use serde_json::Value;
+
+use super::{
+    message::Request,
+    rest::{self, Bounds},
+};
 
 macro_rules! pattern {
     ($name:ident, $pattern:literal) => {
@@ -30,18 +34,18 @@ pattern!(
 );
 pattern!(HOST, r"(?s-u)\A[0-9A-Za-z._~!$&'()*+,;=%-]+(?::[0-9]{0,5})?\z");
 
-/// The data of all infer requests at the begin of `bytes` that are framed as they should be, up to the first request that is not.
-pub(crate) fn accepted(mut bytes: &[u8]) -> Vec<Value> {
+/// All infer requests at the begin of `bytes` that are framed as they should be, up to the first request that is not.
+pub fn accepted(mut bytes: &[u8]) -> Vec<Request> {
     let mut all = Vec::new();
-    while let Some((data, rest)) = one(bytes) {
-        all.extend(data);
+    while let Some((request, rest)) = one(bytes) {
+        all.extend(request);
         bytes = rest;
     }
     all
 }
 
-/// The first request's data, where it is an infer request, and what comes after it.
-fn one(bytes: &[u8]) -> Option<(Option<Value>, &[u8])> {
+/// The first request, where it is an infer request, and what comes after it.
+fn one(bytes: &[u8]) -> Option<(Option<Request>, &[u8])> {
     let head = HEAD.captures(bytes)?;
     let rest = &bytes[head.get(0)?.end()..];
     let fields = fields(&head[4])?;
@@ -74,11 +78,16 @@ fn one(bytes: &[u8]) -> Option<(Option<Value>, &[u8])> {
     if takes_none && (!content.is_empty() || !codings.is_empty()) {
         return None;
     }
-    let has_content = &head[1] == b"POST" && head[2].windows(6).any(|part| part == b"/infer");
-    let data = has_content
-        .then(|| serde_json::from_slice::<Value>(&content).ok())
-        .flatten();
-    Some((data.map(|body| body["inputs"][0]["data"].clone()), rest))
+    let is_infer = &head[1] == b"POST" && head[2].windows(6).any(|part| part == b"/infer");
+    let request = || match values("inference-header-content-length").as_slice() {
+        [] => rest::request(&content, None, Bounds::Kept),
+        [length] => {
+            let length = str::from_utf8(length).ok()?.parse().ok()?;
+            rest::request(&content, Some(length), Bounds::Kept)
+        }
+        _ => None,
+    };
+    Some((is_infer.then(request).flatten(), rest))
 }
 
 fn fields(text: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
