@@ -270,7 +270,12 @@ pub fn answer(body: &[u8], header_length: Option<usize>) -> Option<Answer> {
         let datatype: String = read(datatype?)?;
         let shape: Vec<u64> = read(shape?)?;
         let parsed = Datatype::parse(&datatype)?;
-        let mut parameters: Parameters = optional(parameters).and_then(read).unwrap_or_default();
+        // A runtime may have anything there, numbers that no double holds among it.
+        let all = optional(parameters).and_then(read::<Members<'_>>);
+        let values = all.into_iter().flat_map(|all| all.0);
+        let mut parameters: Parameters = values
+            .filter_map(|(name, value)| Some((name, read(value)?)))
+            .collect();
         let size = parameters.remove(DATA_SIZE);
         let is_text = size.is_none();
         let elements = match size {
