@@ -352,6 +352,36 @@ fn an_answer_without_what_was_asked_for_is_no_answer() {
 }
 
 #[test]
+fn nothing_is_read_of_arrays_that_stand_for_objects() {
+    let body = Bytes::from_static(
+        br#"[null, {}, [{"name": "x", "shape": [1], "datatype": "INT8", "data": [1]}], []]"#,
+    );
+    let error = Request::read(&body).unwrap_err().to_string();
+    assert!(
+        error.starts_with("body: invalid type: sequence, expected an object"),
+        "{error}"
+    );
+    let one = json!({"inputs": [{"name": "x", "shape": [1], "datatype": "INT8", "data": [1]}]});
+    let request = read(&one).unwrap();
+    let answer = Bytes::from_static(br#"[null, null, {}, [["y", [1], "INT8", {}, [1]]]]"#);
+    assert!(answers(&answer, &[(&request, "m")]).is_err());
+}
+
+#[test]
+fn the_size_of_a_binary_output_is_found_under_a_name_with_escapes() {
+    let one = json!({"inputs": [{"name": "x", "shape": [1], "datatype": "INT8", "data": [1]}]});
+    let request = read(&one).unwrap();
+    let answer = Bytes::from_static(
+        br#"{"outputs": [{"name": "y", "shape": [1], "datatype": "INT8", "parameters": {"binary_data\u005fsize": 1}, "data": [1]}]}"#,
+    );
+    let error = answers(&answer, &[(&request, "m")]).unwrap_err().to_string();
+    assert!(
+        error.contains("has binary_data_size 1, 0 bytes of the body are left"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_a_body_may_hold_most_is_taken() {
     let inputs: Vec<Value> = (0..256)
         .map(|i| json!({"name": format!("{i:048}"), "shape": vec![1; 32], "datatype": "INT8", "data": [1]}))
