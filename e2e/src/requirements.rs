@@ -57,12 +57,17 @@ const CLUSTER: &[Package] = &[
     },
 ];
 
-/// What tests of other packages run.
+/// What tests of other packages run, and the fuzzers.
 const TESTS: &[Package] = &[
     Package {
         // Opens the page of `harmonybatch plan --report`.
         name: "chromium",
         files: &["chromium"],
+    },
+    Package {
+        // Builds libFuzzer.
+        name: "g++",
+        files: &["c++"],
     },
     // They run clients and a runtime that others wrote.
     Package {

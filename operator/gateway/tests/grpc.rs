@@ -109,7 +109,7 @@ fn input(name: &str, datatype: &str, shape: &[i64], contents: Option<&'static [u
         name: name.to_owned(),
         datatype: datatype.to_owned(),
         shape: shape.to_vec(),
-        contents: contents.map(Bytes::from_static),
+        contents: contents.map(Bytes::from_static).into_iter().collect(),
         ..InferInputTensor::default()
     }
 }
@@ -170,7 +170,7 @@ async fn callers_of_grpc_are_served_by_runtimes_of_every_encoding_as_they_asked(
             .infer(&infer(vec![input("x", "INT16", &[2], Some(typed))], &[]))
             .await
             .unwrap();
-        assert_eq!(answer.outputs[0].contents.as_deref(), Some(typed));
+        assert_eq!(answer.outputs[0].contents, [typed]);
         assert!(answer.raw_output_contents.is_empty());
     }
     assert_eq!(grpc.seen.lock().unwrap()[0].model_name, "net");
@@ -294,6 +294,8 @@ async fn a_call_that_is_wrong_is_told_what_is_wrong() {
     let gateway = Gateway::start_with(Some(snapshot([before(Wire::Grpc, runtime.address)])), options).await;
     let caller = Caller::new(&gateway).await;
     let x = |shape: &[i64], contents| input("x", "FP32", shape, contents);
+    let mut in_parts = x(&[1], Some(&[0x32, 4, 0, 0, 0, 0]));
+    in_parts.contents.push(Bytes::from_static(&[0x32, 4, 0, 0, 0, 0]));
     let table = [
         (
             infer(vec![x(&[2], None)], &[&[0; 7]]),
@@ -304,6 +306,7 @@ async fn a_call_that_is_wrong_is_told_what_is_wrong() {
             "inputs[0].shape: is [-1], every dimension must be at least 1",
         ),
         (infer(vec![x(&[1], None)], &[]), "inputs[0].contents: is missing"),
+        (infer(vec![in_parts], &[]), "inputs[0].contents: is there twice"),
         (
             infer(vec![x(&[1], None)], &[&[0; 4], &[0; 4]]),
             "raw_input_contents: has 2 tensors, there are 1 inputs",

@@ -1,10 +1,10 @@
-//! Parts of a body that are bounded while they are read, so that no body costs much more memory than its bytes.
+//! Parts of a body that are bounded while they are read, so that no body costs much more memory than its bytes, and are read in one form only.
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, MapAccess, SeqAccess, Visitor},
+    de::{Error as _, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::{Value, value::RawValue};
 
@@ -47,6 +47,34 @@ impl<'de, T: Deserialize<'de> + Counted, const N: usize> Deserialize<'de> for At
         }
 
         deserializer.deserialize_seq(Elements(PhantomData))
+    }
+}
+
+/// A struct as an object. By itself, what serde derives takes an array of the fields' values as well.
+#[derive(Debug)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<T: Counted> Counted for Object<T> {
+    const NAME: &'static str = T::NAME;
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
     }
 }
 

@@ -55,18 +55,19 @@ fn output(output: InferOutputTensor, raw: Option<Bytes>, meter: &mut Meter) -> R
     };
     let shape: Result<Vec<u64>, _> = output.shape.iter().map(|size| u64::try_from(*size)).collect();
     let shape = shape.map_err(|_| problem(format!("has shape {:?}", output.shape)))?;
-    let raw = match (raw, output.contents) {
+    let raw = match (raw, output.contents.as_slice()) {
         (Some(raw), _) => raw,
-        (None, Some(typed)) => {
+        (None, [typed]) => {
             let datatype = Datatype::parse(&output.datatype).map_err(problem)?;
-            let to_raw = || contents::to_raw(&typed, datatype);
+            let to_raw = || contents::to_raw(typed, datatype);
             meter
                 .measure(Direction::AnswerToRaw, typed.len(), to_raw)
                 .map_err(problem)?
         }
         // An empty tensor has empty contents, which some leave out.
-        (None, None) if datatype::elements(&shape) == Ok(0) => Bytes::new(),
-        (None, None) => return Err(problem("has no data".to_owned())),
+        (None, []) if datatype::elements(&shape) == Ok(0) => Bytes::new(),
+        (None, []) => return Err(problem("has no data".to_owned())),
+        (None, _) => return Err(problem("has contents twice".to_owned())),
     };
     let parameters = parameters(output.parameters).map_err(problem)?;
     Ok(Output {
@@ -106,6 +107,11 @@ pub(super) fn write(
     } in parts
     {
         let Data::Raw(raw) = data else { continue };
+        // Of no elements, as a runtime of REST may write it.
+        if output.shape.iter().any(|size| i64::try_from(*size).is_err()) {
+            let problem = format!("has shape {:?}, which gRPC cannot write", output.shape);
+            return Err(output.unwritable(problem));
+        }
         let contents = if typed {
             let from_raw = || contents::from_raw(raw, *datatype);
             let contents = meter.measure(Direction::AnswerToTyped, raw.len(), from_raw);
@@ -122,7 +128,7 @@ pub(super) fn write(
             datatype: output.datatype.clone(),
             shape: shape(u64::from(request.rows()), &output.shape),
             parameters: from_json(&output.parameters),
-            contents,
+            contents: contents.into_iter().collect(),
         });
     }
     let version = outcome.model_version.as_ref().map(|version| version.get());

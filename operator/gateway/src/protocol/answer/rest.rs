@@ -6,6 +6,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     super::{
+        bounded::Object,
         json::{push_list, push_parameters, push_shape, push_text},
         tensor::Data,
     },
@@ -24,7 +25,7 @@ struct WireAnswer<'a> {
     #[serde(default, borrow)]
     parameters: Option<&'a RawValue>,
     #[serde(borrow)]
-    outputs: Vec<WireOutput<'a>>,
+    outputs: Vec<Object<WireOutput<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -46,9 +47,9 @@ pub(super) fn read(body: &Bytes, header_length: Option<usize>) -> Result<Outcome
         return Err(AnswerError::Invalid(problem));
     }
     let (header, mut rest) = (body.slice(..length), body.slice(length..));
-    let wire: WireAnswer =
+    let Object(wire): Object<WireAnswer> =
         serde_json::from_slice(&header).map_err(|error| AnswerError::Invalid(error.to_string()))?;
-    let outputs = wire.outputs.into_iter().map(|output| {
+    let outputs = wire.outputs.into_iter().map(|Object(output)| {
         let problem = |problem: String| AnswerError::BadOutput {
             output: output.name.clone(),
             problem,
@@ -95,7 +96,8 @@ fn parameters(parameters: Option<&RawValue>) -> Result<(String, Option<u64>), St
         return Ok((String::new(), None));
     };
     let text = parameters.get();
-    if !text.contains(DATA_SIZE) {
+    // A name may be written with escapes.
+    if !text.contains(DATA_SIZE) && !text.contains('\\') {
         return Ok((text.to_owned(), None));
     }
     let mut values: Map<String, Value> =

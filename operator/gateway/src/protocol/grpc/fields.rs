@@ -66,13 +66,17 @@ fn take<const SIZE: usize>(bytes: &mut &[u8]) -> Option<[u8; SIZE]> {
     Some(*taken)
 }
 
-/// A number of at most 10 bytes of 7 bits, lowest first.
+/// A number of at most 64 bits in bytes of 7 bits, lowest first.
 pub(super) fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..70).step_by(7) {
         let (byte, rest) = bytes.split_first()?;
         *bytes = rest;
-        number |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+        // Of the tenth byte there is place for one bit; readers differ in what they make of others.
+        if shift == 63 && *byte > 1 {
+            return None;
+        }
+        number |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return Some(number);
         }

@@ -1,6 +1,7 @@
 //! The messages of `inference.GRPCInferenceService`, with the numbers of the Open Inference Protocol's own definition.
 //!
-//! `contents` of a tensor is a message there; here it is its bytes, which are read straight into raw elements (the same on the wire).
+//! `contents` of a tensor is a message there; here it is its bytes, which are read straight into raw elements (the same on the wire). It is a list, so that
+//! one that comes in several parts, which nobody writes, is seen and refused instead of read as its last part.
 
 #![expect(missing_docs, reason = "the protocol's own names")]
 
@@ -117,8 +118,8 @@ pub struct InferInputTensor {
     pub shape: Vec<i64>,
     #[prost(btree_map = "string, message", tag = "4")]
     pub parameters: BTreeMap<String, InferParameter>,
-    #[prost(bytes = "bytes", optional, tag = "5")]
-    pub contents: Option<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub contents: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -158,8 +159,8 @@ pub struct InferOutputTensor {
     pub shape: Vec<i64>,
     #[prost(btree_map = "string, message", tag = "4")]
     pub parameters: BTreeMap<String, InferParameter>,
-    #[prost(bytes = "bytes", optional, tag = "5")]
-    pub contents: Option<Bytes>,
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub contents: Vec<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]

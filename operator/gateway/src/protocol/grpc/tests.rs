@@ -78,7 +78,7 @@ fn statuses_are_what_callers_of_grpc_expect() {
 #[test]
 fn typed_contents_that_are_no_elements_of_the_datatype_are_refused() {
     use super::super::datatype::Datatype;
-    let table: [(&[u8], Datatype, &str); 8] = [
+    let table: [(&[u8], Datatype, &str); 9] = [
         (
             &[0x12, 2, 0x80, 2],
             Datatype::Int8,
@@ -106,6 +106,12 @@ fn typed_contents_that_are_no_elements_of_the_datatype_are_refused() {
             "is no message of Protocol Buffers",
         ),
         (&[0x0b], Datatype::Bool, "is no message of Protocol Buffers"),
+        // More than 64 bits.
+        (
+            &[0x18, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 2],
+            Datatype::Int64,
+            "is no message of Protocol Buffers",
+        ),
         (
             &[],
             Datatype::Fp16,

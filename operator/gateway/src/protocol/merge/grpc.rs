@@ -23,7 +23,7 @@ pub(super) fn merge(to: &Addressee<'_>, requests: &[&Request]) -> Result<Message
         datatype: input.datatype.name().to_owned(),
         shape: shape(rows, &input.shape),
         parameters: from_json(&input.parameters),
-        contents: None,
+        contents: Vec::new(),
     });
     let outputs = first.outputs.iter().map(|output| InferRequestedOutputTensor {
         name: output.name.clone(),

@@ -116,18 +116,19 @@ fn input(
     } else {
         field("contents")
     };
-    let raw = match (raw, input.contents) {
-        (Some(_), Some(_)) => {
+    let raw = match (raw, input.contents.as_slice()) {
+        (_, [_, _, ..]) => return Err(bad(field("contents"), "is there twice")),
+        (Some(_), [_]) => {
             return Err(bad(
                 field("contents"),
                 "is there beside raw_input_contents, must be one of both",
             ));
         }
-        (Some(raw), None) => raw,
-        (None, None) => return Err(bad(field("contents"), "is missing, and so is raw_input_contents")),
-        (None, Some(typed)) => meter
+        (Some(raw), []) => raw,
+        (None, []) => return Err(bad(field("contents"), "is missing, and so is raw_input_contents")),
+        (None, [typed]) => meter
             .measure(Direction::RequestToRaw, typed.len(), || {
-                contents::to_raw(&typed, datatype)
+                contents::to_raw(typed, datatype)
             })
             .map_err(|problem| bad(place.as_str(), problem))?,
     };

@@ -6,7 +6,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     super::{
-        bounded::{AtMost, Counted, Parameters},
+        bounded::{AtMost, Counted, Object, Parameters},
         datatype::Datatype,
         raw,
         tensor::{Author, Data},
@@ -35,9 +35,9 @@ struct WireRequest<'a> {
     #[serde(default)]
     parameters: Parameters,
     #[serde(borrow)]
-    inputs: AtMost<WireInput<'a>, TENSORS>,
+    inputs: AtMost<Object<WireInput<'a>>, TENSORS>,
     #[serde(default)]
-    outputs: AtMost<WireOutput, TENSORS>,
+    outputs: AtMost<Object<WireOutput>, TENSORS>,
 }
 
 #[derive(Deserialize)]
@@ -76,9 +76,10 @@ impl WireRequest<'_> {
     /// Bytes of all texts that are kept beside the data.
     fn text_size(&self) -> usize {
         let inputs = self.inputs.0.iter();
-        let inputs = inputs.map(|input| input.name.len() + input.datatype.len() + input.parameters.size());
+        let inputs =
+            inputs.map(|Object(input)| input.name.len() + input.datatype.len() + input.parameters.size());
         let outputs = self.outputs.0.iter();
-        let outputs = outputs.map(|output| output.name.len() + output.parameters.size());
+        let outputs = outputs.map(|Object(output)| output.name.len() + output.parameters.size());
         let own = self.id.as_ref().map_or(0, String::len) + self.parameters.size();
         own + inputs.chain(outputs).sum::<usize>()
     }
@@ -96,7 +97,7 @@ pub(super) fn read(body: &Bytes, header_length: Option<usize>) -> Result<Request
         Some(length) => body.slice(..length),
         None => body.clone(),
     };
-    let wire: WireRequest = serde_json::from_slice(&header).map_err(|error| {
+    let Object(wire): Object<WireRequest> = serde_json::from_slice(&header).map_err(|error| {
         let problem: String = error.to_string().chars().take(LONGEST_PROBLEM).collect();
         bad("body", problem)
     })?;
@@ -107,7 +108,7 @@ pub(super) fn read(body: &Bytes, header_length: Option<usize>) -> Result<Request
     };
     let inputs = wire.inputs.0.into_iter().enumerate();
     let inputs: Vec<Input> = inputs
-        .map(|(index, input)| tensors.input(index, input))
+        .map(|(index, Object(input))| tensors.input(index, input))
         .collect::<Result<_, _>>()?;
     if let Some(rest) = tensors.rest.filter(|rest| !rest.is_empty()) {
         return Err(bad(
@@ -115,16 +116,21 @@ pub(super) fn read(body: &Bytes, header_length: Option<usize>) -> Result<Request
             format!("has {} bytes behind its last binary tensor", rest.len()),
         ));
     }
-    let outputs = wire.outputs.0.into_iter().enumerate().map(|(index, output)| {
-        let field = format!("outputs[{index}].parameters");
-        let mut parameters = output.parameters;
-        let binary = take_flag(&mut parameters, DATA, &field)?;
-        Ok(RequestedOutput {
-            name: output.name,
-            parameters: own(parameters, &field)?,
-            binary,
-        })
-    });
+    let outputs = wire
+        .outputs
+        .0
+        .into_iter()
+        .enumerate()
+        .map(|(index, Object(output))| {
+            let field = format!("outputs[{index}].parameters");
+            let mut parameters = output.parameters;
+            let binary = take_flag(&mut parameters, DATA, &field)?;
+            Ok(RequestedOutput {
+                name: output.name,
+                parameters: own(parameters, &field)?,
+                binary,
+            })
+        });
     let outputs = outputs.collect::<Result<_, _>>()?;
     let mut parameters = wire.parameters;
     let binary = take_flag(&mut parameters, DATA_OUTPUT, "parameters")?;

@@ -64,7 +64,7 @@ fn refused(field: &str, value: Value) -> String {
 
 #[test]
 fn names_the_field_that_is_wrong() {
-    let table: [(&str, Value, &str); 22] = [
+    let table: [(&str, Value, &str); 24] = [
         (
             "/id",
             json!(7),
@@ -73,6 +73,16 @@ fn names_the_field_that_is_wrong() {
         ("/ids", json!(7), "body: unknown field `ids`"),
         ("/inputs", json!([]), "inputs: is empty"),
         ("/inputs", Value::Null, "body: invalid type: null"),
+        (
+            "/inputs/0",
+            json!(["x", [2], "INT8", {}, [1, 2]]),
+            "body: invalid type: sequence, expected an object",
+        ),
+        (
+            "/outputs/0",
+            json!(["z"]),
+            "body: invalid type: sequence, expected an object",
+        ),
         ("/inputs/0/name", json!(1), "body: invalid type: integer `1`"),
         ("/inputs/0/shape", json!([]), "inputs[0].shape: is empty"),
         (
@@ -338,6 +348,36 @@ fn an_answer_without_what_was_asked_for_is_no_answer() {
             .unwrap_err()
             .to_string()
             .contains("lacks the output z")
+    );
+}
+
+#[test]
+fn nothing_is_read_of_arrays_that_stand_for_objects() {
+    let body = Bytes::from_static(
+        br#"[null, {}, [{"name": "x", "shape": [1], "datatype": "INT8", "data": [1]}], []]"#,
+    );
+    let error = Request::read(&body).unwrap_err().to_string();
+    assert!(
+        error.starts_with("body: invalid type: sequence, expected an object"),
+        "{error}"
+    );
+    let one = json!({"inputs": [{"name": "x", "shape": [1], "datatype": "INT8", "data": [1]}]});
+    let request = read(&one).unwrap();
+    let answer = Bytes::from_static(br#"[null, null, {}, [["y", [1], "INT8", {}, [1]]]]"#);
+    assert!(answers(&answer, &[(&request, "m")]).is_err());
+}
+
+#[test]
+fn the_size_of_a_binary_output_is_found_under_a_name_with_escapes() {
+    let one = json!({"inputs": [{"name": "x", "shape": [1], "datatype": "INT8", "data": [1]}]});
+    let request = read(&one).unwrap();
+    let answer = Bytes::from_static(
+        br#"{"outputs": [{"name": "y", "shape": [1], "datatype": "INT8", "parameters": {"binary_data\u005fsize": 1}, "data": [1]}]}"#,
+    );
+    let error = answers(&answer, &[(&request, "m")]).unwrap_err().to_string();
+    assert!(
+        error.contains("has binary_data_size 1, 0 bytes of the body are left"),
+        "{error}"
     );
 }
 

@@ -1,0 +1,4 @@
+//! The fuzzer of [`harmonybatch_gateway_fuzz::answer`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| harmonybatch_gateway_fuzz::answer::target(data));

@@ -1,0 +1,4 @@
+//! The fuzzer of [`harmonybatch_gateway_fuzz::binary`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| harmonybatch_gateway_fuzz::binary::target(data));
