@@ -1,5 +1,7 @@
 //! Why a connection or a request is refused: one list for answers, metrics and documentation.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Response, StatusCode, header};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
@@ -231,14 +233,18 @@ impl EncodeLabelValue for Refusal {
 #[derive(Clone, Debug)]
 pub struct Refusals {
     family: Family<Labels, Counter>,
-    counters: [Counter; Refusal::ALL.len()],
+    /// Shared, as every request has a clone.
+    counters: Arc<[Counter; Refusal::ALL.len()]>,
 }
 
 impl Default for Refusals {
     fn default() -> Self {
         let family = Family::default();
         let counters = Refusal::ALL.map(|cause| family.get_or_create_owned(&Labels { cause }));
-        Self { family, counters }
+        Self {
+            family,
+            counters: Arc::new(counters),
+        }
     }
 }
 
