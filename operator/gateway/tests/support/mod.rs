@@ -5,6 +5,7 @@
 
 pub mod collector;
 pub mod echo;
+pub mod log;
 
 use std::{
     net::SocketAddr,

@@ -222,43 +222,22 @@ fn elements(datatype: Datatype, mut contents: Contents) -> Option<Vec<Vec<u8>>> 
         _ => None,
     };
     let elements = match datatype {
-        Datatype::Bool => Some(
-            contents
-                .bools
-                .drain(..)
-                .map(|flag| vec![u8::from(flag)])
-                .collect(),
-        ),
-        Datatype::Unsigned(8) => contents
-            .ulongs
-            .drain(..)
-            .map(|number| whole(number.into()))
-            .collect(),
-        Datatype::Unsigned(_) => contents
-            .uints
-            .drain(..)
-            .map(|number| whole(number.into()))
-            .collect(),
-        Datatype::Signed(8) => contents
-            .longs
-            .drain(..)
-            .map(|number| whole(number.into()))
-            .collect(),
-        Datatype::Signed(_) => contents
-            .ints
-            .drain(..)
-            .map(|number| whole(number.into()))
-            .collect(),
-        Datatype::Single => {
-            let numbers = contents.floats.drain(..);
-            Some(numbers.map(|number| number.to_le_bytes().to_vec()).collect())
-        }
-        Datatype::Double => {
-            let numbers = contents.doubles.drain(..);
-            Some(numbers.map(|number| number.to_le_bytes().to_vec()).collect())
-        }
-        Datatype::Bytes => Some(std::mem::take(&mut contents.bytes)),
+        Datatype::Bool => each(&mut contents.bools, |flag| Some(vec![u8::from(flag)])),
+        Datatype::Unsigned(8) => each(&mut contents.ulongs, |number| whole(number.into())),
+        Datatype::Unsigned(_) => each(&mut contents.uints, |number| whole(number.into())),
+        Datatype::Signed(8) => each(&mut contents.longs, |number| whole(number.into())),
+        Datatype::Signed(_) => each(&mut contents.ints, |number| whole(number.into())),
+        Datatype::Single => each(&mut contents.floats, |number| Some(number.to_le_bytes().to_vec())),
+        Datatype::Double => each(&mut contents.doubles, |number| {
+            Some(number.to_le_bytes().to_vec())
+        }),
+        Datatype::Bytes => each(&mut contents.bytes, Some),
         Datatype::Half(_) => None,
     };
     elements.filter(|_| contents == Contents::default())
+}
+
+/// Takes all values of a list, as elements.
+fn each<T>(list: &mut Vec<T>, element: impl Fn(T) -> Option<Vec<u8>>) -> Option<Vec<Vec<u8>>> {
+    list.drain(..).map(element).collect()
 }
