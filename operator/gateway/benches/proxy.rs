@@ -32,6 +32,10 @@ use tokio::{
     sync::{Mutex, oneshot, watch},
 };
 
+/// As the gateway's program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Places that a runtime has: so many batches, or proxied requests, are in flight at most.
 const REPLICAS: usize = 16;
 const CONNECTIONS: usize = 64;
@@ -164,10 +168,15 @@ struct Server {
 }
 
 impl Server {
-    fn start<F: Future<Output = ()> + 'static>(run: impl FnOnce(TcpListener) -> F + Send + 'static) -> Self {
+    /// `name` is what a profiler shows the thread by.
+    fn start<F: Future<Output = ()> + 'static>(
+        name: &str,
+        run: impl FnOnce(TcpListener) -> F + Send + 'static,
+    ) -> Self {
         let (told, hears) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
-        std::thread::spawn(move || {
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        let serve = move || {
             let runtime = runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -181,7 +190,8 @@ impl Server {
                     _ = stopped => {}
                 }
             });
-        });
+        };
+        thread.spawn(serve).unwrap();
         let (address, handle) = hears.recv().unwrap();
         Self {
             address,
@@ -202,12 +212,12 @@ impl Server {
 
 fn plain(runtimes: &[SocketAddr]) -> Server {
     let runtimes = runtimes.to_vec();
-    Server::start(move |listener| proxy(listener, runtimes))
+    Server::start("proxy", move |listener| proxy(listener, runtimes))
 }
 
 fn gateway(batch_size: u32, runtimes: &[SocketAddr]) -> Server {
     let snapshot = snapshot(batch_size, runtimes);
-    Server::start(move |listener| async move {
+    Server::start(&format!("gateway b={batch_size}"), move |listener| async move {
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (_keep, source) = watch::channel(Some(Arc::new(snapshot)));
         let never = std::future::pending::<()>();

@@ -15,6 +15,7 @@ mod body;
 mod bounds;
 mod chunks;
 mod connection;
+mod deadline;
 mod exchange;
 mod gate;
 mod head;

@@ -49,8 +49,6 @@ pub struct Options {
     pub drain: Duration,
     /// Longest body of a request, in bytes.
     pub body_limit: usize,
-    /// Longest time that a body may take to come.
-    pub body_timeout: Duration,
     /// Bytes of bodies that may be held in all: 503 beyond. What a request costs beside its body, most of all its place in a merged batch, is
     /// not counted: the process needs about four times as much.
     pub request_memory: usize,
@@ -89,7 +87,6 @@ impl Default for Options {
             cluster_domain: "cluster.local".to_owned(),
             drain: Duration::from_secs(30),
             body_limit: 16 << 20,
-            body_timeout: Duration::from_secs(30),
             request_memory: 256 << 20,
             limits: Limits::default(),
             bounds: Bounds::default(),
@@ -213,7 +210,6 @@ pub async fn serve(
         )),
         timer,
         body_limit: options.body_limit,
-        body_timeout: options.body_timeout,
         memory: Budget::new(options.request_memory),
         metadata: Mutex::new(HashMap::new()),
         tracer,

@@ -32,7 +32,7 @@ use crate::{
     metrics::{AppStats, Metrics},
     peers::Peers,
     protocol::{self, Answer, ApiError, Cause, Endpoint, Meter},
-    timer::{Timer, nanos},
+    timer::Timer,
     trace::Tracer,
     upstream::Upstream,
 };
@@ -65,8 +65,6 @@ pub struct Service<U> {
     pub timer: Timer,
     /// Longest body, in bytes.
     pub body_limit: usize,
-    /// Longest time that a body may take to come.
-    pub body_timeout: Duration,
     /// Memory for bodies.
     pub memory: Budget,
     /// What runtimes said of their models.
@@ -87,7 +85,8 @@ impl<U: Upstream> Service<U> {
         let may_close = request.version() < Version::HTTP_2;
         let mut record = Record::begin(self, &request);
         let mut response = match self.elsewhere(&request) {
-            Some(target) => self.hand_on(request, &target, &mut record).await,
+            // On the heap, like all that is rare: what every request is moved with shall be small.
+            Some(target) => Box::pin(self.hand_on(request, &target, &mut record)).await,
             None => self.serve(request, &mut record).await,
         };
         record.end(&mut response);
@@ -117,7 +116,7 @@ impl<U: Upstream> Service<U> {
         B: Body<Data = Bytes, Error: Into<BodyError>>,
     {
         if grpc::is_call(request.headers()) {
-            return self.answer_call(request, record).await;
+            return Box::pin(self.answer_call(request, record)).await;
         }
         self.try_answer(request, record)
             .await
@@ -195,7 +194,7 @@ impl<U: Upstream> Service<U> {
             }
             Endpoint::ModelMetadata { model, version } => {
                 target.check_model(model).map_err(|error| route_error(&error))?;
-                let metadata = self.metadata(&target, model, version).await?;
+                let metadata = Box::pin(self.metadata(&target, model, version)).await?;
                 Ok(json(StatusCode::OK, &metadata.into()))
             }
         }
@@ -287,7 +286,7 @@ impl<U: Upstream> Service<U> {
         })
     }
 
-    /// The whole body, within its bounds of size and time, and the memory that it holds.
+    /// The whole body, within its bound of size, and the memory that it holds. The listener holds its time.
     async fn read<B>(&self, body: B) -> Result<(Bytes, Held), ApiError>
     where
         B: Body<Data = Bytes, Error: Into<BodyError>>,
@@ -303,34 +302,23 @@ impl<U: Upstream> Service<U> {
             .filter(|size| *size <= limit)
             .ok_or_else(too_large)?;
         let mut body = pin!(body);
-        let whole = async {
-            // The announced length is trusted for so much at once.
-            let mut whole = BytesMut::with_capacity(announced.min(1 << 20));
-            let mut memory = self.memory.hold();
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(Into::into);
-                let frame = frame.map_err(body_error)?;
-                if let Ok(data) = frame.into_data() {
-                    if whole.len() + data.len() > limit {
-                        return Err(too_large());
-                    }
-                    memory
-                        .grow_to(whole.len() + data.len())
-                        .map_err(|Exhausted| exhausted())?;
-                    whole.extend_from_slice(&data);
+        // The announced length is trusted for so much at once.
+        let mut whole = BytesMut::with_capacity(announced.min(1 << 20));
+        let mut memory = self.memory.hold();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(Into::into);
+            let frame = frame.map_err(body_error)?;
+            if let Ok(data) = frame.into_data() {
+                if whole.len() + data.len() > limit {
+                    return Err(too_large());
                 }
-            }
-            Ok((whole.freeze(), memory))
-        };
-        let deadline = self.timer.now().saturating_add(nanos(self.body_timeout));
-        tokio::select! {
-            biased;
-            whole = whole => whole,
-            () = self.timer.until(Some(deadline)) => {
-                let message = format!("the body did not come within {:?}", self.body_timeout);
-                Err(ApiError::new(Cause::BodySlow, message))
+                memory
+                    .grow_to(whole.len() + data.len())
+                    .map_err(|Exhausted| exhausted())?;
+                whole.extend_from_slice(&data);
             }
         }
+        Ok((whole.freeze(), memory))
     }
 }
 

@@ -149,9 +149,7 @@ async fn exchange(
     connection: Option<HttpConnection>,
     call: Call,
 ) -> Result<Exchange, UpstreamError> {
-    let idempotent = call.idempotent;
     let transport = call.transport;
-    let request = request(replica, call)?;
     let kept = connection.filter(|connection| {
         connection.idle_since.elapsed() < IDLE_LIMIT
             && connection.link.transport() == transport
@@ -161,12 +159,12 @@ async fn exchange(
     if let Some(HttpConnection { mut link, .. }) = kept
         && link.ready().await.is_ok()
     {
-        match link.try_send(request.clone()).await {
+        match link.try_send(request(replica, &call)?).await {
             Ok(response) => return receive::receive(link, response).await,
             Err(mut error) => {
                 perhaps_seen = error.take_message().is_none();
                 let error = error.into_error();
-                if perhaps_seen && !(idempotent && link::is_close(&error)) {
+                if perhaps_seen && !(call.idempotent && link::is_close(&error)) {
                     return Err(broken(&error));
                 }
             }
@@ -174,19 +172,16 @@ async fn exchange(
     }
     // Over a fresh connection, the second time too: a replica that closes an idle connection just as a call is made has most likely seen nothing of
     // it, and what is idempotent, as inference is, may be repeated (RFC 9112, section 9.3.1).
-    match exchange_afresh(replica, request, transport).await {
+    match Box::pin(exchange_afresh(replica, &call)).await {
         // Perhaps the call itself brought the replica down: it shall not do so to the next one.
         Err(UpstreamError::Connect(reason)) if perhaps_seen => Err(UpstreamError::Broken(reason)),
         decided => decided,
     }
 }
 
-async fn exchange_afresh(
-    replica: &Replica,
-    request: Request<Chunks>,
-    transport: Transport,
-) -> Result<Exchange, UpstreamError> {
-    let mut link = Link::connect(replica, transport).await?;
+async fn exchange_afresh(replica: &Replica, call: &Call) -> Result<Exchange, UpstreamError> {
+    let request = request(replica, call)?;
+    let mut link = Link::connect(replica, call.transport).await?;
     match link.try_send(request).await {
         Ok(response) => receive::receive(link, response).await,
         Err(mut error) => {
@@ -201,28 +196,30 @@ async fn exchange_afresh(
     }
 }
 
-fn request(replica: &Replica, call: Call) -> Result<Request<Chunks>, UpstreamError> {
+fn request(replica: &Replica, call: &Call) -> Result<Request<Chunks>, UpstreamError> {
     let host = match replica {
         Replica::Endpoint(address) => address.to_string(),
         Replica::Wake(wake) => wake.authority.to_string(),
     };
-    let mut request = Request::builder().method(call.method);
+    let mut request = Request::builder().method(call.method.clone());
     request = match (call.transport, call.header_length) {
         (Transport::Grpc, _) => request
             .uri(format!("http://{host}{}", call.path))
             .header(header::TE, HeaderValue::from_static("trailers"))
             .header(header::CONTENT_TYPE, HeaderValue::from_static(grpc::CONTENT_TYPE)),
         (Transport::Http1, Some(length)) => request
-            .uri(call.path)
+            .uri(call.path.as_str())
             .header(header::HOST, host)
             .header(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/octet-stream"),
             )
             .header(HEADER_LENGTH, length),
-        (Transport::Http1, None) if call.body.is_empty() => request.uri(call.path).header(header::HOST, host),
+        (Transport::Http1, None) if call.body.is_empty() => {
+            request.uri(call.path.as_str()).header(header::HOST, host)
+        }
         (Transport::Http1, None) => request
-            .uri(call.path)
+            .uri(call.path.as_str())
             .header(header::HOST, host)
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
     };
@@ -238,7 +235,7 @@ fn request(replica: &Replica, call: Call) -> Result<Request<Chunks>, UpstreamErr
         trace::inject(trace, headers);
     }
     request
-        .body(call.body)
+        .body(call.body.clone())
         .map_err(|error| UpstreamError::Broken(error.to_string().into()))
 }
 
@@ -276,7 +273,7 @@ mod tests {
                 remaining,
                 trace: None,
             };
-            request(&replica, call).map(|request| request.headers().clone())
+            request(&replica, &call).map(|request| request.headers().clone())
         };
         let waits = Some(Duration::from_millis(1500));
         for (transport, name, value) in [

@@ -220,7 +220,6 @@ async fn play(bytes: Vec<u8>, setup: Setup) -> (Vec<u8>, Seen) {
         peers: Arc::new(Peers::none(timer)),
         timer,
         body_limit: 1 << 20,
-        body_timeout: Duration::from_secs(30),
         memory: Budget::new(1 << 20),
         metadata: Mutex::default(),
         tracer: Tracer::default(),

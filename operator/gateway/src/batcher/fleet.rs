@@ -220,7 +220,10 @@ pub struct Fleet<U: Upstream> {
     crews: HashMap<Key, Crew>,
     apps: HashMap<Key, Arc<AppStats>>,
     tasks: JoinSet<()>,
-    homeless: (mpsc::UnboundedSender<Queued>, mpsc::UnboundedReceiver<Queued>),
+    homeless: (
+        mpsc::UnboundedSender<Box<Queued>>,
+        mpsc::UnboundedReceiver<Box<Queued>>,
+    ),
     cluster_domain: String,
     limits: Limits,
     metrics: Arc<Metrics>,
@@ -431,7 +434,7 @@ impl<U: Upstream> Fleet<U> {
     }
 
     /// Hands a request whose group is gone to the group that has its application now.
-    fn rehouse(&self, mut queued: Queued) {
+    fn rehouse(&self, mut queued: Box<Queued>) {
         if queued.is_abandoned(self.timer.now()) {
             return;
         }

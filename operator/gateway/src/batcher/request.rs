@@ -235,7 +235,7 @@ impl Queued {
         submission: Submission,
         standing: Standing,
         place: Place,
-    ) -> (Self, Waiter) {
+    ) -> (Box<Self>, Waiter) {
         let (reply, answer) = oneshot::channel();
         let key = MergeKey::new(&submission.request, submission.version.as_deref());
         let arrival = submission.arrival;
@@ -271,7 +271,8 @@ impl Queued {
             progress,
             reply,
         };
-        (queued, waiter)
+        // What is handed from one place to the next is small.
+        (Box::new(queued), waiter)
     }
 
     /// When it should be answered: arrival + SLO.

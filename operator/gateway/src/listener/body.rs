@@ -30,9 +30,11 @@ const PART: usize = 16 << 10;
 #[derive(Debug)]
 pub struct RequestBody {
     incoming: Incoming,
+    timeout: Duration,
     grace: Duration,
     rate: u32,
     refusals: Refusals,
+    /// When it was asked for first.
     begun: Option<Instant>,
     received: u64,
     timer: Option<Pin<Box<Sleep>>>,
@@ -89,6 +91,7 @@ impl RequestBody {
     pub(super) fn new(incoming: Incoming, bounds: &Bounds, refusals: Refusals) -> Self {
         Self {
             incoming,
+            timeout: bounds.body_timeout,
             grace: bounds.body_grace,
             rate: bounds.body_rate.max(1),
             refusals,
@@ -98,11 +101,10 @@ impl RequestBody {
         }
     }
 
-    /// When the next byte must be there: what came at the least rate would have taken that long.
-    fn deadline(&mut self) -> Instant {
-        let begun = *self.begun.get_or_insert_with(Instant::now);
+    /// When the next byte must be there: what came at the least rate would have taken that long, and all of it has its time.
+    fn deadline(&self, begun: Instant) -> Instant {
         let millis = self.received.saturating_mul(1000) / u64::from(self.rate);
-        begun + self.grace + Duration::from_millis(millis)
+        begun + self.timeout.min(self.grace + Duration::from_millis(millis))
     }
 }
 
@@ -115,13 +117,19 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let body = self.get_mut();
-        let deadline = body.deadline();
         if let Poll::Ready(frame) = Pin::new(&mut body.incoming).poll_frame(context) {
             if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
                 body.received += data.len() as u64;
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
         }
+        let Some(begun) = body.begun else {
+            body.begun = Some(Instant::now());
+            // hyper hands on what it has once it was asked for it: most bodies are whole when this is asked again, and need no timer.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        };
+        let deadline = body.deadline(begun);
         let timer = body.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);

@@ -21,6 +21,8 @@ pub struct Bounds {
     pub header_fields: usize,
     /// Most bytes of a request's target.
     pub target_size: usize,
+    /// Longest time that a body may take to come.
+    pub body_timeout: Duration,
     /// Time that a body may take to begin before its rate counts.
     pub body_grace: Duration,
     /// Least bytes a second in which a body must come after that.
@@ -54,6 +56,7 @@ impl Default for Bounds {
             header_size: 16 << 10,
             header_fields: 100,
             target_size: 8 << 10,
+            body_timeout: Duration::from_secs(30),
             body_grace: Duration::from_secs(5),
             body_rate: 1 << 10,
             write_timeout: Duration::from_secs(30),

@@ -27,6 +27,7 @@ use crate::body::Chunks;
 use super::{
     body::{AnswerBody, RequestBody},
     bounds::Bounds,
+    deadline::Endless,
     exchange::{Exchange, InFlight},
     gate::Gate,
     patient::Patient,
@@ -115,10 +116,10 @@ where
 fn http1(bounds: &Bounds) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        // The gate holds the time and the bounds of heads; these are past them. With none, hyper would not read again after an answer until more came, and
+        // The gate holds the time and the bounds of heads. Without a time of its own, hyper would not read again after an answer until more came, and
         // the gate could not see that nothing does.
-        .timer(TokioTimer::new())
-        .header_read_timeout(2 * (bounds.idle_timeout + bounds.header_timeout))
+        .timer(Endless)
+        .header_read_timeout(bounds.header_timeout)
         .max_headers(bounds.header_fields + 1)
         .max_buf_size(bounds.header_size.max(64 << 10));
     builder

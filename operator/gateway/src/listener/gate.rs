@@ -15,12 +15,13 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep, sleep_until},
+    time::{Instant, Sleep, sleep},
 };
 
 use super::{
     bounds::Bounds,
     chunks::Chunks,
+    deadline::Deadline,
     exchange::Exchange,
     head::{self, Framing},
     refusal::{Refusal, Refusals},
@@ -46,7 +47,8 @@ pub(super) struct Gate<S> {
     /// How much of it may be read on.
     released: usize,
     state: State,
-    timer: Option<(Wait, Pin<Box<Sleep>>)>,
+    wait: Option<Wait>,
+    deadline: Deadline,
     /// Whether a part of an answer may not have left yet.
     unflushed: bool,
     /// Whether a head waits for that, or for the end of an answer.
@@ -89,7 +91,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         exchange: Arc<Exchange>,
         opened: Instant,
     ) -> Self {
-        let deadline = opened + bounds.header_timeout;
+        let mut deadline = Deadline::default();
+        deadline.set(opened + bounds.header_timeout);
         Self {
             stream,
             bounds,
@@ -98,7 +101,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             buffer: BytesMut::new(),
             released: 0,
             state: NEXT,
-            timer: Some((Wait::First, Box::pin(sleep_until(deadline)))),
+            wait: Some(Wait::First),
+            deadline,
             unflushed: false,
             withheld: false,
             lingers: None,
@@ -154,7 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
                     Scan::End(end) => match head::read(&self.buffer[..end], &self.bounds) {
                         Ok(framing) => {
                             self.exchange.begin();
-                            self.timer = None;
+                            self.forget_wait();
                             self.released = end;
                             self.state = match framing {
                                 Framing::Length(0) => NEXT,
@@ -183,31 +187,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
     /// Whether a wait for the caller took too long. It counts only while the caller has no request whose answer it waits for.
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<Wait> {
         if !matches!(self.state, State::Head { .. }) || !self.is_free() {
-            self.timer = None;
+            self.forget_wait();
             return Poll::Pending;
         }
-        let known = self.timer.as_ref().map(|(wait, _)| *wait);
         let wait = if self.buffer.is_empty() {
             Wait::Next
         } else {
             Wait::Rest
         };
-        let (wait, longest) = match (known, wait) {
-            // The time of the first head began with the connection.
-            (Some(Wait::First), _) => (Wait::First, Duration::ZERO),
-            (_, Wait::Rest) => (wait, self.bounds.header_timeout),
-            (_, wait) => (wait, self.bounds.idle_timeout),
-        };
-        if known != Some(wait) {
-            self.timer = Some((wait, Box::pin(sleep(longest))));
+        // The time of the first head began with the connection.
+        if self.wait != Some(Wait::First) && self.wait != Some(wait) {
+            let longest = match wait {
+                Wait::Rest => self.bounds.header_timeout,
+                _ => self.bounds.idle_timeout,
+            };
+            self.wait = Some(wait);
+            self.deadline.set(Instant::now() + longest);
         }
-        match &mut self.timer {
-            Some((_, timer)) => {
-                ready!(timer.as_mut().poll(context));
-                Poll::Ready(if self.buffer.is_empty() { wait } else { Wait::Rest })
-            }
-            None => Poll::Pending,
-        }
+        ready!(self.deadline.poll(context));
+        Poll::Ready(match self.wait {
+            Some(wait) if self.buffer.is_empty() => wait,
+            _ => Wait::Rest,
+        })
+    }
+
+    fn forget_wait(&mut self) {
+        self.wait = None;
+        self.deadline.clear();
     }
 
     /// Reads more into the buffer. False: there is no more.

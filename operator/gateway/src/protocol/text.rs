@@ -3,6 +3,8 @@
 //! The text is known to be JSON. Both of the protocol's forms are taken: flat (all elements in one array, row-major) and nested (arrays in arrays
 //! as the shape says).
 
+mod plain;
+
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -135,7 +137,7 @@ pub(super) fn cut(
     Ok(parts.collect())
 }
 
-/// Reads the text once. `cut` is called with the position of the comma behind each of the row counts in `boundaries`, but for the last row.
+/// Reads the text. `cut` is called with the position of the comma behind each of the row counts in `boundaries`, but for the last row.
 fn scan(
     text: &Bytes,
     shape: &[u64],
@@ -143,18 +145,41 @@ fn scan(
     boundaries: &[u64],
     cut: &mut dyn FnMut(usize),
 ) -> Result<Text, String> {
-    let rank = shape.len();
     let total = datatype::elements(shape)?;
     if text.first() != Some(&b'[') {
         return Err("must be an array".to_owned());
     }
-    let nested = rank > 1 && text[1..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let per_row = elements_per_row(shape).unwrap_or(1);
+    let inner = text.slice(1..text.len().max(2) - 1);
+    let plain: Vec<u64> = boundaries
+        .iter()
+        .map(|rows| rows.saturating_mul(per_row))
+        .collect();
+    let mut cuts = Vec::with_capacity(plain.len());
+    if plain::scan(&inner, elements, total, &plain, &mut |end| cuts.push(end + 1)) {
+        cuts.into_iter().for_each(cut);
+        return Ok(Text::flat(trim(&inner)));
+    }
+    let layout = walk(text, shape, elements, boundaries, cut)?;
+    Ok(Text {
+        layout,
+        elements: trim(&inner),
+    })
+}
+
+/// The same, element by element, of an array.
+fn walk(
+    text: &[u8],
+    shape: &[u64],
+    elements: (Element, Author),
+    boundaries: &[u64],
+    cut: &mut dyn FnMut(usize),
+) -> Result<Layout, String> {
+    let rank = shape.len();
+    let (total, per_row) = (datatype::elements(shape)?, elements_per_row(shape).unwrap_or(1));
+    let nested = rank > 1 && text[1..].trim_ascii_start().first() == Some(&b'[');
     let depth_of_elements = if nested { rank } else { 1 };
-    let per_cut = if nested {
-        1
-    } else {
-        elements_per_row(shape).unwrap_or(1)
-    };
+    let per_cut = if nested { 1 } else { per_row };
     let mut boundaries = boundaries
         .iter()
         .map(|rows| rows.saturating_mul(per_cut))
@@ -198,12 +223,7 @@ fn scan(
         }
         at += 1;
     }
-    let (first, last) = (1, text.iter().rposition(|byte| *byte == b']').unwrap_or(1));
-    let layout = if nested { Layout::Nested } else { Layout::Flat };
-    Ok(Text {
-        layout,
-        elements: trim(&text.slice(first..last)),
-    })
+    Ok(if nested { Layout::Nested } else { Layout::Flat })
 }
 
 fn wrong_count(nested: bool, depth: usize, found: u64, expected: u64) -> String {

@@ -2,7 +2,6 @@
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, response::Parts};
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::{Exchange, Link, Reply, UpstreamError, broken};
@@ -15,7 +14,7 @@ use crate::protocol::{
 const ANSWER_LIMIT: usize = 256 << 20;
 
 pub(super) async fn receive(
-    link: Link,
+    mut link: Link,
     response: http::Response<Incoming>,
 ) -> Result<Exchange, UpstreamError> {
     let (head, mut incoming) = response.into_parts();
@@ -28,7 +27,7 @@ pub(super) async fn receive(
     // The announced length is trusted for so much at once.
     let mut body = BytesMut::with_capacity(expected.min(16 << 20));
     let mut trailers = None;
-    while let Some(frame) = incoming.frame().await {
+    while let Some(frame) = link.frame(&mut incoming).await {
         match frame.map_err(|error| broken(&error))?.into_data() {
             Ok(data) if body.len() + data.len() > ANSWER_LIMIT => return Err(too_long()),
             Ok(data) => body.extend_from_slice(&data),

@@ -166,7 +166,6 @@ impl Arguments {
                 client_ca: self.tls_client_ca,
             });
         options.body_limit = size(self.max_body);
-        options.body_timeout = self.body_timeout.into();
         options.bounds = Bounds {
             connections: self.max_connections,
             peer_connections: self.max_peer_connections,
@@ -176,6 +175,7 @@ impl Arguments {
             header_size: size(self.max_head),
             header_fields: self.max_head_fields,
             target_size: size(self.max_target),
+            body_timeout: self.body_timeout.into(),
             body_grace: self.body_grace.into(),
             body_rate: u32::try_from(self.min_body_rate.bytes()).unwrap_or(u32::MAX),
             write_timeout: self.write_timeout.into(),
@@ -211,10 +211,7 @@ mod tests {
     fn what_the_help_says_is_what_holds() {
         let (set, default) = (parse(&[]).unwrap(), Options::default());
         assert_eq!((set.bounds, set.tls), (default.bounds, None));
-        assert_eq!(
-            (set.body_limit, set.body_timeout),
-            (default.body_limit, default.body_timeout)
-        );
+        assert_eq!(set.body_limit, default.body_limit);
     }
 
     #[test]
