@@ -74,7 +74,7 @@ impl fmt::Display for BatchId {
 pub(super) struct Batch<U: Upstream> {
     pub(super) id: BatchId,
     pub(super) span: Option<BatchSpan>,
-    pub(super) requests: Vec<Box<Queued>>,
+    pub(super) requests: Vec<Queued>,
     /// It is a part of a batch that was refused.
     pub(super) part: Option<PartId>,
     pub(super) runtime_model: Arc<str>,
@@ -108,10 +108,10 @@ pub(super) enum End {
     /// They were told why there is none.
     Told,
     /// The replica was not reached, and has seen nothing of them.
-    Unsent(Vec<Box<Queued>>, Arc<str>),
+    Unsent(Vec<Queued>, Arc<str>),
     /// It was reached, and gave nothing that they could be answered with: the group's task says what becomes of them.
     Failed {
-        requests: Vec<Box<Queued>>,
+        requests: Vec<Queued>,
         failure: BatchFailure,
         /// What they are told if that is the end.
         error: ApiError,
@@ -246,7 +246,7 @@ fn conduct(reply: &Result<Reply, UpstreamError>) -> Conduct {
 fn call(
     batch_id: &str,
     runtime_model: &str,
-    requests: &[Box<Queued>],
+    requests: &[Queued],
     wire: Wire,
     idempotent: bool,
 ) -> Result<Call, MergeError> {
@@ -274,7 +274,7 @@ fn call(
 
 /// Those of the requests that the runtime's encoding can write; the others are told. They were converted when they came, so that only a runtime
 /// that has changed its encoding since leaves anything to do.
-fn converted(requests: Vec<Box<Queued>>, wire: Wire, meter: &mut Meter) -> Vec<Box<Queued>> {
+fn converted(requests: Vec<Queued>, wire: Wire, meter: &mut Meter) -> Vec<Queued> {
     let converted =
         requests.into_iter().filter_map(
             |mut queued| match queued.submission.request.convert(wire, meter) {
@@ -291,16 +291,13 @@ fn converted(requests: Vec<Box<Queued>>, wire: Wire, meter: &mut Meter) -> Vec<B
 /// Gives every caller its part, if all can be given theirs.
 fn answer(
     batch_id: &str,
-    requests: Vec<Box<Queued>>,
+    requests: Vec<Queued>,
     reply: Result<Reply, UpstreamError>,
     wire: Wire,
     meter: &mut Meter,
     metrics: &GroupMetrics,
 ) -> End {
-    let batch_rows = requests
-        .iter()
-        .map(|queued| queued.rows())
-        .fold(0, u32::saturating_add);
+    let batch_rows = requests.iter().map(Queued::rows).fold(0, u32::saturating_add);
     match judge(batch_id, &requests, reply, wire, meter) {
         Ok(answers) => {
             for (queued, answer) in requests.into_iter().zip(answers) {
@@ -332,7 +329,7 @@ fn note(batch_id: &str, requests: usize, failure: BatchFailure, metrics: &GroupM
 }
 
 /// Gives every caller the same error.
-pub(super) fn refuse(requests: Vec<Box<Queued>>, error: &ApiError) {
+pub(super) fn refuse(requests: Vec<Queued>, error: &ApiError) {
     for queued in requests {
         queued.answer(Err(error.clone()));
     }
@@ -342,7 +339,7 @@ pub(super) fn refuse(requests: Vec<Box<Queued>>, error: &ApiError) {
 /// alone in the batch is told.
 fn judge(
     batch_id: &str,
-    requests: &[Box<Queued>],
+    requests: &[Queued],
     reply: Result<Reply, UpstreamError>,
     wire: Wire,
     meter: &mut Meter,

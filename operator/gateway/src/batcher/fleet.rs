@@ -220,10 +220,7 @@ pub struct Fleet<U: Upstream> {
     crews: HashMap<Key, Crew>,
     apps: HashMap<Key, Arc<AppStats>>,
     tasks: JoinSet<()>,
-    homeless: (
-        mpsc::UnboundedSender<Box<Queued>>,
-        mpsc::UnboundedReceiver<Box<Queued>>,
-    ),
+    homeless: (mpsc::UnboundedSender<Queued>, mpsc::UnboundedReceiver<Queued>),
     cluster_domain: String,
     limits: Limits,
     metrics: Arc<Metrics>,
@@ -434,7 +431,7 @@ impl<U: Upstream> Fleet<U> {
     }
 
     /// Hands a request whose group is gone to the group that has its application now.
-    fn rehouse(&self, mut queued: Box<Queued>) {
+    fn rehouse(&self, mut queued: Queued) {
         if queued.is_abandoned(self.timer.now()) {
             return;
         }

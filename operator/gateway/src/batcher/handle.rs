@@ -20,7 +20,7 @@ use crate::{
 /// The way to a group's task.
 #[derive(Clone, Debug)]
 pub(super) struct Handle {
-    pub(super) inbox: mpsc::Sender<Box<Queued>>,
+    pub(super) inbox: mpsc::Sender<Queued>,
     pub(super) left: mpsc::UnboundedSender<u64>,
     pub(super) stats: Arc<GroupStats>,
     pub(super) config: Arc<GroupConfig>,

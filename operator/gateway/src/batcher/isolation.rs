@@ -22,7 +22,7 @@ type IsolationId = u64;
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) id: PartId,
-    pub(super) requests: Vec<Box<Queued>>,
+    pub(super) requests: Vec<Queued>,
     /// The other half has been answered: the fault is in here.
     at_fault: bool,
 }
@@ -39,7 +39,7 @@ pub(super) struct PartId {
 impl Part {
     /// When the first of its requests should be answered.
     fn due(&self) -> u64 {
-        let due = self.requests.iter().map(|request| request.due());
+        let due = self.requests.iter().map(Queued::due);
         due.min().unwrap_or(u64::MAX)
     }
 }
@@ -83,7 +83,7 @@ pub(super) struct Isolations {
 }
 
 /// Requests that cannot be told apart any more, and what they are told.
-pub(super) type GivenUp = (Vec<Box<Queued>>, ApiError);
+pub(super) type GivenUp = (Vec<Queued>, ApiError);
 
 impl Isolations {
     /// Whether nothing waits here. Parts in flight are counted where all batches are.
@@ -92,7 +92,7 @@ impl Isolations {
     }
 
     /// Takes a batch of more than one request apart.
-    pub(super) fn begin(&mut self, requests: Vec<Box<Queued>>, error: ApiError) {
+    pub(super) fn begin(&mut self, requests: Vec<Queued>, error: ApiError) {
         let of = self.number();
         let isolation = Isolation {
             calls_left: most_calls(requests.len()),
@@ -106,7 +106,7 @@ impl Isolations {
     }
 
     /// A part was refused as well. Gives back what is not cut any further.
-    pub(super) fn refused(&mut self, part: PartId, requests: Vec<Box<Queued>>) -> Option<GivenUp> {
+    pub(super) fn refused(&mut self, part: PartId, requests: Vec<Queued>) -> Option<GivenUp> {
         let isolation = self.open.get_mut(&part.of)?;
         isolation.parts -= 1;
         if requests.len() > 1 && isolation.calls_left >= 2 {
@@ -147,7 +147,7 @@ impl Isolations {
     }
 
     /// A part that its replica has not seen waits again.
-    pub(super) fn unsent(&mut self, part: PartId, requests: Vec<Box<Queued>>) {
+    pub(super) fn unsent(&mut self, part: PartId, requests: Vec<Queued>) {
         self.waiting.push(Part {
             id: part,
             requests,
@@ -183,7 +183,7 @@ impl Isolations {
     }
 
     /// Everything that waits, taken out.
-    pub(super) fn take_all(&mut self) -> Vec<Box<Queued>> {
+    pub(super) fn take_all(&mut self) -> Vec<Queued> {
         for part in &self.waiting {
             if let Some(isolation) = self.open.get_mut(&part.id.of) {
                 isolation.parts -= 1;
@@ -201,7 +201,7 @@ impl Isolations {
     }
 
     /// In two, with as near the same number of rows as requests allow.
-    fn cut(&mut self, of: IsolationId, mut requests: Vec<Box<Queued>>) {
+    fn cut(&mut self, of: IsolationId, mut requests: Vec<Queued>) {
         let rows: u64 = requests.iter().map(|request| u64::from(request.rows())).sum();
         let mut first = 0;
         let mut at = 0;

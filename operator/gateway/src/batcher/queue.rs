@@ -20,7 +20,7 @@ const SPARE_LANES: usize = 16;
 /// A batch as it leaves the queue.
 #[derive(Debug)]
 pub(super) struct Due {
-    pub(super) requests: Vec<Box<Queued>>,
+    pub(super) requests: Vec<Queued>,
     pub(super) reason: Reason,
     /// When it was ready.
     pub(super) since: Nanos,
@@ -32,7 +32,7 @@ pub(super) struct Queue {
     /// No request waits for others any more.
     flush: bool,
     members: Vec<Arc<MemberConfig>>,
-    dispatcher: Dispatcher<Box<Queued>>,
+    dispatcher: Dispatcher<Queued>,
     lanes: HashMap<MergeKey, Lane>,
     /// By the requests' numbers, with their members: these must stay as long as the requests do.
     tickets: HashMap<u64, (Ticket, Arc<MemberConfig>)>,
@@ -88,7 +88,7 @@ impl Queue {
     }
 
     /// Takes a request in.
-    pub(super) fn arrive(&mut self, request: Box<Queued>) -> Result<(), ArriveError> {
+    pub(super) fn arrive(&mut self, request: Queued) -> Result<(), ArriveError> {
         if !self.members.iter().any(|member| member.app == request.member.app) {
             // Routed here just before its application moved to another group.
             let mut members = self.members.clone();
@@ -99,7 +99,7 @@ impl Queue {
         self.insert(request)
     }
 
-    fn insert(&mut self, request: Box<Queued>) -> Result<(), ArriveError> {
+    fn insert(&mut self, request: Queued) -> Result<(), ArriveError> {
         let member = self
             .members
             .iter()
@@ -135,7 +135,7 @@ impl Queue {
     }
 
     /// The caller left.
-    pub(super) fn remove(&mut self, id: u64) -> Option<Box<Queued>> {
+    pub(super) fn remove(&mut self, id: u64) -> Option<Queued> {
         let (ticket, _) = self.tickets.remove(&id)?;
         self.dispatcher.cancel(ticket)
     }
@@ -161,9 +161,9 @@ impl Queue {
     }
 
     /// Everything that waits, taken out.
-    pub(super) fn take_all(&mut self) -> Vec<Box<Queued>> {
+    pub(super) fn take_all(&mut self) -> Vec<Queued> {
         let ids: Vec<u64> = self.tickets.keys().copied().collect();
-        let mut requests: Vec<Box<Queued>> = ids.into_iter().filter_map(|id| self.remove(id)).collect();
+        let mut requests: Vec<Queued> = ids.into_iter().filter_map(|id| self.remove(id)).collect();
         requests.sort_by_key(|request| (request.submission.arrival, request.id));
         requests
     }

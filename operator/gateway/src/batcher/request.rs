@@ -215,7 +215,8 @@ pub(super) struct Queued {
     pub(super) app: Key,
     pub(super) member: Arc<MemberConfig>,
     pub(super) stats: Arc<AppStats>,
-    pub(super) submission: Submission,
+    /// On the heap, as requests are handed from one place to the next many times.
+    pub(super) submission: Box<Submission>,
     pub(super) standing: Standing,
     pub(super) key: MergeKey,
     pub(super) deadline: Nanos,
@@ -235,7 +236,7 @@ impl Queued {
         submission: Submission,
         standing: Standing,
         place: Place,
-    ) -> (Box<Self>, Waiter) {
+    ) -> (Self, Waiter) {
         let (reply, answer) = oneshot::channel();
         let key = MergeKey::new(&submission.request, submission.version.as_deref());
         let arrival = submission.arrival;
@@ -263,7 +264,7 @@ impl Queued {
             app,
             member,
             stats,
-            submission,
+            submission: Box::new(submission),
             standing,
             key,
             deadline,
@@ -271,8 +272,7 @@ impl Queued {
             progress,
             reply,
         };
-        // What is handed from one place to the next is small.
-        (Box::new(queued), waiter)
+        (queued, waiter)
     }
 
     /// When it should be answered: arrival + SLO.

@@ -62,11 +62,11 @@ impl Occasion {
 
 /// The ends of a task that its fleet holds.
 pub(super) struct Parts<U: Upstream> {
-    pub(super) inbox: mpsc::Receiver<Box<Queued>>,
+    pub(super) inbox: mpsc::Receiver<Queued>,
     pub(super) left: mpsc::UnboundedReceiver<u64>,
     pub(super) orders: watch::Receiver<Orders>,
     /// Takes requests that this group cannot serve any more.
-    pub(super) homeless: mpsc::UnboundedSender<Box<Queued>>,
+    pub(super) homeless: mpsc::UnboundedSender<Queued>,
     pub(super) stats: Arc<GroupStats>,
     pub(super) metrics: Arc<GroupMetrics>,
     pub(super) batch_ids: Arc<BatchIds>,
@@ -152,7 +152,7 @@ impl<U: Upstream> Worker<U> {
         Some(ready.max(self.replicas.next_free()?))
     }
 
-    fn admit(&mut self, mut request: Box<Queued>) {
+    fn admit(&mut self, mut request: Queued) {
         let now = self.parts.timer.now();
         // Its caller left before it came here, or while it was in a batch that came back: nobody will tell of it again.
         if request.is_abandoned(now) {
@@ -252,7 +252,7 @@ impl<U: Upstream> Worker<U> {
     }
 
     /// What a replica has not seen, or not answered, takes its old place.
-    fn wait_again(&mut self, mut requests: Vec<Box<Queued>>, part: Option<PartId>) {
+    fn wait_again(&mut self, mut requests: Vec<Queued>, part: Option<PartId>) {
         for request in &mut requests {
             request.make_wait(&self.parts.stats);
         }
@@ -265,7 +265,7 @@ impl<U: Upstream> Worker<U> {
     /// A batch failed: it is taken apart where that may help and is allowed, and its callers are told otherwise.
     fn look_closer(
         &mut self,
-        mut requests: Vec<Box<Queued>>,
+        mut requests: Vec<Queued>,
         part: Option<PartId>,
         failure: BatchFailure,
         error: ApiError,
@@ -354,13 +354,13 @@ impl<U: Upstream> Worker<U> {
         }
     }
 
-    fn start(&mut self, requests: Vec<Box<Queued>>, occasion: Occasion, now: Nanos) {
+    fn start(&mut self, requests: Vec<Queued>, occasion: Occasion, now: Nanos) {
         let part = match occasion {
             Occasion::Part(part) => Some(part),
             Occasion::Due(..) => None,
         };
         // A caller that left, or whose time is over, is not served: its end of the request says so itself.
-        let mut requests: Vec<Box<Queued>> = requests
+        let mut requests: Vec<Queued> = requests
             .into_iter()
             .filter(|request| !request.is_abandoned(now))
             .collect();

@@ -20,9 +20,6 @@ pub(super) fn scan(
     boundaries: &[u64],
     cut: &mut dyn FnMut(usize),
 ) -> bool {
-    let is_structure = |byte: u8| matches!(byte, b'"' | b'[' | b'{' | b't' | b'f');
-    let is_exponent = |byte: u8| matches!(byte, b'e' | b'E');
-    let is_fraction = |byte: u8| matches!(byte, b'.' | b'e' | b'E' | b'n');
     let mut commas = Commas {
         boundaries,
         cut,
@@ -30,31 +27,31 @@ pub(super) fn scan(
     };
     let is_plain = match (element, author) {
         (Element::Float(float), Author::Caller) if float.safe_digits >= LONGEST => {
-            let is_other = |byte| is_structure(byte) | is_exponent(byte) | (byte == b'n');
-            are_short(text) && commas.count(text, is_other)
+            are_short(text) && commas.count(text, |byte| any(byte, b"\"[{tfneE"))
         }
         // What a runtime says is passed on, numbers that are none as `null`.
-        (Element::Float(_), Author::Runtime) => commas.count(text, is_structure),
-        (Element::Signed(_), Author::Runtime) => {
-            commas.count(text, |byte| is_structure(byte) | is_fraction(byte))
-        }
-        (Element::Unsigned(_), Author::Runtime) => commas.count(text, |byte| {
-            is_structure(byte) | is_fraction(byte) | (byte == b'-')
-        }),
+        (Element::Float(_), Author::Runtime) => commas.count(text, |byte| any(byte, b"\"[{tf")),
+        (Element::Signed(_), Author::Runtime) => commas.count(text, |byte| any(byte, b"\"[{tfn.eE")),
+        (Element::Unsigned(_), Author::Runtime) => commas.count(text, |byte| any(byte, b"\"[{tfn.eE-")),
         _ => false,
     };
     is_plain && commas.seen + 1 == total && !text.trim_ascii().is_empty()
 }
 
+/// 1 where the byte is one of those. Without branches, of which there are no vector instructions.
+fn any<const N: usize>(byte: u8, of: &[u8; N]) -> u8 {
+    of.iter().fold(0, |found, one| found | u8::from(byte == *one))
+}
+
 /// Whether no number has more than [`LONGEST`] digits before its point: every block of nothing but digits is behind one.
 fn are_short(text: &[u8]) -> bool {
-    let ends = |byte: u8| (byte == b',') | (byte == b'.');
+    let ends = |byte: &u8| any(*byte, b",.");
     let (blocks, _) = text.as_chunks::<BLOCK>();
     blocks.iter().enumerate().all(|(index, block)| {
-        block.iter().fold(false, |found, byte| found | ends(*byte)) || {
+        block.iter().fold(0, |found, byte| found | ends(byte)) > 0 || {
             // Not far back: whoever writes a fraction of many blocks is not plain.
             let before = &text[(index * BLOCK).saturating_sub(LONGEST)..index * BLOCK];
-            before.iter().rev().find(|byte| ends(**byte)) == Some(&b'.')
+            before.iter().rev().find(|byte| ends(byte) > 0) == Some(&b'.')
         }
     })
 }
@@ -67,7 +64,7 @@ struct Commas<'a> {
 
 impl Commas<'_> {
     /// Counts them. False: one of the bytes is among the others.
-    fn count(&mut self, text: &[u8], is_other: impl Fn(u8) -> bool + Copy) -> bool {
+    fn count(&mut self, text: &[u8], is_other: impl Fn(u8) -> u8 + Copy) -> bool {
         let (blocks, rest) = text.as_chunks::<{ 4 * BLOCK }>();
         let mut at = 0;
         blocks.iter().all(|block| self.block(block, &mut at, is_other)) && self.block(rest, &mut at, is_other)
@@ -75,11 +72,11 @@ impl Commas<'_> {
 
     /// `at` is where the block begins, and then where it ends.
     #[inline]
-    fn block(&mut self, block: &[u8], at: &mut usize, is_other: impl Fn(u8) -> bool) -> bool {
+    fn block(&mut self, block: &[u8], at: &mut usize, is_other: impl Fn(u8) -> u8) -> bool {
         let (mut commas, mut others) = (0_u8, 0_u8);
         for &byte in block {
             commas += u8::from(byte == b',');
-            others |= u8::from(is_other(byte));
+            others |= is_other(byte);
         }
         if others > 0 {
             return false;
