@@ -35,6 +35,7 @@ pub mod metrics;
 pub mod peers;
 pub mod protocol;
 pub mod service;
+mod sync;
 pub mod timer;
 pub mod trace;
 pub mod upstream;

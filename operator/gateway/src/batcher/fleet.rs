@@ -1,19 +1,9 @@
 //! One task for every group of the configuration, and the table by which requests find them.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde::Serialize;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     batch::BatchIds,
@@ -25,6 +15,10 @@ use crate::{
     config::{ConfigSource, Key, RouteError, Routes, Snapshot, Target},
     metrics::{AppStats, Metrics},
     protocol::{ApiError, Cause},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     timer::{Timer, nanos},
     trace::Tracer,
     upstream::Upstream,

@@ -1,15 +1,11 @@
 //! A request on its way through a queue, and the caller's end of it.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use harmonybatch_dispatch::Nanos;
-use tokio::sync::{mpsc, oneshot};
 
 use super::BatchId;
 use crate::{
@@ -18,6 +14,10 @@ use crate::{
     memory::Held,
     metrics::AppStats,
     protocol::{Answer, ApiError, Cause, MergeKey, Request},
+    sync::{
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc, oneshot,
+    },
     timer::nanos,
     trace::RequestSpan,
 };

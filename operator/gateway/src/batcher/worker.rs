@@ -1,13 +1,10 @@
 //! The owner task of one group: takes requests in, forms batches, hands them to free replicas.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use harmonybatch_dispatch::{Nanos, Reason, RuleError};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     task::{self, JoinError, JoinSet},
 };
 
@@ -25,6 +22,7 @@ use crate::{
     config::GroupConfig,
     metrics::{BatchFailure, GroupMetrics},
     protocol::{ApiError, Cause},
+    sync::{atomic::Ordering, mpsc},
     timer::{Alarm, Timer},
     trace::{Departure, Tracer},
     upstream::{Replica, Upstream},

@@ -30,6 +30,7 @@ use crate::{
     config::Key,
     listener::{Refusals, Reloads},
     protocol::{Cause, Meter},
+    sync::atomic::{AtomicU64, Ordering::Acquire},
     trace::SpanCounts,
 };
 
@@ -248,15 +249,15 @@ impl Metrics {
     pub fn app(&self, app: &Key, slo: Duration, window: Option<Arc<Mutex<Window>>>, now: Nanos) -> AppStats {
         let labels = app_labels(app);
         AppStats {
-            queued_rows: std::sync::atomic::AtomicU64::new(0),
-            yielding_rows: std::sync::atomic::AtomicU64::new(0),
+            queued_rows: AtomicU64::new(0),
+            yielding_rows: AtomicU64::new(0),
             bucket: Bucket::default(),
             drain: Drain::default(),
             overload: Overload::default(),
             slo,
             rows: self.rows.get_or_create_owned(&labels),
             spoilers: self.spoilers.get_or_create_owned(&labels),
-            apart_until: std::sync::atomic::AtomicU64::new(0),
+            apart_until: AtomicU64::new(0),
             latency: self.latency.get_or_create_owned(&labels),
             wait: self.wait.get_or_create_owned(&labels),
             outcomes: OUTCOMES
@@ -327,7 +328,6 @@ impl Metrics {
 
     /// All of them in the text form of OpenMetrics.
     pub fn encode(&self, table: &Table, now: Nanos) -> Result<String, std::fmt::Error> {
-        use std::sync::atomic::Ordering::Acquire;
         for (app, stats) in table.all_app_stats() {
             let labels = app_labels(app);
             self.apart
