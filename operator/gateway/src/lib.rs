@@ -36,6 +36,7 @@ pub mod peers;
 pub mod protocol;
 pub mod service;
 mod sync;
+mod throttle;
 pub mod timer;
 pub mod trace;
 pub mod upstream;

@@ -202,6 +202,7 @@ pub async fn serve(
         metrics: metrics.clone(),
         timer,
     });
+    let access = Access::new(options.access_log);
     let service = Arc::new(Service {
         table,
         draining: draining_receiver,
@@ -217,16 +218,13 @@ pub async fn serve(
         memory: Budget::new(options.request_memory),
         metadata: Mutex::new(HashMap::new()),
         tracer,
-        access: Access::new(options.access_log),
+        access: access.clone(),
     });
     // Stays open for what other gateways have handed on, when callers are not served any more.
     let (last_stop, last_stopped) = watch::channel(false);
     let mut second = JoinSet::new();
     second.spawn(second_port(admin, admin_service, service.clone(), last_stopped));
-    let counts = Counts {
-        open: metrics.connections.clone(),
-        refusals: metrics.refusals.clone(),
-    };
+    let counts = counts(&metrics, access, timer);
     let tls = tls(&options, &metrics, &mut background)?;
     let mut serving = JoinSet::new();
     serving.spawn(listener::serve(
@@ -301,6 +299,14 @@ async fn second_port(
         }
     };
     listener::serve(listener, None, bounds, Counts::default(), stop, answer).await;
+}
+
+/// Where the callers' port counts, and tells of what it refuses.
+fn counts(metrics: &Metrics, access: Access, timer: Timer) -> Counts {
+    Counts {
+        open: metrics.connections.clone(),
+        refusals: metrics.refusals.clone().told(access, timer),
+    }
 }
 
 /// TLS of the callers' port, whose files a task of `background` follows.
