@@ -19,6 +19,7 @@ mod bench;
 mod chaos;
 mod model;
 mod overload;
+mod said;
 mod spoilers;
 
 use bench::*;

@@ -213,8 +213,11 @@ impl<U: Upstream> Worker<U> {
         self.replicas.release(&replica, connection, conduct, now);
         match end {
             End::Unsent(requests, reason) => {
-                tracing::warn!(group = %self.config.key, ?replica, %reason, "a replica could not be reached");
-                self.parts.metrics.unreachable.inc();
+                let metrics = &self.parts.metrics;
+                metrics.unreachable.inc();
+                if let Some(left_out) = metrics.unreachable_said.admits(now) {
+                    tracing::warn!(group = %metrics.group, ?replica, %reason, left_out, "a replica could not be reached");
+                }
                 self.parts.stats.set_failure(Some(reason));
                 self.wait_again(requests, part);
                 if self.retired {

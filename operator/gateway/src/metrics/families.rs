@@ -31,6 +31,7 @@ use crate::{
     listener::{Refusals, Reloads},
     protocol::{Cause, Meter},
     sync::atomic::{AtomicU64, Ordering::Acquire},
+    throttle::Throttle,
     trace::SpanCounts,
 };
 
@@ -77,6 +78,11 @@ pub struct Metrics {
 /// Counts of one group.
 #[derive(Debug)]
 pub struct GroupMetrics {
+    /// Which group's.
+    pub(crate) group: Key,
+    /// How often it is said that a batch failed, and that a replica could not be reached: each once a second.
+    pub(crate) failed_said: Throttle,
+    pub(crate) unreachable_said: Throttle,
     batches: [Counter; 3],
     /// By the number of [`BatchFailure`].
     failed_batches: [Counter; 5],
@@ -270,6 +276,9 @@ impl Metrics {
     pub fn group(&self, group: &Key) -> GroupMetrics {
         let labels = group_labels(group);
         GroupMetrics {
+            group: group.clone(),
+            failed_said: Throttle::new(1),
+            unreachable_said: Throttle::new(1),
             batches: REASONS.map(|reason| self.batches.get_or_create_owned(&reason_labels(group, reason))),
             failed_batches: BatchFailure::ALL.map(|failure| {
                 self.failed_batches
