@@ -223,7 +223,14 @@ pub async fn serve(
     // Stays open for what other gateways have handed on, when callers are not served any more.
     let (last_stop, last_stopped) = watch::channel(false);
     let mut second = JoinSet::new();
-    second.spawn(second_port(admin, admin_service, service.clone(), last_stopped));
+    let bounds = second_bounds(options.bounds);
+    second.spawn(second_port(
+        admin,
+        bounds,
+        admin_service,
+        service.clone(),
+        last_stopped,
+    ));
     let counts = counts(&metrics, access, timer);
     let tls = tls(&options, &metrics, &mut background)?;
     let mut serving = JoinSet::new();
@@ -270,17 +277,36 @@ pub async fn serve(
     Ok(())
 }
 
+/// Bounds of the second port, at which every request may come that the callers' port of another gateway has let through.
+fn second_bounds(callers: Bounds) -> Bounds {
+    /// What a gateway adds to a head that it hands on, with room to spare.
+    const ADDED: (usize, usize) = (10, 2 << 10);
+    /// What HTTP/2 counts for a field beside its name and value (RFC 9113, section 6.5.2), and HTTP/1.1 does not.
+    const FIELD: usize = 32;
+    let others = Bounds::default();
+    let header_fields = callers.header_fields.saturating_add(ADDED.0);
+    Bounds {
+        streams: MOST_FORWARDED,
+        header_fields,
+        header_size: callers
+            .header_size
+            .saturating_add(header_fields.saturating_mul(FIELD))
+            .saturating_add(ADDED.1),
+        // Who connects here are other gateways, the controller and probes, however many callers may.
+        connections: others.connections,
+        peer_connections: others.peer_connections,
+        ..callers
+    }
+}
+
 /// Serves the second port: what [`Admin`] answers, and requests that other gateways hand on.
 async fn second_port(
     listener: TcpListener,
+    bounds: Bounds,
     admin: Arc<Admin>,
     service: Arc<Service<HttpUpstream>>,
     stop: watch::Receiver<bool>,
 ) {
-    let bounds = Bounds {
-        streams: MOST_FORWARDED,
-        ..Bounds::default()
-    };
     let answer = move |request: Request<RequestBody>| {
         let (admin, service) = (admin.clone(), service.clone());
         async move {
