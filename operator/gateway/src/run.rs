@@ -231,20 +231,10 @@ pub async fn serve(
         service.clone(),
         last_stopped,
     ));
-    let counts = counts(&metrics, access, timer);
+    let (bounds, counts) = (options.bounds, counts(&metrics, access, timer));
     let tls = tls(&options, &metrics, &mut background)?;
     let mut serving = JoinSet::new();
-    serving.spawn(listener::serve(
-        callers,
-        tls,
-        options.bounds,
-        counts,
-        stop_receiver,
-        move |request| {
-            let service = service.clone();
-            async move { service.answer(request).await }
-        },
-    ));
+    serving.spawn(callers_port(callers, tls, bounds, counts, service, stop_receiver));
 
     tokio::select! {
         () = shutdown => {}
@@ -275,6 +265,22 @@ pub async fn serve(
         tracing::warn!("the last spans were not exported");
     }
     Ok(())
+}
+
+/// Serves the callers' port.
+async fn callers_port(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    bounds: Bounds,
+    counts: Counts,
+    service: Arc<Service<HttpUpstream>>,
+    stop: watch::Receiver<bool>,
+) {
+    let answer = move |request| {
+        let service = service.clone();
+        async move { service.answer(request).await }
+    };
+    listener::serve(listener, tls, bounds, counts, stop, answer).await;
 }
 
 /// Bounds of the second port, at which every request may come that the callers' port of another gateway has let through.
