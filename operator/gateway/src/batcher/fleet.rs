@@ -214,13 +214,16 @@ impl Table {
         let mut listing: Vec<GroupListing> = self
             .groups
             .iter()
-            .map(|(key, handle)| GroupListing {
-                namespace: key.namespace.to_string(),
-                name: key.name.to_string(),
-                plan_generation: handle.config.plan_generation,
-                apps: self.apps_of(key),
-                queued_rows: handle.stats.queued_rows.load(Ordering::Acquire),
-                in_flight_batches: handle.stats.in_flight.load(Ordering::Acquire),
+            .map(|(key, handle)| {
+                let (queued_rows, in_flight_batches) = handle.stats.load();
+                GroupListing {
+                    namespace: key.namespace.to_string(),
+                    name: key.name.to_string(),
+                    plan_generation: handle.config.plan_generation,
+                    apps: self.apps_of(key),
+                    queued_rows,
+                    in_flight_batches,
+                }
             })
             .collect();
         listing.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));

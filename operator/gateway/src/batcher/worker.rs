@@ -255,7 +255,7 @@ impl<U: Upstream> Worker<U> {
     /// What a replica has not seen, or not answered, takes its old place.
     fn wait_again(&mut self, mut requests: Vec<Queued>, part: Option<PartId>) {
         for request in &mut requests {
-            request.make_wait(&self.parts.stats);
+            request.make_wait();
         }
         match part {
             Some(part) => self.isolations.unsent(part, requests),
@@ -289,7 +289,7 @@ impl<U: Upstream> Worker<U> {
             return batch::refuse(requests, &error);
         }
         for request in &mut requests {
-            request.make_wait(&self.parts.stats);
+            request.make_wait();
         }
         match part {
             Some(part) => {
@@ -380,7 +380,7 @@ impl<U: Upstream> Worker<U> {
             rows += u64::from(request.rows());
             request.stats.observe_wait(batch::wait(request, now));
             request.progress.sent.store(true, Ordering::Release);
-            request.room = None;
+            request.room.leave();
         }
         let id = self.parts.batch_ids.next();
         let sent = Sent {

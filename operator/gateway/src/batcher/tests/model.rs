@@ -333,6 +333,7 @@ fn whoever_waits_is_answered_once_and_whoever_leaves_leaves_nothing() {
 fn a_group_is_idle_only_when_no_request_is_on_its_way() {
     check(|| {
         on_stage(group(2, &[caller(LONG, 1)], &[1, 2]), async |stage| {
+            // To the replica and back again, and so often that whoever reads counts one by one may find it on neither side.
             stage.bench.upstream.some_unreachable();
             stage.call(0, Patience::ToTheEnd);
             let (table, answered) = (
