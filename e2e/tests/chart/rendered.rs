@@ -1,5 +1,7 @@
 //! What is rendered, and that its parts meet.
 
+use serde_json::Value;
+
 use crate::{helm, objects, of_kind, rendered_text, text};
 
 #[test]
@@ -107,6 +109,15 @@ fn tls_brings_its_secrets_to_the_gateway_and_its_port_to_the_service() {
         all.rfind(|object| text(object, "/metadata/name") == "harmonybatch-gateway")
             .unwrap()
     };
+    let told_of_tls = |objects: &[Value]| {
+        let all = of_kind(objects, "Deployment").into_iter();
+        let mut arguments = all.flat_map(|deployment| {
+            let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+            container["args"].as_array().unwrap()
+        });
+        arguments.any(|argument| argument == "--gateway-tls")
+    };
+    assert!(told_of_tls(&objects) && !told_of_tls(&self::objects(&rendered_text(&[]))));
     let (deployment, service) = (named("Deployment"), named("Service"));
     assert_eq!(service["spec"]["ports"][0]["port"], 443);
     let pod = &deployment["spec"]["template"]["spec"];

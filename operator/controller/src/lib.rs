@@ -58,6 +58,8 @@ pub struct Options {
     pub gateway_service: String,
     /// Domain of the cluster.
     pub cluster_domain: String,
+    /// Whether the gateway serves its callers over TLS.
+    pub gateway_tls: bool,
     /// Where `/metrics`, `/livez` and `/readyz` are served.
     pub listen: SocketAddr,
     /// Spec of the InferencePlatform `default`, made if the cluster has none.
@@ -218,6 +220,7 @@ impl Shared {
                 client: self.client.clone(),
                 events: Arc::clone(&self.events),
                 cluster_domain: options.cluster_domain.clone(),
+                tls: options.gateway_tls,
             },
             removal: plan::Removal {
                 client: self.client.clone(),

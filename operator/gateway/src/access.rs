@@ -3,15 +3,14 @@
 //! A line is an event of the target `access`, so that the process's own log decides on its form and place. It holds names of the configuration, numbers,
 //! and words from fixed lists, and nothing else of what a caller sends. It is not built where it is not written.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use harmonybatch_dispatch::Nanos;
 use http::StatusCode;
 
-use crate::{batcher::Sent, config::Target, protocol::Cause, timer::Timer, trace::RequestSpan};
+use crate::{
+    batcher::Sent, config::Target, protocol::Cause, throttle::Throttle, timer::Timer, trace::RequestSpan,
+};
 
 /// Most lines of a second where only errors are logged: an overload shall not cost more by being told. `errors` counts them all.
 const MOST_ERRORS: u64 = 100;
@@ -28,12 +27,17 @@ pub enum AccessLog {
     All,
 }
 
-/// Writes the lines.
-#[derive(Debug, Default)]
+/// Writes the lines. Clones write one log.
+#[derive(Clone, Debug)]
 pub struct Access {
     log: AccessLog,
-    second: AtomicU64,
-    lines: AtomicU64,
+    errors: Arc<Throttle>,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self::new(AccessLog::default())
+    }
 }
 
 /// A request that has ended.
@@ -58,37 +62,53 @@ pub(crate) struct Line<'a> {
     pub(crate) span: Option<&'a RequestSpan>,
 }
 
+/// A request that the listener refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused {
+    pub(crate) protocol: &'static str,
+    pub(crate) status: StatusCode,
+    /// Why, as the metric `refusals` has it.
+    pub(crate) refusal: &'static str,
+    pub(crate) answered: usize,
+}
+
 impl Access {
     /// Of these requests.
     pub fn new(log: AccessLog) -> Self {
         Self {
             log,
-            ..Self::default()
+            errors: Arc::new(Throttle::new(MOST_ERRORS)),
         }
     }
 
     /// Writes the line of a request, which ends now, if it has one.
     pub(crate) fn write(&self, line: &Line<'_>, timer: Timer) {
-        let wanted = match self.log {
-            AccessLog::Off => false,
-            AccessLog::Errors => line.cause.is_some(),
-            AccessLog::All => true,
-        };
-        if wanted {
-            let now = timer.now();
-            if self.log == AccessLog::All || self.admits(now) {
-                line.write(now);
-            }
+        if self.log == AccessLog::Off || (self.log == AccessLog::Errors && line.cause.is_none()) {
+            return;
+        }
+        let now = timer.now();
+        if self.admits(now) {
+            line.write(now);
         }
     }
 
-    /// Whether the second has room for one more.
-    fn admits(&self, now: Nanos) -> bool {
-        let second = now / 1_000_000_000;
-        if self.second.swap(second, Ordering::Relaxed) != second {
-            self.lines.store(0, Ordering::Relaxed);
+    /// Writes the line of a request that the listener refuses. What it asked for was not read, or is not trusted.
+    pub(crate) fn refused(&self, refused: &Refused, timer: Timer) {
+        if self.log != AccessLog::Off && self.admits(timer.now()) {
+            tracing::info!(
+                target: "access",
+                protocol = refused.protocol,
+                status = refused.status.as_u16(),
+                cause = Cause::Refused.name(),
+                refusal = refused.refusal,
+                bytes_out = refused.answered,
+            );
         }
-        self.lines.fetch_add(1, Ordering::Relaxed) < MOST_ERRORS
+    }
+
+    /// Whether there is room for one more.
+    fn admits(&self, now: Nanos) -> bool {
+        self.log == AccessLog::All || self.errors.admits(now).is_some()
     }
 }
 
@@ -124,17 +144,4 @@ impl Line<'_> {
 fn milliseconds(span: Nanos) -> f64 {
     let microseconds = Duration::from_nanos(span).as_micros();
     u32::try_from(microseconds).map_or(f64::MAX, f64::from) / 1000.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_overload_is_told_in_a_hundred_lines_a_second() {
-        let access = Access::new(AccessLog::Errors);
-        let lines = |at: Nanos| (0..1000).filter(|_| access.admits(at)).count();
-        let second = 1_000_000_000;
-        assert_eq!([lines(0), lines(second), lines(second + 1)], [100, 100, 0]);
-    }
 }

@@ -35,6 +35,8 @@ pub mod metrics;
 pub mod peers;
 pub mod protocol;
 pub mod service;
+mod sync;
+mod throttle;
 pub mod timer;
 pub mod trace;
 pub mod upstream;

@@ -43,6 +43,12 @@ impl Budget {
 }
 
 impl Held {
+    /// Nothing yet, of the same memory.
+    #[must_use]
+    pub fn nothing(&self) -> Self {
+        self.budget.hold()
+    }
+
     /// Holds so many bytes in all, or what it held before.
     ///
     /// # Errors

@@ -199,6 +199,7 @@ pub async fn serve(
         metrics: metrics.clone(),
         timer,
     });
+    let access = Access::new(options.access_log);
     let service = Arc::new(Service {
         table,
         draining: draining_receiver,
@@ -213,29 +214,23 @@ pub async fn serve(
         memory: Budget::new(options.request_memory),
         metadata: Mutex::new(HashMap::new()),
         tracer,
-        access: Access::new(options.access_log),
+        access: access.clone(),
     });
     // Stays open for what other gateways have handed on, when callers are not served any more.
     let (last_stop, last_stopped) = watch::channel(false);
     let mut second = JoinSet::new();
-    second.spawn(second_port(admin, admin_service, service.clone(), last_stopped));
-    let counts = Counts {
-        open: metrics.connections.clone(),
-        refusals: metrics.refusals.clone(),
-    };
+    let bounds = second_bounds(options.bounds);
+    second.spawn(second_port(
+        admin,
+        bounds,
+        admin_service,
+        service.clone(),
+        last_stopped,
+    ));
+    let (bounds, counts) = (options.bounds, counts(&metrics, access, timer));
     let tls = tls(&options, &metrics, &mut background)?;
     let mut serving = JoinSet::new();
-    serving.spawn(listener::serve(
-        callers,
-        tls,
-        options.bounds,
-        counts,
-        stop_receiver,
-        move |request| {
-            let service = service.clone();
-            async move { service.answer(request).await }
-        },
-    ));
+    serving.spawn(callers_port(callers, tls, bounds, counts, service, stop_receiver));
 
     tokio::select! {
         () = shutdown => {}
@@ -268,17 +263,52 @@ pub async fn serve(
     Ok(())
 }
 
+/// Serves the callers' port.
+async fn callers_port(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    bounds: Bounds,
+    counts: Counts,
+    service: Arc<Service<HttpUpstream>>,
+    stop: watch::Receiver<bool>,
+) {
+    let answer = move |request| {
+        let service = service.clone();
+        async move { service.answer(request).await }
+    };
+    listener::serve(listener, tls, bounds, counts, stop, answer).await;
+}
+
+/// Bounds of the second port, at which every request may come that the callers' port of another gateway has let through.
+fn second_bounds(callers: Bounds) -> Bounds {
+    /// What a gateway adds to a head that it hands on, with room to spare.
+    const ADDED: (usize, usize) = (10, 2 << 10);
+    /// What HTTP/2 counts for a field beside its name and value (RFC 9113, section 6.5.2), and HTTP/1.1 does not.
+    const FIELD: usize = 32;
+    let others = Bounds::default();
+    let header_fields = callers.header_fields.saturating_add(ADDED.0);
+    Bounds {
+        streams: MOST_FORWARDED,
+        header_fields,
+        header_size: callers
+            .header_size
+            .saturating_add(header_fields.saturating_mul(FIELD))
+            .saturating_add(ADDED.1),
+        // Who connects here are other gateways, the controller and probes, however many callers may.
+        connections: others.connections,
+        peer_connections: others.peer_connections,
+        ..callers
+    }
+}
+
 /// Serves the second port: what [`Admin`] answers, and requests that other gateways hand on.
 async fn second_port(
     listener: TcpListener,
+    bounds: Bounds,
     admin: Arc<Admin>,
     service: Arc<Service<HttpUpstream>>,
     stop: watch::Receiver<bool>,
 ) {
-    let bounds = Bounds {
-        streams: MOST_FORWARDED,
-        ..Bounds::default()
-    };
     let answer = move |request: Request<RequestBody>| {
         let (admin, service) = (admin.clone(), service.clone());
         async move {
@@ -297,6 +327,14 @@ async fn second_port(
         }
     };
     listener::serve(listener, None, bounds, Counts::default(), stop, answer).await;
+}
+
+/// Where the callers' port counts, and tells of what it refuses.
+fn counts(metrics: &Metrics, access: Access, timer: Timer) -> Counts {
+    Counts {
+        open: metrics.connections.clone(),
+        refusals: metrics.refusals.clone().told(access, timer),
+    }
 }
 
 /// TLS of the callers' port, whose files a task of `background` follows.

@@ -3,9 +3,11 @@
 mod elsewhere;
 mod grpc;
 mod metadata;
+mod parts;
 mod record;
 
 use std::{
+    borrow::Borrow,
     collections::HashMap,
     pin::pin,
     sync::{Arc, Mutex},
@@ -173,7 +175,7 @@ impl<U: Upstream> Service<U> {
                     memory,
                     span: record.span(),
                 };
-                let answered = self.infer(route.app, host, submission, record).await;
+                let answered = self.infer(&target, route.app, host, submission, record).await;
                 answered.map(rest_answer)
             }
             Endpoint::ServerMetadata => Ok(json(
@@ -233,29 +235,40 @@ impl<U: Upstream> Service<U> {
             .map_err(|error| route_error(&error))
     }
 
+    /// Brings a request into the queue of its group.
+    fn enter<S: Borrow<Submission>, W>(
+        &self,
+        app: Option<(&str, &str)>,
+        host: Option<&str>,
+        submission: S,
+        submit: impl FnOnce(&Table, &Target, S) -> Result<W, ApiError>,
+    ) -> Result<(Arc<AppStats>, W), ApiError> {
+        // Found and checked again: the configuration may have changed while the body came. The table is held until the request is in its queue.
+        let table = self.table.borrow();
+        let target = find(&table, app, host).map_err(|error| route_error(&error))?;
+        let model = target.check_model(&submission.borrow().model);
+        model.map_err(|error| route_error(&error))?;
+        let unavailable = || ApiError::new(Cause::NotReady, "the application is being set up");
+        let stats = table.app_stats(target).ok_or_else(unavailable)?;
+        stats.arrived(submission.borrow().request.rows(), self.timer.now());
+        let waiter = submit(&table, target, submission).inspect_err(|_| stats.refused(self.timer.now()))?;
+        Ok((stats, waiter))
+    }
+
     /// Hands the request to its group and waits.
     async fn infer(
         &self,
+        target: &Target,
         app: Option<(&str, &str)>,
         host: Option<&str>,
         submission: Submission,
         record: &mut Record<'_>,
     ) -> Result<Answered, ApiError> {
+        if let Some(parts) = parts::parts(target, &submission.request)? {
+            return self.infer_parts(app, host, submission, parts, record).await;
+        }
         let (arrival, rows) = (submission.arrival, submission.request.rows());
-        let (stats, waiter) = {
-            // Found and checked again: the configuration may have changed while the body came. The table is held until the request is in its queue.
-            let table = self.table.borrow();
-            let target = find(&table, app, host).map_err(|error| route_error(&error))?;
-            let model = target.check_model(&submission.model);
-            model.map_err(|error| route_error(&error))?;
-            let unavailable = || ApiError::new(Cause::NotReady, "the application is being set up");
-            let stats = table.app_stats(target).ok_or_else(unavailable)?;
-            stats.arrived(rows, self.timer.now());
-            let waiter = table
-                .submit(target, submission)
-                .inspect_err(|_| stats.refused(self.timer.now()))?;
-            (stats, waiter)
-        };
+        let (stats, waiter) = self.enter(app, host, submission, Table::submit)?;
         record.queued(arrival, rows, &waiter);
         let admitted = Admitted {
             stats,

@@ -12,6 +12,7 @@
 //! Spans hold names of the configuration, numbers, and words from fixed lists. Of what a caller sends they have its trace's ids and `tracestate` alone.
 
 mod batch;
+mod collector;
 mod context;
 mod export;
 mod request;

@@ -10,6 +10,10 @@ use harmonybatch_gateway::{Options, access::AccessLog};
 use http::StatusCode;
 use serde_json::{Value, json};
 use support::{Answer, Gateway, Mood, Runtime, group, log::Log, member, options, request, snapshot, soon};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -138,4 +142,42 @@ async fn of_errors_only_those_are_logged_and_a_caller_that_leaves_is_one() {
         (&json!("left"), &Value::Null)
     );
     assert_eq!(lines[0]["batch_rows"], 1);
+}
+
+#[tokio::test]
+async fn what_the_listener_refuses_has_a_line_with_the_reason_and_nothing_of_the_request() {
+    let log = Log::start();
+    let options = Options {
+        access_log: AccessLog::Errors,
+        ..options()
+    };
+    let gateway = Gateway::start_with(Some(snapshot([])), options).await;
+    // The first is refused before its head is read as one, the second after it.
+    let cases = [
+        ("GET /v2/refused-a HTTP/1.1\nhost: a\n\n", "line_end"),
+        (
+            "GET /v2/refused-b HTTP/1.1\r\nhost: a\r\nexpect: miracles\r\n\r\n",
+            "expectation",
+        ),
+    ];
+    for (sent, refusal) in cases {
+        let mut stream = TcpStream::connect(gateway.callers).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        soon(stream.read_to_string(&mut answer)).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status: u16 = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let lines = log.until_some(|line| line["refusal"] == refusal).await;
+        let fields =
+            ["target", "protocol", "status", "cause", "bytes_out"].map(|name| lines[0][name].clone());
+        let expected = [
+            json!("access"),
+            json!("http/1.1"),
+            json!(status),
+            json!("refused"),
+            json!(body.len()),
+        ];
+        assert_eq!((lines.len(), fields), (1, expected));
+        assert!(!lines[0].to_string().contains("/v2/refused"), "{}", lines[0]);
+    }
 }

@@ -7,12 +7,15 @@ mod support;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use harmonybatch_gateway::{
+    Options,
     config::{GroupConfig, Key, Snapshot},
     peers::Members,
 };
-use http::StatusCode;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use hyper::body::Bytes;
 use serde_json::json;
-use support::{Gateway, Runtime, echoed, group, member, request, snapshot, soon};
+use support::{Gateway, Runtime, call, echoed, group, member, options, request, snapshot, soon};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -22,14 +25,20 @@ const EAGER: Duration = Duration::ZERO;
 struct Cluster {
     gateways: Vec<Gateway>,
     members: watch::Sender<Arc<Members>>,
+    options: Options,
 }
 
 impl Cluster {
     async fn start(count: usize, snapshot: &Snapshot) -> Self {
+        Self::start_with(count, snapshot, options()).await
+    }
+
+    async fn start_with(count: usize, snapshot: &Snapshot, options: Options) -> Self {
         let (members, _) = watch::channel(Arc::default());
         let mut cluster = Self {
             gateways: Vec::new(),
             members,
+            options,
         };
         for _ in 0..count {
             cluster.join(snapshot).await;
@@ -40,7 +49,8 @@ impl Cluster {
     /// A further one, which is ready when this returns.
     async fn join(&mut self, snapshot: &Snapshot) {
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let gateway = Gateway::start_among(admin, snapshot.clone(), self.members.subscribe()).await;
+        let (options, members) = (self.options.clone(), self.members.subscribe());
+        let gateway = Gateway::start_on(admin, Some(snapshot.clone()), options, Some(members)).await;
         self.gateways.push(gateway);
         self.announce();
     }
@@ -259,4 +269,35 @@ async fn no_request_fails_while_gateways_come_and_go() {
     while let Some(served) = soon(load.join_next()).await {
         served.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_the_bounds_of_callers_let_through_is_handed_on() {
+    let runtime = Runtime::start().await;
+    let mut options = options();
+    options.bounds.header_size = 64 << 10;
+    options.bounds.header_fields = 300;
+    let cluster = Cluster::start_with(2, &groups(1, &[runtime.address]), options).await;
+    // As many fields as may be, which HTTP/2 counts as more bytes than HTTP/1.1 does, and as many bytes.
+    let fields = 290;
+    let value = "v".repeat((60 << 10) / fields - 10);
+    for gateway in &cluster.gateways {
+        let mut asked = Request::post("/v2/models/mlp/infer").header("host", "app-0-infer.shop");
+        for number in 0..fields {
+            asked = asked.header(format!("x-{number:04}"), &value);
+        }
+        let body = Full::new(Bytes::from(request("x", 1, 1).to_string()));
+        let answer = soon(call(gateway.callers, asked.body(body).unwrap())).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    }
+    let mut forwarded = 0;
+    for gateway in &cluster.gateways {
+        let (_, metrics) = gateway.admin("/metrics").await;
+        forwarded += u32::from(metrics.contains("harmonybatch_gateway_forwarded_requests_total 1\n"));
+        assert!(
+            metrics.contains("harmonybatch_gateway_forward_failures_total 0\n"),
+            "{metrics}"
+        );
+    }
+    assert_eq!(forwarded, 1);
 }

@@ -231,7 +231,10 @@ async fn bodies_hold_no_more_memory_than_there_is() {
     let config = snapshot([group("mlp-a", &members, &[runtime.address])]);
     let gateway = Gateway::start_with(Some(config), options).await;
     // About 40 KiB each: the one is held while it is in a batch too.
-    let large = |id| request(id, 10_000, 3_400);
+    let large = |id: &str| {
+        let data: Vec<u64> = (10_000..16_800).collect();
+        json!({"id": id, "inputs": [{"name": "INPUT0", "shape": [1, 6_800], "datatype": "FP32", "data": data}]})
+    };
     let first = gateway.infer("search", &large("first"));
     runtime.batches(1).await;
     let refused = soon(gateway.infer("search", &large("second"))).await.unwrap();

@@ -440,3 +440,29 @@ async fn the_last_spans_go_out_before_the_end_and_a_collector_that_is_gone_holds
     gateway.shut_down();
     gateway.ended().await;
 }
+
+#[tokio::test]
+async fn spans_that_the_collector_rejects_are_lost() {
+    let (collector, runtime) = (Collector::start_rejecting(1).await, Runtime::start().await);
+    let config = group("mlp-a", &[member("search", EAGER, LONG)], &[runtime.address]);
+    let gateway = traced(snapshot([config]), collector.settings(Sampler::AlwaysOn, 1.0)).await;
+    let answer = soon(infer(&gateway, "search", &request("x", 1, 1), &[]))
+        .await
+        .unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    // The request's and the batch's, of which one is not taken.
+    let counts = ["exported\"} 1\n", "failed\"} 1\n"];
+    soon(async {
+        loop {
+            let (_, metrics) = gateway.admin("/metrics").await;
+            let has = |count: &str| {
+                metrics.contains(&format!("harmonybatch_gateway_spans_total{{outcome=\"{count}"))
+            };
+            if counts.into_iter().all(has) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}

@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
         value_name = "DOMAIN"
     )]
     cluster_domain: String,
+    /// The gateway serves its callers over TLS: addresses of applications begin with https
+    #[arg(long, env = "HARMONYBATCH_GATEWAY_TLS")]
+    gateway_tls: bool,
     /// Where /metrics, /livez and /readyz are served
     #[arg(
         long,
@@ -61,6 +64,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             namespace: arguments.namespace,
             gateway_service: arguments.gateway_service,
             cluster_domain: arguments.cluster_domain,
+            gateway_tls: arguments.gateway_tls,
             listen: arguments.listen,
             platform,
         };

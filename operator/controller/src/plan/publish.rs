@@ -49,6 +49,8 @@ pub(crate) struct Publisher {
     pub(crate) events: Arc<Events>,
     /// Domain of the cluster, for the addresses that applications are called at.
     pub(crate) cluster_domain: String,
+    /// Whether they are called over TLS.
+    pub(crate) tls: bool,
 }
 
 impl Publisher {
@@ -98,11 +100,7 @@ impl Publisher {
             .filter(|group| group.metadata.namespace == app.metadata.namespace)
             .cloned()
             .collect();
-        let url = format!(
-            "http://{}.{namespace}.svc.{}",
-            service_name(app),
-            self.cluster_domain
-        );
+        let url = url(&service_name(app), &namespace, &self.cluster_domain, self.tls);
         let status = status::app(app, &place, &nearby, refusals, &url, now);
         if !status::app_differs(app.status.as_ref(), &status) {
             return Ok(());
@@ -225,4 +223,22 @@ fn place<'a>(
     }
     let infeasible = planned.plan.infeasible.iter().find(|it| it.app == name)?;
     Some(Place::Infeasible(refusal(&planned.plan.model, infeasible)))
+}
+
+/// Where an application is called: its Service has the gateway's port, which is the scheme's own.
+fn url(service: &str, namespace: &str, cluster_domain: &str, tls: bool) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://{service}.{namespace}.svc.{cluster_domain}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::url;
+
+    #[test]
+    fn an_application_is_called_as_the_gateway_serves() {
+        let of = |tls| url("search-infer", "shop", "cluster.local", tls);
+        assert_eq!(of(false), "http://search-infer.shop.svc.cluster.local");
+        assert_eq!(of(true), "https://search-infer.shop.svc.cluster.local");
+    }
 }

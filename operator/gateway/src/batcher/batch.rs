@@ -196,14 +196,14 @@ impl<U: Upstream> Batch<U> {
                     } else {
                         let size = reply.as_ref().map_or(0, |reply| reply.body.len());
                         blocking::through(size, || {
-                            answer(&batch_id, requests, reply, wire, &mut meter, &metrics)
+                            answer(&batch_id, requests, reply, wire, &mut meter, &metrics, timer.now())
                         })
                     };
                     (connection, conduct, end)
                 }
                 () = timer.until(give_up) => {
                     let error = ApiError::new(Cause::TimeoutRuntime, "the runtime did not answer in time");
-                    note(&batch_id, requests.len(), BatchFailure::Overdue, &metrics);
+                    note(&batch_id, requests.len(), BatchFailure::Overdue, &metrics, timer.now());
                     refuse(requests, &error);
                     let lost = timer.now().saturating_add(nanos(LINGER));
                     tokio::select! {
@@ -296,6 +296,7 @@ fn answer(
     wire: Wire,
     meter: &mut Meter,
     metrics: &GroupMetrics,
+    now: Nanos,
 ) -> End {
     let batch_rows = requests.iter().map(Queued::rows).fold(0, u32::saturating_add);
     match judge(batch_id, &requests, reply, wire, meter) {
@@ -307,7 +308,7 @@ fn answer(
             End::Answered
         }
         Err((failure, error)) => {
-            note(batch_id, requests.len(), failure, metrics);
+            note(batch_id, requests.len(), failure, metrics, now);
             End::Failed {
                 requests,
                 failure,
@@ -317,15 +318,19 @@ fn answer(
     }
 }
 
-/// Counts a batch that failed, and says so.
-fn note(batch_id: &str, requests: usize, failure: BatchFailure, metrics: &GroupMetrics) {
+/// Counts a batch that failed, and says so once a second.
+fn note(batch_id: &str, requests: usize, failure: BatchFailure, metrics: &GroupMetrics, now: Nanos) {
     metrics.failed(failure);
-    tracing::warn!(
-        batch = batch_id,
-        requests,
-        cause = failure.cause().name(),
-        "a batch failed"
-    );
+    if let Some(left_out) = metrics.failed_said.admits(now) {
+        tracing::warn!(
+            group = %metrics.group,
+            batch = batch_id,
+            requests,
+            cause = failure.cause().name(),
+            left_out,
+            "a batch failed"
+        );
+    }
 }
 
 /// Gives every caller the same error.

@@ -1,19 +1,9 @@
 //! One task for every group of the configuration, and the table by which requests find them.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use serde::Serialize;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     batch::BatchIds,
@@ -22,9 +12,14 @@ use super::{
     worker::{Orders, Parts, Worker},
 };
 use crate::{
+    admission::Standing,
     config::{ConfigSource, Key, RouteError, Routes, Snapshot, Target},
     metrics::{AppStats, Metrics},
-    protocol::{ApiError, Cause},
+    protocol::{ApiError, Cause, Request},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     timer::{Timer, nanos},
     trace::Tracer,
     upstream::Upstream,
@@ -69,6 +64,14 @@ pub struct Table {
     ids: Arc<AtomicU64>,
 }
 
+/// The place of a request that is let in.
+struct Entry<'a> {
+    app: Key,
+    handle: &'a Handle,
+    stats: &'a Arc<AppStats>,
+    standing: Standing,
+}
+
 /// One entry of `GET /acknowledged`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -88,12 +91,45 @@ pub struct GroupListing {
 }
 
 impl Table {
+    /// Hands a request to its group in parts, which were made of it by its rows; they are let in together or not at all. The request keeps its memory.
+    ///
+    /// # Errors
+    /// As of [`Self::submit`].
+    pub fn submit_parts(
+        &self,
+        target: &Target,
+        whole: &Submission,
+        parts: Vec<Request>,
+    ) -> Result<Vec<Waiter>, ApiError> {
+        let entry = self.let_in(target, whole)?;
+        let parts = parts.into_iter().map(|request| {
+            let part = Submission {
+                request,
+                model: whole.model.clone(),
+                version: whole.version.clone(),
+                arrival: whole.arrival,
+                deadline: whole.deadline,
+                memory: whole.memory.nothing(),
+                span: whole.span.clone(),
+            };
+            self.enter(&entry, target, part)
+        });
+        // Where one finds no room, those before it are dropped, and so leave their queue.
+        parts.collect()
+    }
+
     /// Hands a request to its group. Nothing is awaited, so that no request is submitted by a table that has been replaced, as long as the table is
     /// borrowed from its channel meanwhile.
     ///
     /// # Errors
     /// 429 or 503 where a bound is reached.
     pub fn submit(&self, target: &Target, submission: Submission) -> Result<Waiter, ApiError> {
+        let entry = self.let_in(target, &submission)?;
+        self.enter(&entry, target, submission)
+    }
+
+    /// Whether a request is let in, and where.
+    fn let_in(&self, target: &Target, submission: &Submission) -> Result<Entry<'_>, ApiError> {
         let app = Key {
             namespace: target.group.key.namespace.clone(),
             name: target.member.app.clone(),
@@ -132,23 +168,29 @@ impl Table {
                 ),
             ));
         }
-        let standing = handle.admit(&target.member, stats, &submission)?;
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let member = target.member.clone();
-        let (queued, waiter) = Queued::new(
-            id,
+        let standing = handle.admit(&target.member, stats, submission)?;
+        Ok(Entry {
             app,
-            member,
-            stats.clone(),
-            submission,
+            handle,
+            stats,
             standing,
-            handle.place(),
+        })
+    }
+
+    /// Puts a request that was let in into its queue.
+    fn enter(&self, entry: &Entry<'_>, target: &Target, submission: Submission) -> Result<Waiter, ApiError> {
+        let (queued, waiter) = Queued::new(
+            self.ids.fetch_add(1, Ordering::Relaxed),
+            entry.app.clone(),
+            target.member.clone(),
+            entry.stats.clone(),
+            submission,
+            entry.standing,
+            entry.handle.place(),
         );
-        if handle.inbox.try_send(queued).is_err() {
-            return Err(unavailable(
-                Cause::QueueFull,
-                format!("the queue of group {} is full", target.group.key.name),
-            ));
+        if entry.handle.inbox.try_send(queued).is_err() {
+            let message = format!("the queue of group {} is full", target.group.key.name);
+            return Err(ApiError::new(Cause::QueueFull, message).retry_after(RETRY_AFTER));
         }
         Ok(waiter)
     }
@@ -172,13 +214,16 @@ impl Table {
         let mut listing: Vec<GroupListing> = self
             .groups
             .iter()
-            .map(|(key, handle)| GroupListing {
-                namespace: key.namespace.to_string(),
-                name: key.name.to_string(),
-                plan_generation: handle.config.plan_generation,
-                apps: self.apps_of(key),
-                queued_rows: handle.stats.queued_rows.load(Ordering::Acquire),
-                in_flight_batches: handle.stats.in_flight.load(Ordering::Acquire),
+            .map(|(key, handle)| {
+                let (queued_rows, in_flight_batches) = handle.stats.load();
+                GroupListing {
+                    namespace: key.namespace.to_string(),
+                    name: key.name.to_string(),
+                    plan_generation: handle.config.plan_generation,
+                    apps: self.apps_of(key),
+                    queued_rows,
+                    in_flight_batches,
+                }
             })
             .collect();
         listing.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));

@@ -1,12 +1,8 @@
 //! The way to a group's task, and who is let through.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use harmonybatch_dispatch::Nanos;
-use tokio::sync::mpsc;
 
 use super::request::{GroupStats, Place, Queued, Submission};
 use crate::{
@@ -14,6 +10,7 @@ use crate::{
     config::{GroupConfig, MemberConfig},
     metrics::AppStats,
     protocol::{ApiError, Cause},
+    sync::{atomic::Ordering, mpsc},
     timer::nanos,
 };
 

@@ -1,15 +1,11 @@
 //! A request on its way through a queue, and the caller's end of it.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use harmonybatch_dispatch::Nanos;
-use tokio::sync::{mpsc, oneshot};
 
 use super::BatchId;
 use crate::{
@@ -18,6 +14,10 @@ use crate::{
     memory::Held,
     metrics::AppStats,
     protocol::{Answer, ApiError, Cause, MergeKey, Request},
+    sync::{
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc, oneshot,
+    },
     timer::nanos,
     trace::RequestSpan,
 };
@@ -27,7 +27,9 @@ use crate::{
 pub struct GroupStats {
     /// Rows that wait, those on their way to the task included.
     pub queued_rows: AtomicU64,
-    /// Bytes that those rows hold.
+    /// Rows that wait or are in a batch, until their callers are told.
+    pub held_rows: AtomicU64,
+    /// Bytes that waiting rows hold.
     pub queued_bytes: AtomicUsize,
     /// Batches that replicas work on.
     pub in_flight: AtomicUsize,
@@ -46,10 +48,19 @@ pub struct GroupStats {
 impl GroupStats {
     /// Whether nothing waits and nothing is in flight.
     pub fn is_idle(&self) -> bool {
-        // A request is in flight before it no longer waits, and waits again before it is no longer in flight where its replica could not be
-        // reached. Rows that are read on both sides miss neither way.
-        let waits = || self.queued_rows.load(Ordering::Acquire) > 0;
-        !waits() && self.in_flight.load(Ordering::Acquire) == 0 && !waits()
+        self.load() == (0, 0)
+    }
+
+    /// Rows that wait, and batches in flight. Never nothing while there is a request: one may go from one side to the other, and back where its
+    /// replica could not be reached, so often that both are read as 0. It waits then.
+    pub fn load(&self) -> (u64, usize) {
+        // First, as a batch may be in flight for longer than its requests are held.
+        let held = self.held_rows.load(Ordering::Acquire);
+        let waiting = self.queued_rows.load(Ordering::Acquire);
+        match self.in_flight.load(Ordering::Acquire) {
+            0 if waiting == 0 => (held, 0),
+            in_flight => (waiting, in_flight),
+        }
     }
 
     /// A batch was with its replica for so long.
@@ -160,11 +171,12 @@ impl Progress {
     }
 }
 
-/// Room that a waiting request takes in its group's and its application's counts, until it is dropped.
+/// Room that a request takes in its group's and its application's counts: while it waits, and, in its group's alone, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Room {
     group: Arc<GroupStats>,
     app: Arc<AppStats>,
+    waits: bool,
     rows: u64,
     /// Rows that are served behind others': all or none.
     yielding: u64,
@@ -172,31 +184,41 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn take(
-        group: Arc<GroupStats>,
-        app: Arc<AppStats>,
-        request: &Request,
-        standing: Standing,
-    ) -> Self {
-        let (rows, bytes) = (u64::from(request.rows()), request.size());
-        let yielding = if standing == Standing::Yielding { rows } else { 0 };
-        app.yielding_rows.fetch_add(yielding, Ordering::AcqRel);
-        group.yielding_rows.fetch_add(yielding, Ordering::AcqRel);
-        group.queued_rows.fetch_add(rows, Ordering::AcqRel);
-        group.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
-        app.queued_rows.fetch_add(rows, Ordering::AcqRel);
-        Self {
+    /// Of a request that waits.
+    fn take(group: Arc<GroupStats>, app: Arc<AppStats>, request: &Request, standing: Standing) -> Self {
+        let rows = u64::from(request.rows());
+        group.held_rows.fetch_add(rows, Ordering::AcqRel);
+        let mut room = Self {
             group,
             app,
+            waits: false,
             rows,
-            yielding,
-            bytes,
-        }
+            yielding: if standing == Standing::Yielding { rows } else { 0 },
+            bytes: request.size(),
+        };
+        room.enter();
+        room
     }
-}
 
-impl Drop for Room {
-    fn drop(&mut self) {
+    /// It waits, perhaps again.
+    fn enter(&mut self) {
+        if std::mem::replace(&mut self.waits, true) {
+            return;
+        }
+        self.app.yielding_rows.fetch_add(self.yielding, Ordering::AcqRel);
+        self.group
+            .yielding_rows
+            .fetch_add(self.yielding, Ordering::AcqRel);
+        self.group.queued_rows.fetch_add(self.rows, Ordering::AcqRel);
+        self.group.queued_bytes.fetch_add(self.bytes, Ordering::AcqRel);
+        self.app.queued_rows.fetch_add(self.rows, Ordering::AcqRel);
+    }
+
+    /// It does not wait any more.
+    pub(super) fn leave(&mut self) {
+        if !std::mem::take(&mut self.waits) {
+            return;
+        }
         self.group.queued_rows.fetch_sub(self.rows, Ordering::AcqRel);
         self.group.queued_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
         self.app.queued_rows.fetch_sub(self.rows, Ordering::AcqRel);
@@ -204,6 +226,13 @@ impl Drop for Room {
         self.group
             .yielding_rows
             .fetch_sub(self.yielding, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.leave();
+        self.group.held_rows.fetch_sub(self.rows, Ordering::AcqRel);
     }
 }
 
@@ -220,8 +249,7 @@ pub(super) struct Queued {
     pub(super) standing: Standing,
     pub(super) key: MergeKey,
     pub(super) deadline: Nanos,
-    /// `None` once it is in a batch.
-    pub(super) room: Option<Room>,
+    pub(super) room: Room,
     pub(super) progress: Arc<Progress>,
     reply: oneshot::Sender<Result<Answered, ApiError>>,
 }
@@ -268,7 +296,7 @@ impl Queued {
             standing,
             key,
             deadline,
-            room: Some(room),
+            room,
             progress,
             reply,
         };
@@ -286,19 +314,16 @@ impl Queued {
 
     /// Enters the queue of another group: whoever is told of the caller's leave is told there from now on.
     pub(super) fn move_to(&mut self, place: Place) {
-        self.make_wait(&place.group);
+        self.progress.sent.store(false, Ordering::Release);
+        let (group, app) = (place.group.clone(), self.stats.clone());
+        self.room = Room::take(group, app, &self.submission.request, self.standing);
         *self.progress.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 
-    /// Takes room in a group's counts, when it enters the group's queue again.
-    pub(super) fn make_wait(&mut self, group: &Arc<GroupStats>) {
+    /// Enters the group's queue again.
+    pub(super) fn make_wait(&mut self) {
         self.progress.sent.store(false, Ordering::Release);
-        self.room = Some(Room::take(
-            group.clone(),
-            self.stats.clone(),
-            &self.submission.request,
-            self.standing,
-        ));
+        self.room.enter();
     }
 
     /// Whether nobody waits for the answer any more.
@@ -307,8 +332,8 @@ impl Queued {
     }
 
     /// Tells the caller. One that has left is told nothing.
-    pub(super) fn answer(self, answer: Result<Answered, ApiError>) {
-        drop(self.room);
+    pub(super) fn answer(mut self, answer: Result<Answered, ApiError>) {
+        self.room.leave();
         let _ = self.reply.send(answer);
     }
 }

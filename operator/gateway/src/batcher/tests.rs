@@ -5,7 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -17,7 +17,9 @@ use tokio::{sync::watch, task::JoinHandle};
 
 mod bench;
 mod chaos;
+mod model;
 mod overload;
+mod said;
 mod spoilers;
 
 use bench::*;
@@ -28,6 +30,7 @@ use crate::{
     memory::Budget,
     metrics::Metrics,
     protocol::{ApiError, Request, Wire},
+    sync::atomic::Ordering,
     timer::Timer,
     upstream::{Call, Replica, Reply, Upstream, UpstreamError},
 };

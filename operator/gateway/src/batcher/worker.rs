@@ -1,13 +1,10 @@
 //! The owner task of one group: takes requests in, forms batches, hands them to free replicas.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use harmonybatch_dispatch::{Nanos, Reason, RuleError};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     task::{self, JoinError, JoinSet},
 };
 
@@ -25,6 +22,7 @@ use crate::{
     config::GroupConfig,
     metrics::{BatchFailure, GroupMetrics},
     protocol::{ApiError, Cause},
+    sync::{atomic::Ordering, mpsc},
     timer::{Alarm, Timer},
     trace::{Departure, Tracer},
     upstream::{Replica, Upstream},
@@ -215,8 +213,11 @@ impl<U: Upstream> Worker<U> {
         self.replicas.release(&replica, connection, conduct, now);
         match end {
             End::Unsent(requests, reason) => {
-                tracing::warn!(group = %self.config.key, ?replica, %reason, "a replica could not be reached");
-                self.parts.metrics.unreachable.inc();
+                let metrics = &self.parts.metrics;
+                metrics.unreachable.inc();
+                if let Some(left_out) = metrics.unreachable_said.admits(now) {
+                    tracing::warn!(group = %metrics.group, ?replica, %reason, left_out, "a replica could not be reached");
+                }
                 self.parts.stats.set_failure(Some(reason));
                 self.wait_again(requests, part);
                 if self.retired {
@@ -254,7 +255,7 @@ impl<U: Upstream> Worker<U> {
     /// What a replica has not seen, or not answered, takes its old place.
     fn wait_again(&mut self, mut requests: Vec<Queued>, part: Option<PartId>) {
         for request in &mut requests {
-            request.make_wait(&self.parts.stats);
+            request.make_wait();
         }
         match part {
             Some(part) => self.isolations.unsent(part, requests),
@@ -288,7 +289,7 @@ impl<U: Upstream> Worker<U> {
             return batch::refuse(requests, &error);
         }
         for request in &mut requests {
-            request.make_wait(&self.parts.stats);
+            request.make_wait();
         }
         match part {
             Some(part) => {
@@ -379,7 +380,7 @@ impl<U: Upstream> Worker<U> {
             rows += u64::from(request.rows());
             request.stats.observe_wait(batch::wait(request, now));
             request.progress.sent.store(true, Ordering::Release);
-            request.room = None;
+            request.room.leave();
         }
         let id = self.parts.batch_ids.next();
         let sent = Sent {

@@ -236,7 +236,7 @@ impl<A> Desk<A> {
         F: Future<Output = Response<B>>,
         B: Body<Data = Bytes> + Unpin,
     {
-        let of_http1 = request.version() < HttpVersion::HTTP_2;
+        let version = request.version();
         let refused = number.and_then(|number| self.exchange.refusal_of(number));
         let refusal = refused.or_else(|| {
             let refusal = screen::check(&request, &self.bounds).err()?;
@@ -244,8 +244,14 @@ impl<A> Desk<A> {
             Some(refusal)
         });
         let response = if let Some(refusal) = refusal {
-            let response = refusal.response().map(Either::Right);
-            if of_http1 { closing(response) } else { response }
+            let response = refusal.response();
+            self.refusals.tell(refusal, version, &response);
+            let response = response.map(Either::Right);
+            if version < HttpVersion::HTTP_2 {
+                closing(response)
+            } else {
+                response
+            }
         } else {
             let request = request.map(|body| RequestBody::new(body, &self.bounds, self.refusals.clone()));
             let response = (self.answer)(request).await.map(Either::Left);

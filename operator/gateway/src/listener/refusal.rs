@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, Version, header};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{counter::Counter, family::Family},
 };
 
 use crate::{
+    access::{Access, Refused},
     body::Chunks,
     protocol::{ApiError, Cause},
+    timer::Timer,
 };
 
 /// Why a caller is refused.
@@ -229,9 +231,10 @@ impl EncodeLabelValue for Refusal {
     }
 }
 
-/// How often each refusal came. Clones count together.
+/// How often each refusal came, and the log of requests that were refused. Clones count together.
 #[derive(Clone, Debug)]
 pub struct Refusals {
+    log: Option<(Access, Timer)>,
     family: Family<Labels, Counter>,
     /// Shared, as every request has a clone.
     counters: Arc<[Counter; Refusal::ALL.len()]>,
@@ -242,6 +245,7 @@ impl Default for Refusals {
         let family = Family::default();
         let counters = Refusal::ALL.map(|cause| family.get_or_create_owned(&Labels { cause }));
         Self {
+            log: None,
             family,
             counters: Arc::new(counters),
         }
@@ -249,6 +253,32 @@ impl Default for Refusals {
 }
 
 impl Refusals {
+    /// With a line in the log for every request that is refused.
+    #[must_use]
+    pub fn told(self, access: Access, timer: Timer) -> Self {
+        Self {
+            log: Some((access, timer)),
+            ..self
+        }
+    }
+
+    /// Says that a request was refused, which nobody else will.
+    pub(super) fn tell(&self, refusal: Refusal, version: Version, response: &Response<Chunks>) {
+        if let Some((access, timer)) = &self.log {
+            let refused = Refused {
+                protocol: if version < Version::HTTP_2 {
+                    "http/1.1"
+                } else {
+                    "h2"
+                },
+                status: response.status(),
+                refusal: refusal.name(),
+                answered: response.body().len(),
+            };
+            access.refused(&refused, *timer);
+        }
+    }
+
     /// Counts one.
     pub fn count(&self, refusal: Refusal) {
         self.counters[refusal as usize].inc();

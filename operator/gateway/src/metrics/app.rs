@@ -1,10 +1,7 @@
 //! What is counted of one application.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -16,6 +13,7 @@ use super::window::{AppObservation, Window};
 use crate::{
     admission::{Bucket, Drain, Overload},
     config::Key,
+    sync::atomic::{AtomicU64, Ordering},
     timer::nanos,
 };
 

@@ -30,6 +30,8 @@ use crate::{
     config::Key,
     listener::{Refusals, Reloads},
     protocol::{Cause, Meter},
+    sync::atomic::{AtomicU64, Ordering::Acquire},
+    throttle::Throttle,
     trace::SpanCounts,
 };
 
@@ -76,6 +78,11 @@ pub struct Metrics {
 /// Counts of one group.
 #[derive(Debug)]
 pub struct GroupMetrics {
+    /// Which group's.
+    pub(crate) group: Key,
+    /// How often it is said that a batch failed, and that a replica could not be reached: each once a second.
+    pub(crate) failed_said: Throttle,
+    pub(crate) unreachable_said: Throttle,
     batches: [Counter; 3],
     /// By the number of [`BatchFailure`].
     failed_batches: [Counter; 5],
@@ -248,15 +255,15 @@ impl Metrics {
     pub fn app(&self, app: &Key, slo: Duration, window: Option<Arc<Mutex<Window>>>, now: Nanos) -> AppStats {
         let labels = app_labels(app);
         AppStats {
-            queued_rows: std::sync::atomic::AtomicU64::new(0),
-            yielding_rows: std::sync::atomic::AtomicU64::new(0),
+            queued_rows: AtomicU64::new(0),
+            yielding_rows: AtomicU64::new(0),
             bucket: Bucket::default(),
             drain: Drain::default(),
             overload: Overload::default(),
             slo,
             rows: self.rows.get_or_create_owned(&labels),
             spoilers: self.spoilers.get_or_create_owned(&labels),
-            apart_until: std::sync::atomic::AtomicU64::new(0),
+            apart_until: AtomicU64::new(0),
             latency: self.latency.get_or_create_owned(&labels),
             wait: self.wait.get_or_create_owned(&labels),
             outcomes: OUTCOMES
@@ -269,6 +276,9 @@ impl Metrics {
     pub fn group(&self, group: &Key) -> GroupMetrics {
         let labels = group_labels(group);
         GroupMetrics {
+            group: group.clone(),
+            failed_said: Throttle::new(1),
+            unreachable_said: Throttle::new(1),
             batches: REASONS.map(|reason| self.batches.get_or_create_owned(&reason_labels(group, reason))),
             failed_batches: BatchFailure::ALL.map(|failure| {
                 self.failed_batches
@@ -327,7 +337,6 @@ impl Metrics {
 
     /// All of them in the text form of OpenMetrics.
     pub fn encode(&self, table: &Table, now: Nanos) -> Result<String, std::fmt::Error> {
-        use std::sync::atomic::Ordering::Acquire;
         for (app, stats) in table.all_app_stats() {
             let labels = app_labels(app);
             self.apart

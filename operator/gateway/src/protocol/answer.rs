@@ -1,6 +1,7 @@
 //! One answer as many.
 
 mod grpc;
+mod join;
 mod rest;
 
 use bytes::Bytes;
@@ -17,6 +18,8 @@ use super::{
     wire::Wire,
 };
 use crate::body::Chunks;
+
+pub use join::{JoinError, join};
 
 /// One caller's answer, in the encoding that it asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 //! A request is read into a [`Request`] whose tensors are slices of its body, checked against shape and datatype: JSON text that is never turned into
 //! numbers, or raw bytes. [`Request::convert`] brings them into the encoding of the runtime ([`Wire`]), where they have another one. Requests with
 //! equal [`MergeKey`] become one message for the runtime ([`merge`]), and the runtime's answer is cut by rows ([`split`]) so that each caller gets its
-//! own rows, its own id and the model name that it asked by, in the encoding that it asked for. [`Meter`] counts what conversions cost.
+//! own rows, its own id and the model name that it asked by, in the encoding that it asked for. A request of more rows than a batch may have becomes several
+//! ([`Request::divide`]), whose answers become one ([`join`]). [`Meter`] counts what conversions cost.
 
 mod answer;
 mod bounded;
@@ -23,7 +24,7 @@ mod tensor;
 mod text;
 mod wire;
 
-pub use answer::{Answer, AnswerError, Unwritable, split};
+pub use answer::{Answer, AnswerError, JoinError, Unwritable, join, split};
 pub use cause::{CAUSE_HEADER, Cause};
 pub use error::ApiError;
 pub use key::MergeKey;

@@ -1,5 +1,6 @@
 //! An infer request, read and checked: nothing malformed gets past here.
 
+mod divide;
 mod grpc;
 mod rest;
 

@@ -11,9 +11,9 @@ use reference::Tensor;
 use serde_json::json;
 
 use super::{
-    Addressee, MergeKey, Meter, Request, Wire, convert,
+    Addressee, Answer, MergeKey, Meter, Request, Wire, convert,
     datatype::Datatype,
-    merge, split,
+    join, merge, split,
     tensor::{Author, Data, Form},
 };
 use crate::timer::Timer;
@@ -208,39 +208,76 @@ fn check(callers: &[Caller], wire: Wire, nested: bool, other: bool) -> Result<()
     prop_assert_eq!(answers.len(), callers.len());
     for (answer, caller) in answers.into_iter().zip(callers) {
         prop_assert_eq!(answer.is_ok(), caller.can_have(), "{:?}", answer);
-        let Ok(answer) = answer else { continue };
-        let body = answer.body.into_bytes();
-        let (id, model, version, tensors) = if caller.grpc.is_some() {
-            let (id, model, version, tensors) = reference_grpc::answer(&body);
-            // gRPC has no other way to say that there is none.
-            (Some(id).filter(|id| !id.is_empty()), model, version, tensors)
-        } else {
-            let (header, tensors) = reference::read(&body, answer.header_length, "outputs");
-            let text = |name: &str| header[name].as_str().map(ToOwned::to_owned);
-            (
-                text("id"),
-                text("model_name").unwrap(),
-                text("model_version").unwrap(),
-                tensors,
-            )
-        };
-        let own_id = caller
-            .id
-            .clone()
-            .filter(|id| caller.grpc.is_none() || !id.is_empty());
-        prop_assert_eq!(id, own_id);
-        prop_assert_eq!((model.as_str(), version.as_str()), ("mlp", "3"));
-        prop_assert_eq!(tensors.len(), caller.tensors.len());
-        for (index, (tensor, own)) in tensors.into_iter().zip(&caller.tensors).enumerate() {
-            let is_binary = caller.wants_binary(index);
-            prop_assert_eq!(
-                tensor,
-                Tensor {
-                    is_binary,
-                    ..own.clone()
-                }
-            );
+        if let Ok(answer) = answer {
+            compare(answer, caller)?;
         }
+    }
+    Ok(())
+}
+
+/// Cuts a caller's request into parts of so many rows, which are answered one by one, in one layout and then in the other.
+fn check_parts(
+    caller: &Caller,
+    most: u32,
+    wire: Wire,
+    nested: bool,
+    other: bool,
+) -> Result<(), TestCaseError> {
+    let whole = caller.request(wire).unwrap();
+    let parts = whole.divide(most).unwrap();
+    let rows: Vec<u32> = parts.iter().map(Request::rows).collect();
+    prop_assert_eq!(rows.iter().sum::<u32>(), whole.rows());
+    let (last, full) = rows.split_last().unwrap();
+    prop_assert!(
+        *last <= most && full.iter().all(|rows| *rows == most),
+        "{:?}",
+        rows
+    );
+    let mut answers = Vec::new();
+    for (index, part) in parts.iter().enumerate() {
+        prop_assert_eq!(MergeKey::new(part, None), MergeKey::new(&whole, None));
+        let message = merge(&TO, &[part], wire).unwrap();
+        let (body, header_length) = echo(message, wire, nested != (index % 2 == 1), other);
+        let asked = [(part, "mlp")];
+        let answer = split(&body, header_length, wire, "batch", &asked, &mut meter()).unwrap();
+        answers.push((answer.into_iter().next().unwrap().unwrap(), part.rows()));
+    }
+    compare(join(answers, &whole, "mlp", &mut meter()).unwrap(), caller)
+}
+
+/// Holds an answer against the caller's own rows.
+fn compare(answer: Answer, caller: &Caller) -> Result<(), TestCaseError> {
+    let body = answer.body.into_bytes();
+    let (id, model, version, tensors) = if caller.grpc.is_some() {
+        let (id, model, version, tensors) = reference_grpc::answer(&body);
+        // gRPC has no other way to say that there is none.
+        (Some(id).filter(|id| !id.is_empty()), model, version, tensors)
+    } else {
+        let (header, tensors) = reference::read(&body, answer.header_length, "outputs");
+        let text = |name: &str| header[name].as_str().map(ToOwned::to_owned);
+        (
+            text("id"),
+            text("model_name").unwrap(),
+            text("model_version").unwrap(),
+            tensors,
+        )
+    };
+    let own_id = caller
+        .id
+        .clone()
+        .filter(|id| caller.grpc.is_none() || !id.is_empty());
+    prop_assert_eq!(id, own_id);
+    prop_assert_eq!((model.as_str(), version.as_str()), ("mlp", "3"));
+    prop_assert_eq!(tensors.len(), caller.tensors.len());
+    for (index, (tensor, own)) in tensors.into_iter().zip(&caller.tensors).enumerate() {
+        let is_binary = caller.wants_binary(index);
+        prop_assert_eq!(
+            tensor,
+            Tensor {
+                is_binary,
+                ..own.clone()
+            }
+        );
     }
     Ok(())
 }
@@ -256,6 +293,19 @@ proptest! {
         other in any::<bool>(),
     ) {
         check(&callers, wire, nested, other)?;
+    }
+
+    #[test]
+    fn a_request_in_parts_is_answered_as_one_request(
+        (_, callers) in cases(Content::Common),
+        most in 1_u32..4,
+        wire in prop::sample::select(vec![Wire::Json, Wire::Binary, Wire::Grpc]),
+        nested in any::<bool>(),
+        other in any::<bool>(),
+    ) {
+        for caller in &callers {
+            check_parts(caller, most, wire, nested, other)?;
+        }
     }
 
     #[test]

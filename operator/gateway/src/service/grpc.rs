@@ -157,7 +157,7 @@ impl<U: Upstream> Service<U> {
             let timeout = timeout(&head.headers)?;
             let deadline = timeout.map(|timeout| started.saturating_add(nanos(timeout)));
             let submission = self.submission(&target, body, deadline, record).await?;
-            let answered = self.infer(app, host, submission, record).await?;
+            let answered = self.infer(&target, app, host, submission, record).await?;
             return Ok((answered.answer.body, Some(answered.batch_rows)));
         }
         let (body, _memory) = self.read(body).await?;

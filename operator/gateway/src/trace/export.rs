@@ -27,7 +27,10 @@ use tokio::{
 };
 use tokio_rustls::rustls::crypto::ring;
 
-use super::{Inner, Settings, Tracer};
+use super::{
+    Inner, Settings, Tracer,
+    collector::{Heeding, Rejected},
+};
 use crate::timer::Timer;
 
 /// Spans that wait to be exported: some MiB.
@@ -120,6 +123,7 @@ impl SpanProcessor for Queue {
 pub(crate) struct Exporting {
     spans: mpsc::Receiver<SpanData>,
     exporter: SpanExporter,
+    rejected: Rejected,
     delay: Duration,
     counts: SpanCounts,
     /// When it was said last that an export failed.
@@ -132,7 +136,8 @@ pub(crate) fn start(
     timer: Timer,
     counts: SpanCounts,
 ) -> Result<(Tracer, Exporting), Error> {
-    let mut exporter = exporter(&settings.endpoint)?;
+    let rejected = Rejected::default();
+    let mut exporter = exporter(&settings.endpoint, &rejected)?;
     // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, which the builder reads, win.
     let named = Resource::builder().build();
     let unnamed = named
@@ -163,6 +168,7 @@ pub(crate) fn start(
     let exporting = Exporting {
         spans: waiting,
         exporter,
+        rejected,
         delay: settings.delay,
         counts,
         said: None,
@@ -171,7 +177,7 @@ pub(crate) fn start(
 }
 
 /// OTLP over HTTP. OTEL_EXPORTER_OTLP_HEADERS, which may hold a token, is read by the exporter itself and seen by nobody else.
-fn exporter(base: &str) -> Result<SpanExporter, Error> {
+fn exporter(base: &str, rejected: &Rejected) -> Result<SpanExporter, Error> {
     let endpoint = format!("{}/v1/traces", base.trim_end_matches('/'));
     let uri: Uri = endpoint.parse().map_err(|_| Error::Endpoint)?;
     let builder = SpanExporter::builder()
@@ -180,7 +186,10 @@ fn exporter(base: &str) -> Result<SpanExporter, Error> {
         .with_endpoint(endpoint)
         .with_timeout(TIMEOUT);
     let builder = match uri.scheme_str() {
-        Some("http") => builder.with_http_client(HyperClient::with_default_connector(TIMEOUT, None)),
+        Some("http") => {
+            let client = HyperClient::with_default_connector(TIMEOUT, None);
+            builder.with_http_client(Heeding::new(client, rejected.clone()))
+        }
         Some("https") => {
             let connector = hyper_rustls::HttpsConnectorBuilder::new()
                 .with_provider_and_native_roots(ring::default_provider())
@@ -188,7 +197,8 @@ fn exporter(base: &str) -> Result<SpanExporter, Error> {
                 .https_only()
                 .enable_http1()
                 .build();
-            builder.with_http_client(HyperClient::new(connector, TIMEOUT, None))
+            let client = HyperClient::new(connector, TIMEOUT, None);
+            builder.with_http_client(Heeding::new(client, rejected.clone()))
         }
         _ => return Err(Error::Endpoint),
     };
@@ -222,14 +232,21 @@ impl Exporting {
 
     async fn export(&mut self, spans: Vec<SpanData>) {
         let count = spans.len() as u64;
-        let Err(error) = self.exporter.export(spans).await else {
-            self.counts.exported.inc_by(count);
-            return;
+        let exported = self.exporter.export(spans).await;
+        let lost = match exported {
+            Ok(()) => self.rejected.take().min(count),
+            Err(_) => count,
         };
-        self.counts.failed.inc_by(count);
+        self.counts.exported.inc_by(count - lost);
+        self.counts.failed.inc_by(lost);
+        if lost == 0 {
+            return;
+        }
+        let error = exported.err().map(|error| error.to_string());
+        let error = error.unwrap_or_else(|| "the collector rejected them".to_owned());
         if self.said.is_none_or(|said| said.elapsed() >= SAID_EVERY) {
             self.said = Some(Instant::now());
-            tracing::warn!(%error, spans = count, "spans could not be exported");
+            tracing::warn!(%error, spans = lost, "spans could not be exported");
         }
     }
 }

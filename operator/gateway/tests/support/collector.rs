@@ -1,6 +1,14 @@
 //! A collector of OpenTelemetry that keeps what it is sent.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use harmonybatch_gateway::trace::{Sampler, Sampling, Settings};
 use http::{Request, Response};
@@ -12,7 +20,9 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
+    collector::trace::v1::{
+        ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+    },
     common::v1::{KeyValue, any_value::Value},
     trace::v1::Span,
 };
@@ -29,6 +39,12 @@ pub struct Collector {
 
 impl Collector {
     pub async fn start() -> Self {
+        Self::start_rejecting(0).await
+    }
+
+    /// One that rejects so many spans of its first export.
+    pub async fn start_rejecting(spans: i64) -> Self {
+        let rejected = Arc::new(AtomicI64::new(spans));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (taken, exports) = watch::channel(Vec::new());
@@ -36,16 +52,21 @@ impl Collector {
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let taken = taken.clone();
+                let (taken, rejected) = (taken.clone(), rejected.clone());
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let taken = taken.clone();
+                    let (taken, rejected) = (taken.clone(), rejected.clone());
                     async move {
                         assert_eq!(request.uri().path(), "/v1/traces");
                         assert_eq!(request.headers()["content-type"], "application/x-protobuf");
                         let body = request.into_body().collect().await?.to_bytes();
                         let export = ExportTraceServiceRequest::decode(body).unwrap();
                         taken.send_modify(|exports| exports.push(export));
-                        let answer = ExportTraceServiceResponse::default().encode_to_vec();
+                        let partial = ExportTracePartialSuccess {
+                            rejected_spans: rejected.swap(0, Ordering::SeqCst),
+                            error_message: String::new(),
+                        };
+                        let partial_success = (partial.rejected_spans > 0).then_some(partial);
+                        let answer = ExportTraceServiceResponse { partial_success }.encode_to_vec();
                         Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from(answer))))
                     }
                 });

@@ -46,25 +46,33 @@ impl Log {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// The lines of the access log of a namespace's application.
-    pub fn of_app(&self, app: &str) -> Vec<Value> {
+    /// The lines that are so.
+    pub fn lines(&self, are: impl Fn(&Value) -> bool) -> Vec<Value> {
         let text = self.text();
         let lines = text
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines
-            .filter(|line| line["target"] == "access" && line["app"] == app)
-            .collect()
+        lines.filter(are).collect()
     }
 
-    /// Waits until an application has so many lines.
+    /// Waits until so many lines of the access log are of an application.
     pub async fn until_lines(&self, app: &str, count: usize) -> Vec<Value> {
+        self.until(count, |line| line["target"] == "access" && line["app"] == app)
+            .await
+    }
+
+    /// Waits until there are lines that are so.
+    pub async fn until_some(&self, are: impl Fn(&Value) -> bool) -> Vec<Value> {
+        self.until(1, are).await
+    }
+
+    async fn until(&self, count: usize, are: impl Fn(&Value) -> bool) -> Vec<Value> {
         soon(async {
-            while self.of_app(app).len() < count {
+            while self.lines(&are).len() < count {
                 tokio::task::yield_now().await;
             }
         })
         .await;
-        self.of_app(app)
+        self.lines(are)
     }
 }

@@ -201,10 +201,17 @@ impl<U: Upstream> Bench<U> {
     }
 
     pub(super) fn try_submit(&self, app: &str, first: u64, rows: u64) -> Result<Waiter, ApiError> {
+        let submission = self.submission(first, rows);
+        let table = self.table.borrow();
+        table.submit(table.routes.by_app("shop", app).unwrap(), submission)
+    }
+
+    /// Rows `first..first + rows`.
+    pub(super) fn submission(&self, first: u64, rows: u64) -> Submission {
         let data: Vec<u64> = (first..first + rows).collect();
         let body = json!({"inputs": [{"name": "x", "shape": [rows], "datatype": "INT64", "data": data}]});
         let request = Request::read(&Bytes::from(body.to_string())).unwrap();
-        let submission = Submission {
+        Submission {
             request,
             model: "mlp".to_owned(),
             version: None,
@@ -212,9 +219,7 @@ impl<U: Upstream> Bench<U> {
             deadline: None,
             memory: Budget::new(0).hold(),
             span: None,
-        };
-        let table = self.table.borrow();
-        table.submit(table.routes.by_app("shop", app).unwrap(), submission)
+        }
     }
 
     /// Submits rows `first..first + rows`; gives the answer and its time.

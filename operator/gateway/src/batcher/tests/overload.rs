@@ -207,3 +207,32 @@ async fn what_is_best_effort_takes_what_the_others_leave() {
         "{best_effort:?}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_in_parts_is_let_in_as_one_and_counts_with_all_its_rows() {
+    let contract = Contract {
+        rate: 1.0,
+        burst: 2.0,
+        most: 4.0,
+        best_effort: false,
+    };
+    let member = Arc::new(MemberConfig {
+        contract: Some(contract),
+        ..MemberConfig::clone(&member("a", 300, 0))
+    });
+    let bench = Bench::start(group(2, &[member], &[1, 2, 3, 4, 5])).await;
+    let table = bench.table.borrow().clone();
+    let target = table.routes.by_app("shop", "a").unwrap();
+    let whole = bench.submission(0, 10);
+    let parts = whole.request.divide(2).unwrap();
+    let waiters = table.submit_parts(target, &whole, parts).unwrap();
+    for waiter in waiters {
+        assert_eq!(waiter.answer(bench.timer).await.unwrap().batch_rows, 2);
+    }
+    // Ten rows in a bucket of four that leaks one a second.
+    tokio::time::sleep(ms(5_500)).await;
+    let refused = bench.try_submit("a", 10, 1).unwrap_err();
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    tokio::time::sleep(ms(1_000)).await;
+    assert!(bench.try_submit("a", 10, 1).is_ok());
+}

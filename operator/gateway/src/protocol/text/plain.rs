@@ -122,10 +122,10 @@ mod tests {
         let (mut ends, mut walked) = (Vec::new(), Vec::new());
         let total = shape.iter().product();
         let is_plain = scan(inner, elements, total, &of_elements, &mut |end| {
-            ends.push(end + 1)
+            ends.push(end + 1);
         });
         let layout = walk(text.as_bytes(), shape, elements, boundaries, &mut |end| {
-            walked.push(end)
+            walked.push(end);
         });
         let walked = layout.ok().map(|layout| {
             assert_eq!(layout, Layout::Flat);
