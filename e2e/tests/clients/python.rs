@@ -1,14 +1,13 @@
-//! Programs of Python, in environments of their own that are made once and kept in the cache folder.
+//! Programs of Python that the tests run.
 
 use std::{
-    fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
-use e2e::cache::Cache;
+use e2e::python;
 
 /// What a script beside this file prints, run with the packages that `<environment>.txt` lists.
 ///
@@ -74,26 +73,9 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 
-/// The interpreter of an environment that has exactly what the requirements list.
+/// The interpreter of the environment that `<name>.txt` describes.
 fn environment(name: &str) -> Result<PathBuf> {
-    let requirements = folder().join(name).with_extension("txt");
-    let wanted = fs::read_to_string(&requirements)?;
-    let folder = Cache::locate()?.python().join(name);
-    let (python, installed) = (folder.join("bin/python"), folder.join("installed.txt"));
-    if fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
-        return Ok(python);
-    }
-    let made = output(
-        Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&folder),
-    );
-    made.context("cannot make a virtual environment; install it with\n    apt-get install -y --no-install-recommends python3 python3-venv")?;
-    let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--requirement"];
-    output(Command::new(&python).args(install).arg(requirements))
-        .with_context(|| format!("cannot install {name}"))?;
-    fs::write(&installed, wanted)?;
-    Ok(python)
+    python::environment("python3", &folder().join(name).with_extension("txt"))
 }
 
 fn output(command: &mut Command) -> Result<String> {
