@@ -19,5 +19,6 @@ pub mod progress;
 pub mod python;
 pub mod requirements;
 mod summary;
+pub mod triton;
 pub mod up;
 pub mod wait;

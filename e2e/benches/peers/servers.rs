@@ -1,7 +1,6 @@
 //! The three servers, each with its batching set to the same size and delay, each on one core with all that belongs to it.
 
 use std::{
-    ffi::OsString,
     fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -77,16 +76,9 @@ impl Pythons {
             let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
             clients.join(name)
         };
-        // Triton's Python backend is linked to Debian's own Python; others of the same version may lack what it looks for.
-        let debian = Path::new("/usr/bin/python3");
-        let debian = if debian.exists() {
-            "/usr/bin/python3"
-        } else {
-            "python3"
-        };
         Ok(Self {
             mlserver: e2e::python::environment("python3", &requirements("mlserver.txt"))?,
-            triton: e2e::python::environment(debian, &requirements("triton.txt"))?,
+            triton: e2e::triton::environment(&requirements("triton.txt"))?,
         })
     }
 
@@ -204,53 +196,14 @@ impl Pythons {
             MAX_WAIT.as_micros(),
         );
         fs::write(repository.join(MODEL).join("config.pbtxt"), config)?;
-        let packages = self.triton_packages()?;
-        let server = packages.join("pytriton/tritonserver");
-        // The backend starts the program beside it: the one for this version of Python.
-        let backend = folder.join("backends/python");
-        fs::create_dir_all(&backend)?;
-        for file in ["libtriton_python.so", "triton_python_backend_utils.py"] {
-            fs::copy(server.join("backends/python").join(file), backend.join(file))?;
-        }
-        let stub = server.join("python_backend_stubs").join(version_in(&packages)?);
-        let name = "triton_python_backend_stub";
-        fs::copy(stub.join(name), backend.join(name))?;
+        let run = |program: &Path| on_core(SERVERS_CORE, program);
+        let mut command = e2e::triton::command(&self.triton, folder, run)?;
         let port = free()?.port().to_string();
-        let mut command = on_core(SERVERS_CORE, server.join("bin/tritonserver"));
         command
-            .arg("--model-repository")
-            .arg(&repository)
-            .arg("--backend-directory")
-            .arg(folder.join("backends"))
-            .args(["--http-address", "127.0.0.1", "--http-port", &port])
-            .args(["--allow-grpc=false", "--allow-metrics=false"])
-            // The backend's Python takes its packages from the environment of the first interpreter on the path.
-            .env("PATH", self.path()?)
-            .env("LD_LIBRARY_PATH", packages.join("nvidia_pytriton.libs"))
+            .args(["--http-port", &port, "--allow-grpc=false"])
             .env("OMP_NUM_THREADS", "1");
         let process = Process::start(logged(&mut command, folder)?)?;
         Ok((format!("127.0.0.1:{port}"), "", vec![process]))
-    }
-
-    /// With the interpreter of Triton's environment before all others.
-    fn path(&self) -> Result<OsString> {
-        let own = self.triton.parent().map(Path::to_owned);
-        let others = std::env::var_os("PATH").unwrap_or_default();
-        Ok(std::env::join_paths(
-            own.into_iter().chain(std::env::split_paths(&others)),
-        )?)
-    }
-
-    /// Where the environment has its packages.
-    fn triton_packages(&self) -> Result<PathBuf> {
-        let library = self.triton.with_file_name("../lib");
-        for entry in fs::read_dir(&library)? {
-            let packages = entry?.path().join("site-packages");
-            if packages.join("pytriton").exists() {
-                return Ok(packages);
-            }
-        }
-        bail!("pytriton is not below {}", library.display())
     }
 }
 
@@ -277,14 +230,6 @@ impl Server {
             sleep(TRY).await;
         }
     }
-}
-
-/// `3.11` of `.../python3.11/site-packages`.
-fn version_in(packages: &Path) -> Result<String> {
-    let folder = packages.parent().and_then(Path::file_name).unwrap_or_default();
-    let name = folder.to_string_lossy();
-    let version = name.strip_prefix("python").context("no version of Python")?;
-    Ok(version.to_owned())
 }
 
 fn file_of(name: &str) -> PathBuf {

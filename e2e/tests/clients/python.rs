@@ -1,13 +1,17 @@
 //! Programs of Python that the tests run.
 
 use std::{
+    fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use e2e::python;
+use e2e::{python, triton, wait};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 /// What a script beside this file prints, run with the packages that `<environment>.txt` lists.
 ///
@@ -61,6 +65,59 @@ impl Drop for MlServer {
         // It may have ended by itself.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Triton with a model `net` that gives its two inputs back. Ends when it is dropped.
+pub struct Triton {
+    /// Where it speaks REST.
+    pub rest: SocketAddr,
+    /// Where it speaks gRPC.
+    pub grpc: SocketAddr,
+    process: Child,
+    _folder: TempDir,
+}
+
+impl Triton {
+    /// Starts one; it is ready a moment later.
+    ///
+    /// # Errors
+    /// Where its environment cannot be made, or it cannot be started.
+    pub fn start() -> Result<Self> {
+        let interpreter = triton::environment(&folder().join("triton.txt"))?;
+        let own = TempDir::new()?;
+        let model = own.path().join("models/net");
+        fs::create_dir_all(model.join("1"))?;
+        let files = folder().join("triton");
+        fs::copy(files.join("config.pbtxt"), model.join("config.pbtxt"))?;
+        fs::copy(files.join("model.py"), model.join("1/model.py"))?;
+        let (rest, grpc) = (free()?, free()?);
+        let mut command = triton::command(&interpreter, own.path(), |program| Command::new(program))?;
+        command
+            .args(["--http-port", &rest.port().to_string()])
+            .args(["--grpc-port", &grpc.port().to_string()])
+            .stdout(Stdio::null());
+        let process = command.spawn().context("cannot start Triton")?;
+        Ok(Self {
+            rest,
+            grpc,
+            process,
+            _folder: own,
+        })
+    }
+}
+
+impl Drop for Triton {
+    fn drop(&mut self) {
+        // Told to end, it ends the process of its backend too.
+        if let Some(pid) = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let ended = || Ok(self.process.try_wait()?.map(|_| ()));
+        if wait::until("Triton's end", Duration::from_secs(10), ended).is_err() {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
     }
 }
 
