@@ -10,11 +10,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// The error of `look`, which ends the wait at once, or after `limit` one that names `what` was waited for.
-pub(crate) fn until<T>(
-    what: &str,
-    limit: Duration,
-    mut look: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
+pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let end = Instant::now() + limit;
     loop {
         if let Some(found) = look()? {

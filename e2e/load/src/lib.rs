@@ -5,11 +5,14 @@
 //! stop, so that a test can change things under load. An open loop sends when a request is due, whether or not earlier ones
 //! were answered: a server that stalls is charged for everybody who came meanwhile (no coordinated omission).
 //!
+//! [`closed`] is for the most that a server can do: callers that each ask again as soon as they are answered.
+//!
 //! [`measure`] drives one endpoint with one batch at a time, and [`fit`] turns such measurements at several CPU limits into the
 //! coefficients of a latency profile; [`profile`] does both with a runtime of its own.
 
 mod arrivals;
 mod client;
+pub mod closed;
 mod exchange;
 pub mod fit;
 mod generator;

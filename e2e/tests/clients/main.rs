@@ -20,7 +20,7 @@ use harmonybatch_gateway::{
     protocol::Wire,
     serve,
 };
-use python::MlServer;
+use python::{MlServer, Triton};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -51,8 +51,8 @@ fn group(name: &str, wire: Wire, runtime: SocketAddr) -> Arc<GroupConfig> {
     })
 }
 
-/// Triton's clients before a gateway with these applications, and its own word that all of them were served.
-async fn serve_all(runtimes: &[(&'static str, Wire, SocketAddr)]) {
+/// Triton's clients, in a script of ours, before a gateway with these applications, and its own word that all of them were served.
+async fn serve_all(script: &'static str, runtimes: &[(&'static str, Wire, SocketAddr)]) {
     let mut snapshot = Snapshot::default();
     for (name, wire, runtime) in runtimes {
         let group = group(name, *wire, *runtime);
@@ -74,19 +74,35 @@ async fn serve_all(runtimes: &[(&'static str, Wire, SocketAddr)]) {
     let served: Vec<String> = names.iter().map(|name| format!("{name}: served")).collect();
     let said = tokio::task::spawn_blocking(move || {
         let arguments = [&[address.as_str()], names.as_slice()].concat();
-        python::run("tritonclient", "callers.py", &arguments)
+        python::run("tritonclient", script, &arguments)
     });
     assert_eq!(said.await.unwrap().unwrap().trim_end(), served.join("\n"));
+}
+
+/// Until these ports are open. MLServer and Triton open theirs once their models are there.
+async fn listens(addresses: &[SocketAddr]) {
+    let all = async {
+        for address in addresses {
+            while TcpStream::connect(address).await.is_err() {
+                // Another program's ports send no event: they are tried, within the limit below.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), all).await.unwrap();
 }
 
 #[tokio::test]
 async fn tritons_clients_get_back_what_they_send_in_every_encoding() {
     let (rest, grpc) = (Echo::start().await, GrpcEcho::start().await);
-    serve_all(&[
-        ("json", Wire::Json, rest.address),
-        ("binary", Wire::Binary, rest.address),
-        ("grpc", Wire::Grpc, grpc.address),
-    ])
+    serve_all(
+        "callers.py",
+        &[
+            ("json", Wire::Json, rest.address),
+            ("binary", Wire::Binary, rest.address),
+            ("grpc", Wire::Grpc, grpc.address),
+        ],
+    )
     .await;
 }
 
@@ -96,20 +112,28 @@ async fn tritons_clients_are_served_by_mlserver_over_rest_and_over_grpc() {
         .await
         .unwrap()
         .unwrap();
-    let listens = async {
-        // It opens its ports once the model is there, that of REST last.
-        while TcpStream::connect(server.rest).await.is_err() || TcpStream::connect(server.grpc).await.is_err()
-        {
-            // Another program's ports send no event: they are tried, within the limit below.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), listens)
-        .await
-        .unwrap();
-    serve_all(&[
-        ("mlserver-json", Wire::Json, server.rest),
-        ("mlserver-grpc", Wire::Grpc, server.grpc),
-    ])
+    listens(&[server.rest, server.grpc]).await;
+    serve_all(
+        "callers.py",
+        &[
+            ("mlserver-json", Wire::Json, server.rest),
+            ("mlserver-grpc", Wire::Grpc, server.grpc),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn tritons_clients_are_served_by_triton_in_every_encoding() {
+    let server = tokio::task::spawn_blocking(Triton::start).await.unwrap().unwrap();
+    listens(&[server.rest, server.grpc]).await;
+    serve_all(
+        "triton_callers.py",
+        &[
+            ("triton-json", Wire::Json, server.rest),
+            ("triton-binary", Wire::Binary, server.rest),
+            ("triton-grpc", Wire::Grpc, server.grpc),
+        ],
+    )
     .await;
 }

@@ -1,14 +1,17 @@
-//! Programs of Python, in environments of their own that are made once and kept in the cache folder.
+//! Programs of Python that the tests run.
 
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
-use e2e::cache::Cache;
+use e2e::{python, triton, wait};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 /// What a script beside this file prints, run with the packages that `<environment>.txt` lists.
 ///
@@ -65,6 +68,59 @@ impl Drop for MlServer {
     }
 }
 
+/// Triton with a model `net` that gives its two inputs back. Ends when it is dropped.
+pub struct Triton {
+    /// Where it speaks REST.
+    pub rest: SocketAddr,
+    /// Where it speaks gRPC.
+    pub grpc: SocketAddr,
+    process: Child,
+    _folder: TempDir,
+}
+
+impl Triton {
+    /// Starts one; it is ready a moment later.
+    ///
+    /// # Errors
+    /// Where its environment cannot be made, or it cannot be started.
+    pub fn start() -> Result<Self> {
+        let interpreter = triton::environment(&folder().join("triton.txt"))?;
+        let own = TempDir::new()?;
+        let model = own.path().join("models/net");
+        fs::create_dir_all(model.join("1"))?;
+        let files = folder().join("triton");
+        fs::copy(files.join("config.pbtxt"), model.join("config.pbtxt"))?;
+        fs::copy(files.join("model.py"), model.join("1/model.py"))?;
+        let (rest, grpc) = (free()?, free()?);
+        let mut command = triton::command(&interpreter, own.path(), |program| Command::new(program))?;
+        command
+            .args(["--http-port", &rest.port().to_string()])
+            .args(["--grpc-port", &grpc.port().to_string()])
+            .stdout(Stdio::null());
+        let process = command.spawn().context("cannot start Triton")?;
+        Ok(Self {
+            rest,
+            grpc,
+            process,
+            _folder: own,
+        })
+    }
+}
+
+impl Drop for Triton {
+    fn drop(&mut self) {
+        // Told to end, it ends the process of its backend too.
+        if let Some(pid) = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let ended = || Ok(self.process.try_wait()?.map(|_| ()));
+        if wait::until("Triton's end", Duration::from_secs(10), ended).is_err() {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+}
+
 /// An address that nobody listens on.
 fn free() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
@@ -74,26 +130,9 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 
-/// The interpreter of an environment that has exactly what the requirements list.
+/// The interpreter of the environment that `<name>.txt` describes.
 fn environment(name: &str) -> Result<PathBuf> {
-    let requirements = folder().join(name).with_extension("txt");
-    let wanted = fs::read_to_string(&requirements)?;
-    let folder = Cache::locate()?.python().join(name);
-    let (python, installed) = (folder.join("bin/python"), folder.join("installed.txt"));
-    if fs::read_to_string(&installed).is_ok_and(|text| text == wanted) {
-        return Ok(python);
-    }
-    let made = output(
-        Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&folder),
-    );
-    made.context("cannot make a virtual environment; install it with\n    apt-get install -y --no-install-recommends python3 python3-venv")?;
-    let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--requirement"];
-    output(Command::new(&python).args(install).arg(requirements))
-        .with_context(|| format!("cannot install {name}"))?;
-    fs::write(&installed, wanted)?;
-    Ok(python)
+    python::environment("python3", &folder().join(name).with_extension("txt"))
 }
 
 fn output(command: &mut Command) -> Result<String> {

@@ -188,7 +188,7 @@ impl Table {
             entry.standing,
             entry.handle.place(),
         );
-        if entry.handle.inbox.try_send(queued).is_err() {
+        if entry.handle.inbox.try_send(Box::new(queued)).is_err() {
             let message = format!("the queue of group {} is full", target.group.key.name);
             return Err(ApiError::new(Cause::QueueFull, message).retry_after(RETRY_AFTER));
         }
@@ -485,10 +485,10 @@ impl<U: Upstream> Fleet<U> {
             Ok((handle, target)) => {
                 queued.member = target.member.clone();
                 queued.move_to(handle.place());
-                match handle.inbox.try_send(queued) {
+                match handle.inbox.try_send(Box::new(queued)) {
                     Ok(()) => return,
                     Err(error) => {
-                        queued = error.into_inner();
+                        queued = *error.into_inner();
                         let message = "the group that serves the application now is full";
                         ApiError::new(Cause::QueueFull, message).retry_after(RETRY_AFTER)
                     }

@@ -17,7 +17,8 @@ use crate::{
 /// The way to a group's task.
 #[derive(Clone, Debug)]
 pub(super) struct Handle {
-    pub(super) inbox: mpsc::Sender<Queued>,
+    /// Boxed, since a channel has room for 32 of them from its first moment, and most groups are idle.
+    pub(super) inbox: mpsc::Sender<Box<Queued>>,
     pub(super) left: mpsc::UnboundedSender<u64>,
     pub(super) stats: Arc<GroupStats>,
     pub(super) config: Arc<GroupConfig>,

@@ -60,7 +60,7 @@ impl Occasion {
 
 /// The ends of a task that its fleet holds.
 pub(super) struct Parts<U: Upstream> {
-    pub(super) inbox: mpsc::Receiver<Queued>,
+    pub(super) inbox: mpsc::Receiver<Box<Queued>>,
     pub(super) left: mpsc::UnboundedReceiver<u64>,
     pub(super) orders: watch::Receiver<Orders>,
     /// Takes requests that this group cannot serve any more.
@@ -128,7 +128,7 @@ impl<U: Upstream> Worker<U> {
                 }
                 Some(id) = self.parts.left.recv() => self.forget(id),
                 arrived = self.parts.inbox.recv(), if open => match arrived {
-                    Some(request) => self.admit(request),
+                    Some(request) => self.admit(*request),
                     None => open = false,
                 },
                 () = self.alarm.until(wake_up) => {}

@@ -9,14 +9,14 @@ use crate::{config::Key, protocol::Cause};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct AppLabels {
-    pub(super) namespace: String,
-    pub(super) app: String,
+    pub(super) namespace: Arc<str>,
+    pub(super) app: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OutcomeLabels {
-    pub(super) namespace: String,
-    pub(super) app: String,
+    pub(super) namespace: Arc<str>,
+    pub(super) app: Arc<str>,
     pub(super) outcome: OutcomeLabel,
 }
 
@@ -41,14 +41,14 @@ pub(super) const OUTCOMES: [(Outcome, OutcomeLabel); 5] = [
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct GroupLabels {
-    pub(super) namespace: String,
-    pub(super) group: String,
+    pub(super) namespace: Arc<str>,
+    pub(super) group: Arc<str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ReasonLabels {
-    pub(super) namespace: String,
-    pub(super) group: String,
+    pub(super) namespace: Arc<str>,
+    pub(super) group: Arc<str>,
     pub(super) reason: ReasonLabel,
 }
 
@@ -64,15 +64,15 @@ pub(super) const REASONS: [ReasonLabel; 3] = [ReasonLabel::full, ReasonLabel::ma
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct FailureLabels {
-    pub(super) namespace: String,
-    pub(super) group: String,
+    pub(super) namespace: Arc<str>,
+    pub(super) group: Arc<str>,
     pub(super) cause: Cause,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct CauseLabels {
-    pub(super) namespace: String,
-    pub(super) app: String,
+    pub(super) namespace: Arc<str>,
+    pub(super) app: Arc<str>,
     pub(super) cause: Cause,
 }
 
@@ -114,37 +114,37 @@ impl BatchFailure {
 
 pub(super) fn app_labels(app: &Key) -> AppLabels {
     AppLabels {
-        namespace: app.namespace.to_string(),
-        app: app.name.to_string(),
+        namespace: app.namespace.clone(),
+        app: app.name.clone(),
     }
 }
 
 pub(super) fn outcome_labels(app: &Key, outcome: OutcomeLabel) -> OutcomeLabels {
     OutcomeLabels {
-        namespace: app.namespace.to_string(),
-        app: app.name.to_string(),
+        namespace: app.namespace.clone(),
+        app: app.name.clone(),
         outcome,
     }
 }
 
 pub(super) fn group_labels(group: &Key) -> GroupLabels {
     GroupLabels {
-        namespace: group.namespace.to_string(),
-        group: group.name.to_string(),
+        namespace: group.namespace.clone(),
+        group: group.name.clone(),
     }
 }
 
 pub(super) fn reason_labels(group: &Key, reason: ReasonLabel) -> ReasonLabels {
     ReasonLabels {
-        namespace: group.namespace.to_string(),
-        group: group.name.to_string(),
+        namespace: group.namespace.clone(),
+        group: group.name.clone(),
         reason,
     }
 }
 
 /// Of an application, or of none where a request is for none that is known.
 pub(super) fn cause_labels(app: Option<&Key>, cause: Cause) -> CauseLabels {
-    let name = |name: Option<&Arc<str>>| name.map(ToString::to_string).unwrap_or_default();
+    let name = |name: Option<&Arc<str>>| name.cloned().unwrap_or_default();
     CauseLabels {
         namespace: name(app.map(|app| &app.namespace)),
         app: name(app.map(|app| &app.name)),
@@ -154,8 +154,8 @@ pub(super) fn cause_labels(app: Option<&Key>, cause: Cause) -> CauseLabels {
 
 pub(super) fn failure_labels(group: &Key, failure: BatchFailure) -> FailureLabels {
     FailureLabels {
-        namespace: group.namespace.to_string(),
-        group: group.name.to_string(),
+        namespace: group.namespace.clone(),
+        group: group.name.clone(),
         cause: failure.cause(),
     }
 }

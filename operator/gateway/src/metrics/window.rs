@@ -1,11 +1,12 @@
-//! Counts of the last hour, in 60 slots of a minute.
+//! Counts of the last hour, in slots of a minute. There are none for minutes in which nothing happened: most applications are idle most of the time, and
+//! there may be thousands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use harmonybatch_dispatch::Nanos;
 use serde::Serialize;
 
-const SLOTS: usize = 60;
+const SLOTS: u64 = 60;
 const SLOT: Nanos = 60 * 1_000_000_000;
 /// Buckets of a power of two: a latency is known to 1/16.
 const BUCKETS_PER_OCTAVE: u64 = 16;
@@ -14,7 +15,8 @@ const BUCKETS_PER_OCTAVE: u64 = 16;
 #[derive(Clone, Debug)]
 pub struct Window {
     started: Nanos,
-    slots: Vec<Slot>,
+    /// By minute.
+    slots: VecDeque<Slot>,
     arrived: Arrived,
 }
 
@@ -89,7 +91,7 @@ impl Window {
     pub fn new(now: Nanos) -> Self {
         Self {
             started: now,
-            slots: vec![Slot::default(); SLOTS],
+            slots: VecDeque::new(),
             arrived: Arrived::default(),
         }
     }
@@ -108,15 +110,22 @@ impl Window {
 
     fn slot(&mut self, now: Nanos) -> &mut Slot {
         let minute = now / SLOT;
-        let index = usize::try_from(minute % SLOTS as u64).unwrap_or_default();
-        let slot = &mut self.slots[index];
-        if slot.minute != minute {
-            *slot = Slot {
-                minute,
-                ..Slot::default()
-            };
+        // The last one, but for a count that was made when a minute ended and took its turn after one of the next.
+        let later = self.slots.iter().rev().take_while(|slot| slot.minute > minute);
+        let mut index = self.slots.len() - later.count();
+        if index > 0 && self.slots[index - 1].minute == minute {
+            return &mut self.slots[index - 1];
         }
-        slot
+        while index > 0 && self.slots[0].minute + SLOTS <= minute {
+            self.slots.pop_front();
+            index -= 1;
+        }
+        let slot = Slot {
+            minute,
+            ..Slot::default()
+        };
+        self.slots.insert(index, slot);
+        &mut self.slots[index]
     }
 
     /// Counts something.
@@ -132,7 +141,7 @@ impl Window {
     /// The sums of the last hour, and its latencies by upper bound.
     pub fn sums(&self, now: Nanos) -> (u64, Counts, Latency) {
         let minute = now / SLOT;
-        let oldest = minute.saturating_sub(SLOTS as u64 - 1);
+        let oldest = minute.saturating_sub(SLOTS - 1);
         let mut sums = Counts::default();
         let mut buckets = BTreeMap::<u64, u64>::new();
         for slot in self
@@ -216,10 +225,26 @@ mod tests {
         assert_eq!((span, counts.rows), (59 * 60 + 30, 8));
         let (_, counts, latency) = window.sums(65 * SLOT);
         assert_eq!((counts.rows, latency.buckets.len()), (1, 0));
-        // The slot is used again.
         window.count(65 * SLOT, |counts| counts.rows += 2);
         assert_eq!(window.sums(65 * SLOT).1.rows, 3);
+        // Nothing is kept of a minute that is over for so long.
+        window.count(66 * SLOT, |counts| counts.rows += 1);
+        assert_eq!(window.slots.len(), 2);
         assert_eq!(window.sums(300 * SLOT).1, Counts::default());
+    }
+
+    #[test]
+    fn a_count_that_comes_after_one_of_the_next_minute_is_in_its_own() {
+        let mut window = Window::new(0);
+        for minute in [1, 3, 2, 3, 2, 0] {
+            window.count(minute * SLOT, |counts| counts.rows += 1);
+        }
+        let minutes: Vec<_> = window
+            .slots
+            .iter()
+            .map(|slot| (slot.minute, slot.counts.rows))
+            .collect();
+        assert_eq!(minutes, [(0, 1), (1, 1), (2, 2), (3, 2)]);
     }
 
     #[test]
