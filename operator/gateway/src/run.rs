@@ -274,7 +274,8 @@ async fn callers_port(
 ) {
     let answer = move |request| {
         let service = service.clone();
-        async move { service.answer(request).await }
+        // Boxed, as hyper moves it several times before it is polled first.
+        Box::pin(async move { service.answer(request).await })
     };
     listener::serve(listener, tls, bounds, counts, stop, answer).await;
 }

@@ -431,7 +431,8 @@ impl<U: Upstream> Worker<U> {
             in_flight,
         };
         let replica = batch.replica.clone();
-        let task = self.in_flight.spawn(batch.run());
+        // Boxed before it is handed on: it is of some kilobytes, and is moved several times on its way into its task.
+        let task = self.in_flight.spawn(Box::pin(batch.run()));
         self.busy.insert(task.id(), (replica, part));
     }
 
