@@ -1,0 +1,529 @@
+//! What is sent: rows of tensors as the model's metadata describe them, random or given, already as JSON.
+//!
+//! Dimension 0 of every input is the batch. Rows are made once and written as text; a request is a run of them, beginning anywhere, so that
+//! no two in a row are the same, which a server may remember, and making one takes no time beside the model's.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Most numbers in a row of an input.
+const MAX_NUMBERS: usize = 1 << 26;
+/// Random whole numbers are below this, which fits every type and, in most cases, a vocabulary.
+const INTEGERS: u32 = 100;
+/// Letters of a random string.
+const LETTERS: usize = 16;
+
+/// Why there is nothing to send.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorError {
+    /// The server's answer is not the protocol's metadata.
+    #[error("the model's metadata are not those of the Open Inference Protocol: {0}")]
+    Metadata(serde_json::Error),
+    /// A model without inputs.
+    #[error("the model's metadata name no input")]
+    NoInput,
+    /// The first dimension does not grow with the batch.
+    #[error(
+        "input {input} has the shape {shape:?}: its first dimension must be -1, the batch, for batches of more than one row"
+    )]
+    NoBatch {
+        /// The input.
+        input: String,
+        /// As the metadata have it.
+        shape: Vec<i64>,
+    },
+    /// A dimension past the batch is unknown.
+    #[error(
+        "input {input} has the shape {shape:?}, of which only the first dimension, the batch, may be open: give the others with --shape {input}={hint}, numbers in place of the question marks"
+    )]
+    OpenDimension {
+        /// The input.
+        input: String,
+        /// As the metadata have it.
+        shape: Vec<i64>,
+        /// The dimensions past the batch, `?` where they are unknown.
+        hint: String,
+    },
+    /// A given shape is not one of the model's.
+    #[error(
+        "--shape {input}={given}: the model has {allowed}, the first dimension being the batch, which is not given"
+    )]
+    Shape {
+        /// The input.
+        input: String,
+        /// What was given.
+        given: String,
+        /// What the metadata have.
+        allowed: String,
+    },
+    /// A type that JSON cannot carry, or that is not known.
+    #[error("input {input} has the datatype {datatype}, which cannot be sent as JSON")]
+    Datatype {
+        /// The input.
+        input: String,
+        /// Its datatype.
+        datatype: String,
+    },
+    /// A row is too large to be meant.
+    #[error("a row of input {0} has more than {MAX_NUMBERS} numbers")]
+    TooLarge(String),
+    /// Given rows that do not fit the model.
+    #[error("the given inputs: {0}")]
+    Given(String),
+}
+
+/// Kinds of values that JSON tensors have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Values {
+    Booleans,
+    Integers,
+    Numbers,
+    Strings,
+}
+
+/// An input of a model, everything known but the batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Input {
+    name: String,
+    datatype: String,
+    values: Values,
+    row: Vec<usize>,
+}
+
+impl Input {
+    fn numbers(&self) -> usize {
+        self.row.iter().product()
+    }
+
+    fn random(&self, random: &mut fastrand::Rng) -> String {
+        let mut text = String::new();
+        for index in 0..self.numbers() {
+            if index > 0 {
+                text.push(',');
+            }
+            // Writing to a string cannot fail.
+            let _ = match self.values {
+                Values::Booleans => write!(text, "{}", random.bool()),
+                Values::Integers => write!(text, "{}", random.u32(..INTEGERS)),
+                Values::Numbers => write!(text, "{:.6}", random.f32()),
+                Values::Strings => {
+                    let letters: String = (0..LETTERS).map(|_| random.lowercase()).collect();
+                    write!(text, "\"{letters}\"")
+                }
+            };
+        }
+        text
+    }
+}
+
+/// Rows to send, in turn.
+#[derive(Debug)]
+pub struct Rows {
+    inputs: Vec<(Input, Vec<String>)>,
+}
+
+/// What the server says of its model.
+#[derive(Debug, Deserialize)]
+pub struct Metadata {
+    inputs: Vec<Declared>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Declared {
+    name: String,
+    datatype: String,
+    shape: Vec<i64>,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    inputs: Vec<Tensor>,
+}
+
+#[derive(Deserialize)]
+struct Tensor {
+    name: String,
+    datatype: String,
+    shape: Vec<usize>,
+    data: Value,
+}
+
+impl Metadata {
+    /// Of an answer to `GET v2/models/<model>`.
+    pub fn parse(body: &[u8]) -> Result<Self, TensorError> {
+        let metadata: Self = serde_json::from_slice(body).map_err(TensorError::Metadata)?;
+        if metadata.inputs.is_empty() {
+            return Err(TensorError::NoInput);
+        }
+        Ok(metadata)
+    }
+
+    /// The inputs with the dimensions past the batch from `shapes`, by input, where the model leaves them open.
+    fn inputs(
+        &self,
+        shapes: &BTreeMap<String, Vec<usize>>,
+        max_batch: u32,
+    ) -> Result<Vec<Input>, TensorError> {
+        if let Some((input, given)) = shapes
+            .iter()
+            .find(|(name, _)| self.inputs.iter().all(|declared| declared.name != **name))
+        {
+            let names: Vec<&str> = self
+                .inputs
+                .iter()
+                .map(|declared| declared.name.as_str())
+                .collect();
+            return Err(TensorError::Shape {
+                input: input.clone(),
+                given: joined(given),
+                allowed: format!("the inputs {}", names.join(", ")),
+            });
+        }
+        let with_shape = |declared: &Declared| declared.input(shapes.get(&declared.name), max_batch);
+        self.inputs.iter().map(with_shape).collect()
+    }
+}
+
+impl Declared {
+    fn input(&self, given: Option<&Vec<usize>>, max_batch: u32) -> Result<Input, TensorError> {
+        let (name, shape) = (self.name.clone(), self.shape.clone());
+        let Some((&batch, declared)) = self.shape.split_first() else {
+            return Err(TensorError::NoBatch { input: name, shape });
+        };
+        if batch >= 0 && !(batch == 1 && max_batch == 1) {
+            return Err(TensorError::NoBatch { input: name, shape });
+        }
+        let row: Vec<usize> = match given {
+            Some(given) => {
+                let fits = |(&size, &allowed): (&usize, &i64)| {
+                    size > 0 && usize::try_from(allowed).is_ok_and(|fixed| fixed == size)
+                        || allowed < 0 && size > 0
+                };
+                if given.len() != declared.len() || !given.iter().zip(declared).all(fits) {
+                    return Err(TensorError::Shape {
+                        input: name,
+                        given: joined(given),
+                        allowed: format!("{shape:?}"),
+                    });
+                }
+                given.clone()
+            }
+            None => match declared.iter().map(|&size| usize::try_from(size).ok()).collect() {
+                Some(row) => row,
+                None => {
+                    let known = |size: &i64| {
+                        if *size < 0 {
+                            "?".to_owned()
+                        } else {
+                            size.to_string()
+                        }
+                    };
+                    let hint: Vec<String> = declared.iter().map(known).collect();
+                    return Err(TensorError::OpenDimension {
+                        input: name,
+                        shape,
+                        hint: hint.join(","),
+                    });
+                }
+            },
+        };
+        let numbers = row.iter().try_fold(1_usize, |all, &size| all.checked_mul(size));
+        if numbers.is_none_or(|numbers| numbers > MAX_NUMBERS) {
+            return Err(TensorError::TooLarge(name));
+        }
+        let values = match self.datatype.as_str() {
+            "BOOL" => Values::Booleans,
+            "INT8" | "INT16" | "INT32" | "INT64" | "UINT8" | "UINT16" | "UINT32" | "UINT64" => {
+                Values::Integers
+            }
+            "FP32" | "FP64" => Values::Numbers,
+            "BYTES" => Values::Strings,
+            other => {
+                return Err(TensorError::Datatype {
+                    input: name,
+                    datatype: other.to_owned(),
+                });
+            }
+        };
+        Ok(Input {
+            name,
+            datatype: self.datatype.clone(),
+            values,
+            row,
+        })
+    }
+}
+
+impl Rows {
+    /// As many random rows as the largest batch has: numbers in [0, 1), whole numbers below 100, strings of 16 letters.
+    pub fn random(
+        metadata: &Metadata,
+        shapes: &BTreeMap<String, Vec<usize>>,
+        max_batch: u32,
+        seed: u64,
+    ) -> Result<Self, TensorError> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let inputs = metadata.inputs(shapes, max_batch)?;
+        let filled = inputs.into_iter().map(|input| {
+            let rows = (0..max_batch).map(|_| input.random(&mut random)).collect();
+            (input, rows)
+        });
+        Ok(Self {
+            inputs: filled.collect(),
+        })
+    }
+
+    /// The rows of a request of the protocol in JSON, whose tensors also give the dimensions that the model leaves open.
+    pub fn given(metadata: &Metadata, request: &[u8], max_batch: u32) -> Result<Self, TensorError> {
+        let request: Request = serde_json::from_slice(request).map_err(|error| {
+            TensorError::Given(format!(
+                "not a request of the Open Inference Protocol in JSON: {error}"
+            ))
+        })?;
+        let problem = |tensor: &Tensor, problem: String| {
+            TensorError::Given(format!("input {}: {problem}", tensor.name))
+        };
+        let shapes = request
+            .inputs
+            .iter()
+            .map(|tensor| match tensor.shape.split_first() {
+                Some((_, row)) => Ok((tensor.name.clone(), row.to_vec())),
+                None => Err(problem(tensor, "its shape is empty".to_owned())),
+            });
+        let shapes: BTreeMap<_, _> = shapes.collect::<Result<_, _>>()?;
+        let mut rows_of_all = None;
+        let read = |input: Input| {
+            let Some(tensor) = request.inputs.iter().find(|tensor| tensor.name == input.name) else {
+                return Err(TensorError::Given(format!(
+                    "input {} of the model is missing",
+                    input.name
+                )));
+            };
+            if tensor.datatype != input.datatype {
+                return Err(problem(
+                    tensor,
+                    format!(
+                        "datatype {} where the model has {}",
+                        tensor.datatype, input.datatype
+                    ),
+                ));
+            }
+            let mut values = Vec::new();
+            flatten(&tensor.data, &mut values);
+            let rows = tensor.shape[0];
+            if rows == 0 || values.len() != rows.saturating_mul(input.numbers()) {
+                return Err(problem(
+                    tensor,
+                    format!(
+                        "shape {:?} and {} values do not agree",
+                        tensor.shape,
+                        values.len()
+                    ),
+                ));
+            }
+            if *rows_of_all.get_or_insert(rows) != rows {
+                return Err(problem(
+                    tensor,
+                    "has another number of rows than the inputs before it".to_owned(),
+                ));
+            }
+            let rows = values
+                .chunks(values.len() / rows)
+                .map(|row| row.join(","))
+                .collect();
+            Ok((input, rows))
+        };
+        let inputs = metadata.inputs(&shapes, max_batch)?;
+        Ok(Self {
+            inputs: inputs.into_iter().map(read).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// A request with a batch of rows, beginning at row `first` of those that there are, round and round.
+    pub fn request(&self, first: usize, batch: u32) -> Bytes {
+        let tensors = self.inputs.iter().map(|(input, rows)| {
+            let taken = rows.iter().cycle().skip(first % rows.len()).take(batch as usize);
+            let data: Vec<&str> = taken.map(String::as_str).collect();
+            let shape: Vec<String> = std::iter::once(batch as usize)
+                .chain(input.row.iter().copied())
+                .map(|size| size.to_string())
+                .collect();
+            format!(
+                r#"{{"name":{},"shape":[{}],"datatype":"{}","data":[{}]}}"#,
+                Value::from(input.name.as_str()),
+                shape.join(","),
+                input.datatype,
+                data.join(",")
+            )
+        });
+        let tensors: Vec<String> = tensors.collect();
+        Bytes::from(format!(r#"{{"inputs":[{}]}}"#, tensors.join(",")))
+    }
+}
+
+/// The values of a tensor in order; the protocol lets them be nested as the shape is.
+fn flatten(data: &Value, values: &mut Vec<String>) {
+    match data {
+        Value::Array(parts) => parts.iter().for_each(|part| flatten(part, values)),
+        value => values.push(value.to_string()),
+    }
+}
+
+fn joined(sizes: &[usize]) -> String {
+    sizes
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn metadata(inputs: &Value) -> Metadata {
+        Metadata::parse(
+            json!({"name": "m", "inputs": inputs, "outputs": []})
+                .to_string()
+                .as_bytes(),
+        )
+        .unwrap()
+    }
+
+    fn image() -> Metadata {
+        metadata(&json!([{"name": "image", "datatype": "FP32", "shape": [-1, 3, -1, 2]}]))
+    }
+
+    fn shapes(name: &str, row: &[usize]) -> BTreeMap<String, Vec<usize>> {
+        BTreeMap::from([(name.to_owned(), row.to_vec())])
+    }
+
+    fn sent(rows: &Rows, first: usize, batch: u32) -> Value {
+        serde_json::from_slice(&rows.request(first, batch)).unwrap()
+    }
+
+    #[test]
+    fn random_rows_have_the_models_shape_and_type() {
+        let mixed = metadata(&json!([
+            {"name": "text", "datatype": "BYTES", "shape": [-1, 1]},
+            {"name": "ids", "datatype": "INT64", "shape": [-1, 4]},
+            {"name": "mask", "datatype": "BOOL", "shape": [-1]},
+        ]));
+        let rows = Rows::random(&mixed, &BTreeMap::new(), 3, 1).unwrap();
+        let request = sent(&rows, 0, 3);
+        assert_eq!(request["inputs"][1]["shape"], json!([3, 4]));
+        let ids = request["inputs"][1]["data"].as_array().unwrap();
+        assert!(ids.len() == 12 && ids.iter().all(|id| id.as_u64().unwrap() < 100));
+        assert_eq!(request["inputs"][2]["shape"], json!([3]));
+        assert!(
+            request["inputs"][2]["data"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(Value::is_boolean)
+        );
+        assert!(request["inputs"][0]["data"][0].as_str().unwrap().len() == 16);
+    }
+
+    #[test]
+    fn a_seed_is_always_the_same_rows_and_runs_of_them_differ() {
+        let made = |seed| Rows::random(&image(), &shapes("image", &[3, 1, 2]), 4, seed).unwrap();
+        assert_eq!(made(1).request(0, 4), made(1).request(0, 4));
+        assert_ne!(made(1).request(0, 4), made(2).request(0, 4));
+        let rows = made(1);
+        let (whole, turned) = (sent(&rows, 0, 4), sent(&rows, 3, 2));
+        let row = |request: &Value, row: usize| {
+            request["inputs"][0]["data"].as_array().unwrap()[row * 6..][..6].to_vec()
+        };
+        assert_eq!(row(&turned, 0), row(&whole, 3));
+        assert_eq!(row(&turned, 1), row(&whole, 0));
+    }
+
+    #[test]
+    fn an_open_dimension_says_how_to_give_it() {
+        let error = Rows::random(&image(), &BTreeMap::new(), 4, 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "input image has the shape [-1, 3, -1, 2], of which only the first dimension, the batch, may be open: \
+             give the others with --shape image=3,?,2, numbers in place of the question marks"
+        );
+    }
+
+    #[test]
+    fn a_shape_that_the_model_has_not_is_refused() {
+        for (name, row, part) in [
+            ("image", &[3, 224][..], "the model has [-1, 3, -1, 2]"),
+            ("image", &[4, 224, 2], "--shape image=4,224,2"),
+            ("image", &[3, 0, 2], "--shape image=3,0,2"),
+            ("picture", &[3, 224, 2], "the model has the inputs image"),
+        ] {
+            let error = Rows::random(&image(), &shapes(name, row), 4, 1)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_model_that_takes_no_batch_is_measured_alone() {
+        let fixed = metadata(&json!([{"name": "x", "datatype": "FP32", "shape": [1, 8]}]));
+        assert!(Rows::random(&fixed, &BTreeMap::new(), 1, 1).is_ok());
+        assert!(matches!(
+            Rows::random(&fixed, &BTreeMap::new(), 2, 1),
+            Err(TensorError::NoBatch { .. })
+        ));
+        let half = metadata(&json!([{"name": "x", "datatype": "FP16", "shape": [-1, 8]}]));
+        assert!(matches!(
+            Rows::random(&half, &BTreeMap::new(), 2, 1),
+            Err(TensorError::Datatype { .. })
+        ));
+    }
+
+    #[test]
+    fn given_rows_are_sent_as_they_are() {
+        let request = json!({"inputs": [{"name": "image", "datatype": "FP32", "shape": [2, 3, 1, 2], "data": [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 1.5]]}]});
+        let rows = Rows::given(&image(), request.to_string().as_bytes(), 4).unwrap();
+        assert_eq!(
+            sent(&rows, 1, 3)["inputs"][0],
+            json!({"name": "image", "datatype": "FP32", "shape": [3, 3, 1, 2],
+                   "data": [7, 8, 9, 10, 11, 1.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 1.5]})
+        );
+    }
+
+    #[test]
+    fn given_rows_that_do_not_fit_are_named() {
+        let tensor = |name: &str, datatype: &str, shape: &[usize], values: usize| {
+            json!({"inputs": [{"name": name, "datatype": datatype, "shape": shape, "data": vec![1; values]}]})
+                .to_string()
+        };
+        for (request, part) in [
+            (
+                tensor("image", "FP32", &[1, 3, 1, 2], 5),
+                "shape [1, 3, 1, 2] and 5 values do not agree",
+            ),
+            (
+                tensor("image", "FP64", &[1, 3, 1, 2], 6),
+                "datatype FP64 where the model has FP32",
+            ),
+            (tensor("image", "FP32", &[0, 3, 1, 2], 0), "do not agree"),
+            (
+                tensor("picture", "FP32", &[1, 3, 1, 2], 6),
+                "the model has the inputs image",
+            ),
+            ("{}".to_owned(), "not a request of the Open Inference Protocol"),
+        ] {
+            let error = Rows::given(&image(), request.as_bytes(), 4)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
