@@ -13,7 +13,7 @@
 //!     v
 //!  fit::{exponential, line}      the planner's own forms, with the error of points that the fit did not see
 //!     v
-//!  model                         the InferenceModel
+//!  model     <- machine          the InferenceModel, with where its figures come from
 //! ```
 //!
 //! Everything below `measure` is a pure function of the samples. Invariants:
@@ -32,6 +32,7 @@ pub mod fit;
 pub mod goal;
 pub mod interval;
 pub mod judge;
+pub mod machine;
 pub mod measure;
 pub mod modality;
 pub mod model;

@@ -71,9 +71,12 @@ pub enum Progress {
 }
 
 /// What one does with a measurement while it runs.
-pub trait Observer<E> {
+pub trait Observer {
+    /// Why a measurement failed: a batch did, or a sample was not kept.
+    type Error;
+
     /// Keeps a sample. An error ends the measurement.
-    fn keep(&mut self, batch: u32, seconds: f64) -> Result<(), E>;
+    fn keep(&mut self, batch: u32, seconds: f64) -> Result<(), Self::Error>;
 
     /// Shows where it is.
     fn show(&mut self, progress: &Progress);
@@ -82,13 +85,13 @@ pub trait Observer<E> {
 /// Measures until every size is known, the budget is spent or `stop` completes. `samples` are those that are there already, and grow.
 ///
 /// The batch in flight when `stop` completes is not counted.
-pub async fn measure<T: Timed>(
+pub async fn measure<T: Timed, O: Observer<Error: From<T::Error>>>(
     target: &mut T,
     plan: &Plan,
     samples: &mut Samples,
-    observer: &mut impl Observer<T::Error>,
+    observer: &mut O,
     stop: impl Future<Output = ()>,
-) -> Result<End, T::Error> {
+) -> Result<End, O::Error> {
     tokio::select! {
         biased;
         // First, so that it is heard also where batches take no time.
@@ -97,12 +100,12 @@ pub async fn measure<T: Timed>(
     }
 }
 
-async fn run<T: Timed>(
+async fn run<T: Timed, O: Observer<Error: From<T::Error>>>(
     target: &mut T,
     plan: &Plan,
     samples: &mut Samples,
-    observer: &mut impl Observer<T::Error>,
-) -> Result<End, T::Error> {
+    observer: &mut O,
+) -> Result<End, O::Error> {
     let sizes: Vec<u32> = (1..=plan.max_batch).collect();
     let mut counted = samples.values().map(Vec::len).sum();
     // Another order than before, where a measurement goes on.
@@ -229,8 +232,10 @@ mod tests {
         shown: Vec<Progress>,
     }
 
-    impl<E> Observer<E> for Log {
-        fn keep(&mut self, batch: u32, _: f64) -> Result<(), E> {
+    impl Observer for Log {
+        type Error = &'static str;
+
+        fn keep(&mut self, batch: u32, _: f64) -> Result<(), &'static str> {
             self.kept.push(batch);
             Ok(())
         }

@@ -180,7 +180,7 @@ mod tests {
     /// `0.5 exp(-c / 0.5) + 0.1` at 1 row, twice that at 2, 40 equal samples each.
     fn points() -> Vec<Point> {
         let law = |vcpu: f64| 0.5 * (-vcpu / 0.5).exp() + 0.1;
-        [250, 500, 1000, 2000, 4000]
+        [250_u32, 500, 1000, 2000, 4000]
             .into_iter()
             .flat_map(|millis| [1, 2].map(|batch| (millis, batch)))
             .map(|(millis, batch)| {
