@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use harmonybatch_api::quantity::Cpu;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Of the files that this version writes and reads.
 const FORMAT: u32 = 1;
@@ -23,7 +23,7 @@ pub enum Device {
     /// A CPU limit.
     Cpu {
         /// Such as 500m.
-        #[serde(with = "cpu")]
+        #[serde(serialize_with = "write_cpu", deserialize_with = "read_cpu")]
         limit: Cpu,
     },
     /// A whole GPU.
@@ -46,17 +46,13 @@ impl std::fmt::Display for Device {
     }
 }
 
-mod cpu {
-    use super::Cpu;
-    use serde::{Deserialize, Deserializer, Serializer, de};
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn write_cpu<S: Serializer>(cpu: &Cpu, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(cpu)
+}
 
-    pub(super) fn serialize<S: Serializer>(cpu: &Cpu, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(cpu)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Cpu, D::Error> {
-        String::deserialize(input)?.parse().map_err(de::Error::custom)
-    }
+fn read_cpu<'de, D: Deserializer<'de>>(input: D) -> Result<Cpu, D::Error> {
+    String::deserialize(input)?.parse().map_err(de::Error::custom)
 }
 
 /// What is measured, and where: enough to go on with it.

@@ -197,39 +197,9 @@ impl Declared {
         if batch >= 0 && !(batch == 1 && max_batch == 1) {
             return Err(TensorError::NoBatch { input: name, shape });
         }
-        let row: Vec<usize> = match given {
-            Some(given) => {
-                let fits = |(&size, &allowed): (&usize, &i64)| {
-                    size > 0 && usize::try_from(allowed).is_ok_and(|fixed| fixed == size)
-                        || allowed < 0 && size > 0
-                };
-                if given.len() != declared.len() || !given.iter().zip(declared).all(fits) {
-                    return Err(TensorError::Shape {
-                        input: name,
-                        given: joined(given),
-                        allowed: format!("{shape:?}"),
-                    });
-                }
-                given.clone()
-            }
-            None => match declared.iter().map(|&size| usize::try_from(size).ok()).collect() {
-                Some(row) => row,
-                None => {
-                    let known = |size: &i64| {
-                        if *size < 0 {
-                            "?".to_owned()
-                        } else {
-                            size.to_string()
-                        }
-                    };
-                    let hint: Vec<String> = declared.iter().map(known).collect();
-                    return Err(TensorError::OpenDimension {
-                        input: name,
-                        shape,
-                        hint: hint.join(","),
-                    });
-                }
-            },
+        let row = match given {
+            Some(given) => self.checked(given, declared)?,
+            None => self.closed(declared)?,
         };
         let numbers = row.iter().try_fold(1_usize, |all, &size| all.checked_mul(size));
         if numbers.is_none_or(|numbers| numbers > MAX_NUMBERS) {
@@ -254,6 +224,36 @@ impl Declared {
             datatype: self.datatype.clone(),
             values,
             row,
+        })
+    }
+
+    /// Given dimensions past the batch, which must be those that the model fixes.
+    fn checked(&self, given: &[usize], declared: &[i64]) -> Result<Vec<usize>, TensorError> {
+        let fits = |(&size, &allowed): (&usize, &i64)| {
+            size > 0 && (allowed < 0 || usize::try_from(allowed).is_ok_and(|fixed| fixed == size))
+        };
+        if given.len() == declared.len() && given.iter().zip(declared).all(fits) {
+            return Ok(given.to_vec());
+        }
+        Err(TensorError::Shape {
+            input: self.name.clone(),
+            given: joined(given),
+            allowed: format!("{:?}", self.shape),
+        })
+    }
+
+    /// The model's own dimensions past the batch, none of which may be open.
+    fn closed(&self, declared: &[i64]) -> Result<Vec<usize>, TensorError> {
+        let sizes = declared.iter().map(|&size| usize::try_from(size).ok());
+        sizes.collect::<Option<_>>().ok_or_else(|| {
+            let known =
+                |&size: &i64| usize::try_from(size).map_or_else(|_| "?".to_owned(), |size| size.to_string());
+            let hint: Vec<String> = declared.iter().map(known).collect();
+            TensorError::OpenDimension {
+                input: self.name.clone(),
+                shape: self.shape.clone(),
+                hint: hint.join(","),
+            }
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What the samples say: a table, what is wrong with them, and the InferenceModel.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -121,9 +122,11 @@ fn render(points: &[Point], goal: Goal, fit: Option<&Fit>) -> String {
     table::columns(&mut text, &header, rows.collect());
     if let Some(fit) = fit {
         let error = fit.error() * 100.0;
-        text.push_str(&format!(
-            "\nThe fit is off by {error:.1}% at most, points between the ends being left out of it in turn.\n"
-        ));
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "\nThe fit is off by {error:.1}% at most, points between the ends being left out of it in turn."
+        );
     }
     text
 }
