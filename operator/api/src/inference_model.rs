@@ -207,8 +207,8 @@ pub struct Provenance {
     pub date: Option<String>,
     /// Number of batches that were measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub samples: Option<i64>,
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub samples: Option<i32>,
     /// Largest relative error of the fit, such as "3.1%".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::percent")]

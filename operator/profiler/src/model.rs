@@ -15,6 +15,8 @@ use crate::samples::{Device, Header};
 
 /// Entries that the API takes under `profile.cpu`.
 const MAX_SIZES: usize = 64;
+/// Most samples that the API counts.
+const MAX_SAMPLES: i32 = 1_000_000_000;
 /// Longest text of the API.
 const MAX_TEXT: usize = 1024;
 
@@ -153,7 +155,10 @@ fn provenance(files: &[&Header], points: &[Point], fit: &Fit) -> Provenance {
         image_digest: None,
         // The day of the last measurement.
         date: files.iter().map(|header| header.date.clone()).max(),
-        samples: i64::try_from(count).ok(),
+        // More than the API counts are not counted.
+        samples: i32::try_from(count)
+            .ok()
+            .filter(|count| (1..=MAX_SAMPLES).contains(count)),
         fit_error: Some(format!("{:.1}%", fit.error() * 100.0)),
     }
 }
