@@ -126,6 +126,20 @@ fn gateway_neither_plans_nor_controls() {
 }
 
 #[test]
+fn profiler_neither_plans_nor_talks_to_a_cluster() {
+    check(
+        "harmonybatch-profiler",
+        &["harmonybatch-api"],
+        &[
+            "clap",
+            "harmonybatch-planner",
+            "harmonybatch-controller",
+            "tracing",
+        ],
+    );
+}
+
+#[test]
 fn the_product_needs_nothing_of_e2e_or_the_fuzzers() {
     let all = direct_dependencies();
     let reached = reaches("harmonybatch", &all);

@@ -189,6 +189,14 @@ pub struct Provenance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::text")]
     pub hardware: Option<String>,
+    /// Release of that machine's kernel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::text")]
+    pub kernel: Option<String>,
+    /// Address of the runtime that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::text")]
+    pub endpoint: Option<String>,
     /// Digest of the image that was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::text")]
@@ -197,6 +205,10 @@ pub struct Provenance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::date")]
     pub date: Option<String>,
+    /// Number of batches that were measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub samples: Option<i32>,
     /// Largest relative error of the fit, such as "3.1%".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::percent")]

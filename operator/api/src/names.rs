@@ -34,6 +34,8 @@ pub const RUNTIME_CONTAINER: &str = "runtime";
 pub const RUNTIME_PORT: &str = "http";
 /// Port on which a runtime listens unless the model says otherwise.
 pub const DEFAULT_RUNTIME_PORT: i32 = 8080;
+/// Path that answers 200 once a runtime's model is loaded, unless the model says otherwise: the Open Inference Protocol's.
+pub const DEFAULT_READINESS_PATH: &str = "/v2/health/ready";
 
 /// Longest name of an InferenceApp or InferenceModel: leaves room, within the 63 characters of a DNS label, for what is appended to it
 /// (`-k4x2p` by us, `-00001-deployment` by Knative).

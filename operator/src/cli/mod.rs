@@ -9,5 +9,6 @@ pub(crate) mod gateway;
 pub(crate) mod plan;
 pub(crate) mod print;
 mod process;
+pub(crate) mod profile;
 pub(crate) mod report;
 pub(crate) mod simulate;

@@ -17,3 +17,8 @@ pub(crate) fn output(text: &str) -> anyhow::Result<()> {
 pub(crate) fn error(text: &str) {
     let _ = writeln!(stderr(), "{text}");
 }
+
+/// Puts a line in the place of the one that the terminal's cursor is in.
+pub(crate) fn status(text: &str) {
+    let _ = write!(stderr(), "\r\x1b[K{text}").and_then(|()| stderr().flush());
+}

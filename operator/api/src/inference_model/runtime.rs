@@ -67,7 +67,7 @@ fn default_port() -> i32 {
 }
 
 fn default_readiness_path() -> String {
-    "/v2/health/ready".to_owned()
+    names::DEFAULT_READINESS_PATH.to_owned()
 }
 
 /// Memory that grows with the batch: base + perRow * rows.

@@ -1,0 +1,378 @@
+//! The measurement: rounds of the batch sizes that are not known well enough yet, each round in a new random order.
+//!
+//! A round asks every open size once, so that what drifts meanwhile (clock rates, neighbours) is no difference between sizes. A size closes when
+//! [`Goal`] is reached; it is looked at only when its samples have grown by an eighth, because an interval that is looked at after every sample
+//! would be narrow by chance too often.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::goal::{Goal, Summary};
+use crate::samples::Samples;
+
+/// Something that takes time for a batch.
+pub trait Timed {
+    /// Why it failed.
+    type Error;
+
+    /// How long it took for a batch of so many rows.
+    fn time(&mut self, batch: u32) -> impl Future<Output = Result<Duration, Self::Error>> + Send;
+}
+
+/// What to measure, and for how long.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Batch sizes are those from 1 to this.
+    pub max_batch: u32,
+    /// When a size is known well enough.
+    pub goal: Goal,
+    /// No batch is sent after this time; the warm-up is not in it.
+    pub budget: Duration,
+    /// Batches of each size that are sent first and not counted.
+    pub warm_up: u32,
+    /// Of the order.
+    pub seed: u64,
+}
+
+/// How a measurement ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Every batch size is known well enough.
+    Known,
+    /// The time is over.
+    BudgetSpent,
+    /// The caller did not want to go on.
+    Stopped,
+}
+
+/// Where a measurement is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Progress {
+    /// Batches that are not counted.
+    WarmUp {
+        /// Sent.
+        done: u32,
+        /// To send.
+        of: u32,
+    },
+    /// Batches that are.
+    Measuring {
+        /// In all, those of an earlier measurement that this one goes on with included.
+        samples: usize,
+        /// Batch sizes that are known.
+        known: usize,
+        /// Batch sizes in all.
+        sizes: usize,
+        /// Estimate of the time to the end.
+        left: Duration,
+    },
+}
+
+/// What one does with a measurement while it runs.
+pub trait Observer {
+    /// Why a measurement failed: a batch did, or a sample was not kept.
+    type Error;
+
+    /// Keeps a sample. An error ends the measurement.
+    fn keep(&mut self, batch: u32, seconds: f64) -> Result<(), Self::Error>;
+
+    /// Shows where it is.
+    fn show(&mut self, progress: &Progress);
+}
+
+/// Measures until every size is known, the budget is spent or `stop` completes. `samples` are those that are there already, and grow.
+///
+/// The batch in flight when `stop` completes is not counted.
+pub async fn measure<T: Timed, O: Observer<Error: From<T::Error>>>(
+    target: &mut T,
+    plan: &Plan,
+    samples: &mut Samples,
+    observer: &mut O,
+    stop: impl Future<Output = ()>,
+) -> Result<End, O::Error> {
+    tokio::select! {
+        biased;
+        // First, so that it is heard also where batches take no time.
+        () = stop => Ok(End::Stopped),
+        end = run(target, plan, samples, observer) => end,
+    }
+}
+
+async fn run<T: Timed, O: Observer<Error: From<T::Error>>>(
+    target: &mut T,
+    plan: &Plan,
+    samples: &mut Samples,
+    observer: &mut O,
+) -> Result<End, O::Error> {
+    let sizes: Vec<u32> = (1..=plan.max_batch).collect();
+    let mut counted = samples.values().map(Vec::len).sum();
+    // Another order than before, where a measurement goes on.
+    let mut random = fastrand::Rng::with_seed(plan.seed.wrapping_add(counted as u64));
+    let mut known: BTreeMap<u32, Known> = sizes
+        .iter()
+        .map(|&size| (size, Known::look(samples.get(&size), plan.goal)))
+        .collect();
+    let of = plan.warm_up.saturating_mul(plan.max_batch);
+    for done in 0..of {
+        observer.show(&Progress::WarmUp { done, of });
+        target.time(done % plan.max_batch + 1).await?;
+    }
+    let started = Instant::now();
+    loop {
+        let mut round: Vec<u32> = sizes
+            .iter()
+            .copied()
+            .filter(|size| known[size].missing > 0)
+            .collect();
+        if round.is_empty() {
+            return Ok(End::Known);
+        }
+        random.shuffle(&mut round);
+        for size in round {
+            let budget = plan.budget.saturating_sub(started.elapsed());
+            if budget.is_zero() {
+                return Ok(End::BudgetSpent);
+            }
+            observer.show(&Progress::Measuring {
+                samples: counted,
+                known: known.values().filter(|known| known.missing == 0).count(),
+                sizes: sizes.len(),
+                left: left(&known).min(budget),
+            });
+            let seconds = target.time(size).await?.as_secs_f64();
+            observer.keep(size, seconds)?;
+            counted += 1;
+            let sample = samples.entry(size).or_default();
+            sample.push(seconds);
+            let before = known.entry(size).or_insert_with(|| Known::look(None, plan.goal));
+            if sample.len() >= before.look_again_at {
+                *before = Known::look(Some(sample), plan.goal);
+            }
+        }
+    }
+}
+
+/// What is known of a size since it was last looked at.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    summary: Option<Summary>,
+    missing: usize,
+    look_again_at: usize,
+}
+
+impl Known {
+    fn look(sample: Option<&Vec<f64>>, goal: Goal) -> Self {
+        let count = sample.map_or(0, Vec::len);
+        let summary = sample.and_then(|sample| goal.summary(sample));
+        Self {
+            summary,
+            missing: summary.map_or(goal.least(), |summary| goal.missing(&summary)),
+            look_again_at: count + (count / 8).max(1),
+        }
+    }
+}
+
+/// Time that the missing samples take; of a size without one, as much as the slowest known takes.
+fn left(known: &BTreeMap<u32, Known>) -> Duration {
+    let mean = |known: &Known| known.summary.map(|summary| summary.mean.value);
+    let slowest = known.values().filter_map(mean).fold(0.0, f64::max);
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    let seconds = known
+        .values()
+        .map(|known| known.missing as f64 * mean(known).unwrap_or(slowest))
+        .sum();
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    /// Takes `10 + 2 b` ms, give or take a millisecond, and fails at a size.
+    struct Law {
+        random: fastrand::Rng,
+        asked: Vec<u32>,
+        fails_at: Option<u32>,
+    }
+
+    impl Law {
+        fn new() -> Self {
+            Self {
+                random: fastrand::Rng::with_seed(3),
+                asked: Vec::new(),
+                fails_at: None,
+            }
+        }
+    }
+
+    impl Timed for Law {
+        type Error = &'static str;
+
+        async fn time(&mut self, batch: u32) -> Result<Duration, &'static str> {
+            self.asked.push(batch);
+            if self.fails_at == Some(batch) {
+                return Err("refused");
+            }
+            let started = Instant::now();
+            let millis = 10 + 2 * u64::from(batch) + self.random.u64(..3) - 1;
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            Ok(started.elapsed())
+        }
+    }
+
+    #[derive(Default)]
+    struct Log {
+        kept: Vec<u32>,
+        shown: Vec<Progress>,
+    }
+
+    impl Observer for Log {
+        type Error = &'static str;
+
+        fn keep(&mut self, batch: u32, _: f64) -> Result<(), &'static str> {
+            self.kept.push(batch);
+            Ok(())
+        }
+
+        fn show(&mut self, progress: &Progress) {
+            self.shown.push(progress.clone());
+        }
+    }
+
+    fn plan() -> Plan {
+        Plan {
+            max_batch: 4,
+            goal: Goal::new(0.05, 0.2, 0.9, 0.95).unwrap(),
+            budget: Duration::from_mins(5),
+            warm_up: 2,
+            seed: 1,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_law_is_found() {
+        let (mut law, mut samples, mut log) = (Law::new(), Samples::new(), Log::default());
+        let end = measure(&mut law, &plan(), &mut samples, &mut log, pending()).await;
+        assert_eq!(end, Ok(End::Known));
+        for (&batch, sample) in &samples {
+            let summary = plan().goal.summary(sample).unwrap();
+            let truth = 0.010 + 0.002 * f64::from(batch);
+            assert!(
+                (summary.mean.value - truth).abs() <= 0.05 * truth,
+                "{batch}: {summary:?}"
+            );
+        }
+        assert_eq!(samples.len(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sizes_take_turns_in_an_order_that_changes_and_the_warm_up_is_not_counted() {
+        let (mut law, mut samples, mut log) = (Law::new(), Samples::new(), Log::default());
+        measure(&mut law, &plan(), &mut samples, &mut log, pending())
+            .await
+            .unwrap();
+        assert_eq!(law.asked[..8], [1, 2, 3, 4, 1, 2, 3, 4]);
+        assert_eq!(law.asked[8..], log.kept);
+        // 36 samples are the least for the 90th percentile: so many rounds have all sizes.
+        let rounds: Vec<&[u32]> = log.kept.chunks(4).take(36).collect();
+        for round in &rounds {
+            let mut sorted = round.to_vec();
+            sorted.sort_unstable();
+            assert_eq!(sorted, [1, 2, 3, 4]);
+        }
+        let first = rounds.iter().filter(|round| round[0] == 1).count();
+        assert!((1..36).contains(&first), "{first}");
+        assert!(rounds.windows(2).any(|two| two[0] != two[1]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_budget_ends_it() {
+        let plan = Plan {
+            budget: Duration::from_millis(500),
+            ..plan()
+        };
+        let (mut law, mut samples, mut log) = (Law::new(), Samples::new(), Log::default());
+        let warm_up = 2 * (12 + 14 + 16 + 18);
+        let started = Instant::now();
+        let end = measure(&mut law, &plan, &mut samples, &mut log, pending()).await;
+        assert_eq!(end, Ok(End::BudgetSpent));
+        // At most one batch more, and a millisecond for each of the warm-up.
+        let most = Duration::from_millis(500 + warm_up + 8 + 19);
+        assert!(started.elapsed() <= most, "{:?}", started.elapsed());
+        assert!(
+            (25..=42).contains(&log.kept.len()),
+            "500 ms of 11 to 19 ms: {}",
+            log.kept.len()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_keeps_what_is_measured_and_the_rest_is_asked_for_afterwards() {
+        let (mut law, mut samples, mut log) = (Law::new(), Samples::new(), Log::default());
+        let stop = tokio::time::sleep(Duration::from_millis(700));
+        let end = measure(&mut law, &plan(), &mut samples, &mut log, stop).await;
+        assert_eq!(end, Ok(End::Stopped));
+        let before = samples.values().map(Vec::len).sum::<usize>();
+        assert!(before > 0 && before == log.kept.len());
+        let end = measure(&mut law, &plan(), &mut samples, &mut log, pending()).await;
+        assert_eq!(end, Ok(End::Known));
+        let all = samples.values().map(Vec::len).sum::<usize>();
+        assert_eq!(all, log.kept.len());
+        let (mut afresh, mut whole) = (Samples::new(), Log::default());
+        measure(&mut Law::new(), &plan(), &mut afresh, &mut whole, pending())
+            .await
+            .unwrap();
+        assert!(
+            log.kept.len() <= whole.kept.len() + 8,
+            "nothing was measured twice"
+        );
+        // All is known now: nothing but the warm-up is asked.
+        let asked = law.asked.len();
+        measure(&mut law, &plan(), &mut samples, &mut log, pending())
+            .await
+            .unwrap();
+        assert_eq!(law.asked.len(), asked + 8);
+        let stopped = measure(&mut law, &plan(), &mut samples, &mut log, ready(())).await;
+        assert_eq!(stopped, Ok(End::Stopped));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_estimate_of_what_is_left_is_near_what_it_takes() {
+        let (mut law, mut samples, mut log) = (Law::new(), Samples::new(), Log::default());
+        let started = Instant::now();
+        measure(&mut law, &plan(), &mut samples, &mut log, pending())
+            .await
+            .unwrap();
+        let took = started.elapsed();
+        // After the first round: 36 rounds of 12 + 14 + 16 + 18 ms.
+        let estimate = log.shown.iter().find_map(|progress| match progress {
+            Progress::Measuring { samples: 8, left, .. } => Some(*left),
+            _ => None,
+        });
+        let ratio = estimate.unwrap().as_secs_f64() / took.as_secs_f64();
+        assert!((0.7..=1.3).contains(&ratio), "{estimate:?} of {took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_ends_it() {
+        let mut law = Law {
+            fails_at: Some(3),
+            ..Law::new()
+        };
+        let end = measure(
+            &mut law,
+            &plan(),
+            &mut Samples::new(),
+            &mut Log::default(),
+            pending(),
+        )
+        .await;
+        assert_eq!(end, Err("refused"));
+    }
+}

@@ -1,0 +1,182 @@
+//! Samples files merged: what is known of every batch size on every device.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::goal::{Goal, Summary};
+use crate::samples::{Device, Header, Samples};
+
+/// One batch size on one device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// What it ran on.
+    pub device: Device,
+    /// Rows in the batch.
+    pub batch: u32,
+    /// What is known.
+    pub summary: Summary,
+}
+
+impl Point {
+    /// The CPU limit, of a point on CPU.
+    pub fn vcpu(&self) -> Option<f64> {
+        match &self.device {
+            Device::Cpu { limit } => Some(limit.vcpu()),
+            Device::Gpu { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "batch {} on {}", self.batch, self.device)
+    }
+}
+
+/// Files that do not go together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// Two models.
+    #[error("the samples are of two models, {0} and {1}: one profile is of one")]
+    Models(String, String),
+    /// One kind of GPU on which the model takes two amounts of memory.
+    #[error(
+        "the samples on {0} differ in the memory that the model takes: give the same --gpu-memory to all"
+    )]
+    GpuMemory(String),
+}
+
+/// Every batch size on every device, smallest limit and smallest batch first. Samples of one device in several files are put together.
+pub fn points(files: &[(Header, Samples)], goal: Goal) -> Result<Vec<Point>, MergeError> {
+    for pair in files.windows(2) {
+        let (one, other) = (&pair[0].0.model, &pair[1].0.model);
+        if one != other {
+            return Err(MergeError::Models(one.clone(), other.clone()));
+        }
+    }
+    // CPU limits in their order, then GPUs by name.
+    let key = |device: &Device| match device {
+        Device::Cpu { limit } => (0, limit.millis(), String::new()),
+        Device::Gpu { device, .. } => (1, 0, device.clone()),
+    };
+    let mut merged: BTreeMap<_, (&Device, Samples)> = BTreeMap::new();
+    for (header, samples) in files {
+        let (device, all) = merged
+            .entry(key(&header.device))
+            .or_insert_with(|| (&header.device, Samples::new()));
+        if *device != &header.device {
+            return Err(MergeError::GpuMemory(header.device.to_string()));
+        }
+        for (&batch, sample) in samples {
+            all.entry(batch).or_default().extend(sample);
+        }
+    }
+    let known = merged.into_values().flat_map(|(device, samples)| {
+        samples.into_iter().filter_map(move |(batch, sample)| {
+            Some(Point {
+                device: device.clone(),
+                batch,
+                summary: goal.summary(&sample)?,
+            })
+        })
+    });
+    Ok(known.collect())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use harmonybatch_api::quantity::Cpu;
+
+    use super::*;
+
+    pub(crate) fn goal() -> Goal {
+        Goal::new(0.05, 0.2, 0.9, 0.95).unwrap()
+    }
+
+    pub(crate) fn cpu(millis: u64) -> Device {
+        Device::Cpu {
+            limit: Cpu::from_millis(millis),
+        }
+    }
+
+    pub(crate) fn gpu() -> Device {
+        Device::Gpu {
+            device: "a10".to_owned(),
+            memory: "1Gi".to_owned(),
+            memory_per_row: "0".to_owned(),
+        }
+    }
+
+    /// The point of a sample.
+    pub(crate) fn point(device: Device, batch: u32, sample: &[f64]) -> Point {
+        Point {
+            device,
+            batch,
+            summary: goal().summary(sample).unwrap(),
+        }
+    }
+
+    pub(crate) fn header(model: &str, device: Device) -> Header {
+        Header {
+            endpoint: "http://a".to_owned(),
+            model: model.to_owned(),
+            max_batch: 2,
+            device,
+            shapes: BTreeMap::new(),
+            input: None,
+            seed: 1,
+            date: "2026-03-31".to_owned(),
+            hardware: None,
+            kernel: None,
+        }
+    }
+
+    fn file(model: &str, device: Device, samples: Samples) -> (Header, Samples) {
+        (header(model, device), samples)
+    }
+
+    #[test]
+    fn files_of_one_limit_are_put_together_and_limits_are_in_order() {
+        let sample = |batch, value: f64| Samples::from([(batch, vec![value; 2])]);
+        let files = [
+            file("m", gpu(), sample(1, 0.1)),
+            file("m", cpu(10_000), sample(1, 0.2)),
+            file("m", cpu(500), sample(2, 0.3)),
+            file("m", cpu(500), sample(2, 0.5)),
+            file("m", cpu(500), sample(1, 0.2)),
+        ];
+        let found: Vec<_> = points(&files, goal())
+            .unwrap()
+            .iter()
+            .map(|point| (point.to_string(), point.summary.count, point.summary.mean.value))
+            .collect();
+        let expected = [
+            ("batch 1 on cpu 500m", 2, 0.2),
+            ("batch 2 on cpu 500m", 4, 0.4),
+            ("batch 1 on cpu 10", 2, 0.2),
+            ("batch 1 on a10", 2, 0.1),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(name, count, mean)| (name.to_owned(), count, mean))
+        );
+    }
+
+    #[test]
+    fn files_that_do_not_go_together_are_refused() {
+        let two = [file("a", gpu(), Samples::new()), file("b", gpu(), Samples::new())];
+        assert_eq!(
+            points(&two, goal()),
+            Err(MergeError::Models("a".to_owned(), "b".to_owned()))
+        );
+        let other = Device::Gpu {
+            device: "a10".to_owned(),
+            memory: "2Gi".to_owned(),
+            memory_per_row: "0".to_owned(),
+        };
+        let two = [file("a", gpu(), Samples::new()), file("a", other, Samples::new())];
+        assert_eq!(points(&two, goal()), Err(MergeError::GpuMemory("a10".to_owned())));
+    }
+}

@@ -1,0 +1,235 @@
+//! `harmonybatch profile`
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{ArgGroup, Args, ValueEnum};
+use harmonybatch_api::inference_model::Memory;
+use harmonybatch_api::quantity::Cpu;
+use harmonybatch_profiler::fit::LEAST_LIMITS;
+use harmonybatch_profiler::goal::Goal;
+use harmonybatch_profiler::judge;
+use harmonybatch_profiler::measure::End;
+use harmonybatch_profiler::model::Identity;
+use harmonybatch_profiler::samples::{self, Device, Header, Samples};
+
+use crate::cli::process;
+
+mod conclude;
+mod options;
+mod progress;
+mod session;
+
+use options::{Percent, Shape};
+
+/// What a script gets where the samples must not or cannot be fitted.
+const REFUSED: u8 = 2;
+/// What a script gets after Ctrl-C, as from any program that the signal ends.
+const INTERRUPTED: u8 = 130;
+/// Of all intervals.
+const CONFIDENCE: f64 = 0.95;
+
+/// Measures how long the model behind an Open Inference Protocol v2 endpoint takes for batches of 1 to --max-batch rows, sent one after the other in
+/// random order, until the mean and a high percentile of each are known well enough or --budget ends. What is sent is made of the model's metadata, or
+/// given by --input. Samples are kept as they come: after Ctrl-C, or another end, --resume goes on.
+///
+/// What is measured is the latency as the caller sees it, the way to the endpoint and back included: run this next to it.
+///
+/// A profile on CPU needs four CPU limits or more: measure the endpoint under each, with --vcpu as the limit is, and give the samples files of all to
+/// --merge. One on GPU is measured on a whole device, once. --output writes the InferenceModel.
+///
+/// Samples that are noisy, that come in two clusters as under a CPU quota that stops batches in their middle, or of which larger batches or more CPU
+/// are slower than smaller or less, are named and not fitted, unless --accept names that kind.
+///
+/// Exit status: 0 if all is measured, and written where --output asks for it; 2 if the samples are refused; 130 after Ctrl-C; 1 if anything else is
+/// wrong.
+#[derive(Debug, Args)]
+#[command(
+    group(ArgGroup::new("device").args(["vcpu", "gpu"])),
+    after_help = "Examples:\n  harmonybatch profile --endpoint http://127.0.0.1:8080 --model mlp --max-batch 8 --vcpu 500m\n  \
+                  harmonybatch profile --resume mlp-cpu-500m.samples.jsonl --budget 10m\n  \
+                  harmonybatch profile --merge mlp-cpu-*.samples.jsonl --image example.org/mlp:1 --memory 384Mi --output model.yaml\n  \
+                  harmonybatch profile --endpoint http://gpu-host:8000 --model vgg19 --max-batch 32 --gpu a10 --gpu-memory 2Gi --shape image=3,224,224"
+)]
+pub(crate) struct Arguments {
+    /// Address of the server, with a path where the protocol's /v2 lies below one
+    #[arg(long, value_name = "http://HOST:PORT", required_unless_present_any = ["resume", "merge"], requires_all = ["model", "max_batch", "device"])]
+    endpoint: Option<String>,
+    /// The model's name in the protocol
+    #[arg(long, value_name = "NAME", requires = "endpoint")]
+    model: Option<String>,
+    /// Largest batch to measure
+    #[arg(long, value_name = "ROWS", requires = "endpoint", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    max_batch: Option<u32>,
+    /// The CPU limit under which the endpoint runs
+    #[arg(long, value_name = "CPU", requires = "endpoint")]
+    vcpu: Option<Cpu>,
+    /// The endpoint has a whole GPU of this kind, as the platform's gpuPools name it
+    #[arg(long, value_name = "DEVICE", requires_all = ["endpoint", "gpu_memory"])]
+    gpu: Option<String>,
+    /// Memory that the model takes on the GPU
+    #[arg(long, value_name = "MEMORY", requires = "gpu", value_parser = options::memory)]
+    gpu_memory: Option<String>,
+    /// Memory on the GPU that each row of a batch adds
+    #[arg(long, value_name = "MEMORY", requires = "gpu", default_value = "0", value_parser = options::memory)]
+    gpu_memory_per_row: String,
+    /// Dimensions of an input past the batch, where the model leaves some open; may be given for several inputs
+    #[arg(long, value_name = "INPUT=SIZE,SIZE..", requires = "endpoint")]
+    shape: Vec<Shape>,
+    /// Send the rows of this file, a request of the protocol in JSON, in place of random ones
+    #[arg(long, value_name = "FILE", requires = "endpoint", conflicts_with = "shape")]
+    input: Option<PathBuf>,
+    /// Another number is other random rows and another order of batch sizes
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+    /// Keep the samples here instead of in <MODEL>-<DEVICE>.samples.jsonl
+    #[arg(long, value_name = "FILE", requires = "endpoint")]
+    samples: Option<PathBuf>,
+    /// The endpoint's machine, where that is another one than this
+    #[arg(long, value_name = "TEXT", requires = "endpoint")]
+    hardware: Option<String>,
+    /// Go on with the measurement of a samples file
+    #[arg(long, value_name = "FILE", conflicts_with = "endpoint")]
+    resume: Option<PathBuf>,
+    /// Samples files to fit as well, of other CPU limits or of an earlier measurement
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    merge: Vec<PathBuf>,
+    /// Send no further batch after this time, warm-up not included
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = options::duration)]
+    budget: Duration,
+    /// Know the mean latency of each batch size within this part of it, with 95% confidence
+    #[arg(long, value_name = "PERCENT", default_value = "5%")]
+    precision: Percent,
+    /// Know the high percentile of each batch size within this part of it, upwards, with 95% confidence
+    #[arg(long, value_name = "PERCENT", default_value = "20%")]
+    tail_precision: Percent,
+    /// The high percentile, which the plan takes for the longest latency
+    #[arg(long, value_name = "PERCENT", default_value = "99%")]
+    quantile: Percent,
+    /// Batches of each size that are sent first and not counted
+    #[arg(long, value_name = "BATCHES", default_value_t = 5)]
+    warm_up: u32,
+    /// Fit samples in spite of problems of this kind; may be given several times
+    #[arg(long, value_name = "KIND")]
+    accept: Vec<Accepted>,
+    /// Write the InferenceModel to this file, - for standard output
+    #[arg(short, long, value_name = "FILE", requires_all = ["image", "memory"])]
+    output: Option<PathBuf>,
+    /// Name of the InferenceModel, where the model's own is not to be used
+    #[arg(long, value_name = "NAME", requires = "output")]
+    name: Option<String>,
+    /// Container image of the runtime, which a measurement cannot tell
+    #[arg(long, value_name = "IMAGE", requires = "output")]
+    image: Option<String>,
+    /// Host memory that the runtime needs, which a measurement cannot tell
+    #[arg(long, value_name = "MEMORY", requires = "output", value_parser = options::memory)]
+    memory: Option<String>,
+    /// Host memory that each row of a batch adds
+    #[arg(long, value_name = "MEMORY", requires = "output", default_value = "0", value_parser = options::memory)]
+    memory_per_row: String,
+}
+
+/// A kind of problem in spite of which samples are fitted.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Accepted {
+    /// The mean or the high percentile is not known well enough
+    Noisy,
+    /// A larger batch, or one with less CPU, is faster
+    NonMonotone,
+    /// Latencies come in two clusters
+    Throttled,
+}
+
+impl Accepted {
+    fn kind(self) -> judge::Kind {
+        match self {
+            Self::Noisy => judge::Kind::Noisy,
+            Self::NonMonotone => judge::Kind::NonMonotone,
+            Self::Throttled => judge::Kind::Throttled,
+        }
+    }
+}
+
+impl Arguments {
+    fn goal(&self) -> anyhow::Result<Goal> {
+        let goal = Goal::new(
+            self.precision.part(),
+            self.tail_precision.part(),
+            self.quantile.part(),
+            CONFIDENCE,
+        );
+        goal.context("--precision, --tail-precision or --quantile")
+    }
+
+    /// What the InferenceModel is called and how it runs, where one is wanted.
+    fn identity(&self, model: &str) -> anyhow::Result<Option<Identity>> {
+        let (Some(_), Some(image), Some(memory)) = (&self.output, &self.image, &self.memory) else {
+            return Ok(None);
+        };
+        let name = self.name.as_deref().unwrap_or(model);
+        if !options::is_object_name(name) {
+            bail!(
+                "{name} cannot name an InferenceModel: give at most 40 small letters, digits and hyphens, beginning with a letter, by --name"
+            );
+        }
+        Ok(Some(Identity {
+            name: name.to_owned(),
+            image: image.clone(),
+            memory: Memory {
+                base: memory.clone(),
+                per_row: self.memory_per_row.clone(),
+            },
+        }))
+    }
+}
+
+/// Measures, if there is something to measure; judges, fits and writes.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let goal = arguments.goal()?;
+    let mut files: Vec<(Header, Samples)> = arguments
+        .merge
+        .iter()
+        .map(|file| samples::read(file))
+        .collect::<Result<_, _>>()?;
+    let opened = session::open(arguments)?;
+    let headers = opened
+        .iter()
+        .map(|opened| &opened.header)
+        .chain(files.iter().map(|(header, _)| header));
+    let headers: Vec<&Header> = headers.collect();
+    let model = headers.first().context("no samples")?.model.clone();
+    let identity = arguments.identity(&model)?;
+    if identity.is_some() {
+        // Before minutes of measuring, not after.
+        enough_limits(&headers)?;
+    }
+    if let Some(opened) = opened {
+        let (end, measured) = process::block_on(session::measure(arguments, goal, opened))?;
+        if end == End::Stopped {
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        files.push(measured);
+    }
+    conclude::conclude(arguments, goal, identity.as_ref(), &files)
+}
+
+fn enough_limits(headers: &[&Header]) -> anyhow::Result<()> {
+    let limits: BTreeSet<Cpu> = headers
+        .iter()
+        .filter_map(|header| match header.device {
+            Device::Cpu { limit } => Some(limit),
+            Device::Gpu { .. } => None,
+        })
+        .collect();
+    if !limits.is_empty() && limits.len() < LEAST_LIMITS {
+        bail!(
+            "an InferenceModel on CPU needs samples at {LEAST_LIMITS} CPU limits or more, there are {}: leave out --output, measure the endpoint under \
+             others, and give the samples files of all to --merge",
+            limits.len()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! What the samples say: a table, what is wrong with them, and the InferenceModel.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use harmonybatch_api::yaml;
+use harmonybatch_profiler::fit::{self, Fit};
+use harmonybatch_profiler::goal::Goal;
+use harmonybatch_profiler::judge;
+use harmonybatch_profiler::model::{Identity, inference_model};
+use harmonybatch_profiler::points::{Point, points};
+use harmonybatch_profiler::samples::{Device, Header, Samples};
+
+use super::{Arguments, REFUSED};
+use crate::cli::plan::table;
+use crate::cli::print;
+
+/// Judges, fits and writes; without an InferenceModel to write, problems are only said.
+pub(super) fn conclude(
+    arguments: &Arguments,
+    goal: Goal,
+    identity: Option<&Identity>,
+    files: &[(Header, Samples)],
+) -> anyhow::Result<ExitCode> {
+    let points = points(files, goal)?;
+    let problems = judge::problems(&points, goal);
+    let (accepted, refused): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| {
+        arguments
+            .accept
+            .iter()
+            .any(|accepted| accepted.kind() == problem.kind())
+    });
+    for problem in &accepted {
+        print::error(&format!("accepted: {problem}"));
+    }
+    for problem in &refused {
+        print::error(&format!("refused: {problem}"));
+    }
+    let fitted = if refused.is_empty() {
+        fit::fit(&points).map_err(|error| error.to_string())
+    } else {
+        Err(
+            "what is refused is not fitted; --accept noisy, non-monotone or throttled fits it all the same"
+                .to_owned(),
+        )
+    };
+    let text = render(&points, goal, fitted.as_ref().ok());
+    let to_standard_output = arguments.output.as_deref() == Some(Path::new("-"));
+    if to_standard_output {
+        print::error(text.trim_start());
+    } else {
+        print::output(text.trim_start())?;
+    }
+    let (Some(identity), Some(output)) = (identity, &arguments.output) else {
+        if let Err(problem) = fitted {
+            print::error(&format!("not fitted: {problem}"));
+        }
+        return Ok(code(refused.is_empty()));
+    };
+    let fitted = match fitted {
+        Ok(fitted) => fitted,
+        Err(problem) => {
+            print::error(&format!("error: no InferenceModel is written: {problem}"));
+            return Ok(code(false));
+        }
+    };
+    let headers: Vec<&Header> = files.iter().map(|(header, _)| header).collect();
+    let model = yaml::write(&inference_model(identity, &headers, &points, &fitted)?)?;
+    if to_standard_output {
+        print::output(&model)?;
+    } else {
+        std::fs::write(output, model).with_context(|| format!("write {}", output.display()))?;
+        print::error(&format!("wrote {}", output.display()));
+    }
+    Ok(code(true))
+}
+
+fn code(good: bool) -> ExitCode {
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(REFUSED)
+    }
+}
+
+fn render(points: &[Point], goal: Goal, fit: Option<&Fit>) -> String {
+    let percentile = format!("P{}", (goal.quantile() * 1e4).round() / 1e2);
+    let at_most = format!("{percentile} AT MOST");
+    let header = [
+        "DEVICE",
+        "BATCH",
+        "SAMPLES",
+        "MEAN",
+        "+-",
+        &percentile,
+        &at_most,
+        "FIT",
+        "OFF",
+    ];
+    let rows = points.iter().map(|point| {
+        let summary = point.summary;
+        let fitted = fit.and_then(|fit| fitted(point, fit));
+        let off = |fitted: f64| format!("{:+.1}%", (fitted / summary.mean.value - 1.0) * 100.0);
+        vec![
+            point.device.to_string(),
+            point.batch.to_string(),
+            summary.count.to_string(),
+            milliseconds(summary.mean.value),
+            format!("{:.1}%", summary.mean.relative() * 100.0),
+            milliseconds(summary.tail.value),
+            summary
+                .tail
+                .high
+                .map_or_else(|| "unknown".to_owned(), milliseconds),
+            fitted.map_or_else(String::new, milliseconds),
+            fitted.map_or_else(String::new, off),
+        ]
+    });
+    let mut text = String::new();
+    table::columns(&mut text, &header, rows.collect());
+    if let Some(fit) = fit {
+        let error = fit.error() * 100.0;
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "\nThe fit is off by {error:.1}% at most, points between the ends being left out of it in turn."
+        );
+    }
+    text
+}
+
+fn fitted(point: &Point, fit: &Fit) -> Option<f64> {
+    match &point.device {
+        Device::Cpu { limit } => {
+            let entry = fit.cpu.iter().find(|entry| entry.batch == point.batch)?;
+            Some(entry.mean.at(limit.vcpu()))
+        }
+        device @ Device::Gpu { .. } => {
+            let entry = fit.gpu.iter().find(|entry| entry.device == *device)?;
+            Some(entry.mean.at(f64::from(point.batch)))
+        }
+    }
+}
+
+fn milliseconds(seconds: f64) -> String {
+    format!("{:.2}ms", seconds * 1e3)
+}

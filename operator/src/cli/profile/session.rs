@@ -1,0 +1,172 @@
+//! A measurement from its options or its samples file, to its end.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::Context;
+use harmonybatch_profiler::endpoint::{Endpoint, Server};
+use harmonybatch_profiler::goal::Goal;
+use harmonybatch_profiler::machine;
+use harmonybatch_profiler::measure::{self, End, Observer, Plan, Progress};
+use harmonybatch_profiler::samples::{Device, Header, Samples, SamplesFile};
+use harmonybatch_profiler::tensors::{Metadata, Rows};
+
+use super::Arguments;
+use super::progress::Display;
+use crate::cli::{print, process};
+
+/// What will be measured.
+pub(super) struct Opened {
+    pub(super) header: Header,
+    place: Place,
+}
+
+/// Where its samples are kept.
+enum Place {
+    /// A file to be made once the endpoint has answered.
+    New(PathBuf),
+    /// One that was begun, with what is in it.
+    Begun(SamplesFile, Samples),
+}
+
+/// What the options ask to be measured, if anything.
+pub(super) fn open(arguments: &Arguments) -> anyhow::Result<Option<Opened>> {
+    if let Some(path) = &arguments.resume {
+        let (file, header, samples) = SamplesFile::resume(path)?;
+        return Ok(Some(Opened {
+            header,
+            place: Place::Begun(file, samples),
+        }));
+    }
+    let Some(header) = header(arguments)? else {
+        return Ok(None);
+    };
+    let path = arguments.samples.clone().unwrap_or_else(|| {
+        let device = header.device.to_string().replace(' ', "-");
+        PathBuf::from(format!("{}-{device}.samples.jsonl", header.model))
+    });
+    Ok(Some(Opened {
+        header,
+        place: Place::New(path),
+    }))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a measurement is dated where it is begun"
+)]
+fn header(arguments: &Arguments) -> anyhow::Result<Option<Header>> {
+    let (Some(endpoint), Some(model), Some(max_batch)) =
+        (&arguments.endpoint, &arguments.model, arguments.max_batch)
+    else {
+        return Ok(None);
+    };
+    let device = match (arguments.vcpu, &arguments.gpu) {
+        (Some(limit), _) if limit.millis() == 0 => {
+            anyhow::bail!("--vcpu 0: a model without CPU takes for ever")
+        }
+        (Some(limit), _) => Device::Cpu { limit },
+        (None, Some(gpu)) => Device::Gpu {
+            device: gpu.clone(),
+            memory: arguments.gpu_memory.clone().unwrap_or_default(),
+            memory_per_row: arguments.gpu_memory_per_row.clone(),
+        },
+        (None, None) => return Ok(None),
+    };
+    let machine = machine::of_endpoint(endpoint);
+    let shapes = arguments
+        .shape
+        .iter()
+        .map(|shape| (shape.input.clone(), shape.row.clone()));
+    Ok(Some(Header {
+        endpoint: endpoint.clone(),
+        model: model.clone(),
+        max_batch,
+        device,
+        shapes: shapes.collect(),
+        input: arguments.input.clone(),
+        seed: arguments.seed,
+        date: machine::day(SystemTime::now()),
+        hardware: arguments.hardware.clone().or(machine.hardware),
+        kernel: machine.kernel,
+    }))
+}
+
+/// Measures until the goal, the budget or Ctrl-C, and says how it ended.
+pub(super) async fn measure(
+    arguments: &Arguments,
+    goal: Goal,
+    opened: Opened,
+) -> anyhow::Result<(End, (Header, Samples))> {
+    let Opened { header, place } = opened;
+    let stop = process::shutdown()?;
+    let server = Server::new(&header.endpoint, &header.model)?;
+    let rows = rows(&header, &server.metadata().await?)?;
+    let (file, mut samples) = match place {
+        Place::New(path) => (SamplesFile::create(&path, &header)?, Samples::new()),
+        Place::Begun(file, samples) => (file, samples),
+    };
+    let plan = Plan {
+        max_batch: header.max_batch,
+        goal,
+        budget: arguments.budget,
+        warm_up: arguments.warm_up,
+        seed: header.seed,
+    };
+    let mut log = Log {
+        file,
+        display: Display::new(),
+    };
+    let end = measure::measure(
+        &mut Endpoint::new(server, rows),
+        &plan,
+        &mut samples,
+        &mut log,
+        stop,
+    )
+    .await;
+    log.display.end();
+    let (count, path) = (
+        samples.values().map(Vec::len).sum::<usize>(),
+        log.file.path().display(),
+    );
+    let go_on = format!("{count} batches are kept in {path}: go on with --resume {path}");
+    let end = end.with_context(|| go_on.clone())?;
+    print::error(&match end {
+        End::Known => format!("every batch size is known well enough: {count} batches, kept in {path}"),
+        End::BudgetSpent => format!("the budget is spent; {go_on}"),
+        End::Stopped => format!("stopped; {go_on}"),
+    });
+    Ok((end, (header, samples)))
+}
+
+fn rows(header: &Header, metadata: &Metadata) -> anyhow::Result<Rows> {
+    let Some(file) = &header.input else {
+        return Ok(Rows::random(
+            metadata,
+            &header.shapes,
+            header.max_batch,
+            header.seed,
+        )?);
+    };
+    let request = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
+    Rows::given(metadata, &request, header.max_batch).with_context(|| file.display().to_string())
+}
+
+/// Keeps samples and shows how far it is.
+struct Log {
+    file: SamplesFile,
+    display: Display,
+}
+
+impl Observer for Log {
+    type Error = anyhow::Error;
+
+    fn keep(&mut self, batch: u32, seconds: f64) -> anyhow::Result<()> {
+        Ok(self.file.append(batch, seconds)?)
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        self.display.show(progress);
+    }
+}
