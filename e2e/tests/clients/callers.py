@@ -120,9 +120,9 @@ def over_grpc(runtime, datatypes):
     if runtime.endswith("json"):
         halves = lambda: client.infer(MODEL, inputs(grpc, ["FP16"]), headers=headers)
         refused(halves, "StatusCode.INVALID_ARGUMENT", "inputs[0].data: is FP16")
-    # More than the 4 MiB that most implementations of gRPC end at.
-    large = grpc.InferInput("INPUT0", [2**20, 2], "FP32")
-    values = np.arange(2**21, dtype=np.float32).reshape(2**20, 2)
+    # More than the 4 MiB that most implementations of gRPC end at, in no more rows than a batch has.
+    large = grpc.InferInput("INPUT0", [8, 2**18], "FP32")
+    values = np.arange(2**21, dtype=np.float32).reshape(8, 2**18)
     large.set_data_from_numpy(values)
     if not runtime.endswith("json"):
         assert (client.infer(MODEL, [large], headers=headers).as_numpy("OUTPUT0") == values).all()
