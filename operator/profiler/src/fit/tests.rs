@@ -82,11 +82,12 @@ proptest! {
         prop_assert!((mean.alpha / alpha - 1.0).abs() < 0.1, "{mean:?} for {known:?}");
         prop_assert!((mean.gamma / known.gamma - 1.0).abs() < 0.1, "{mean:?} for {known:?}");
         prop_assert!(found.error() < 0.05, "{}", found.error());
-        // The tail bounds the true 90th percentile, which is 1.08 of the mean, and no sample is above 1.1 of it.
+        // The tail is above the true 90th percentile, which is 1.08 of the mean, in 97 of 100 cases, and three standard errors (of 0.0035) below it
+        // in none; no sample is above 1.1 of the mean.
         let tail = found.cpu[0].tail;
         for millis in LIMITS {
             let ratio = tail.at(vcpu(millis)) / known.at(vcpu(millis));
-            prop_assert!((1.08..1.13).contains(&ratio), "{ratio} at {millis}: {tail:?} for {known:?}");
+            prop_assert!((1.069..1.13).contains(&ratio), "{ratio} at {millis}: {tail:?} for {known:?}");
         }
     }
 
