@@ -1,25 +1,21 @@
-//! One task for every group of the configuration, and the table by which requests find them.
+//! One task for every group of the configuration, kept in step with it, as is the table by which requests find them.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use serde::Serialize;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     batch::BatchIds,
     handle::Handle,
-    request::{GroupStats, Queued, Submission, Waiter},
+    request::{GroupStats, Queued},
+    table::{Limits, RETRY_AFTER, Table},
     worker::{Orders, Parts, Worker},
 };
 use crate::{
-    admission::Standing,
     config::{ConfigSource, Key, RouteError, Routes, Snapshot, Target},
     metrics::{AppStats, Metrics},
-    protocol::{ApiError, Cause, Request},
-    sync::{
-        atomic::{AtomicU64, Ordering},
-        mpsc,
-    },
+    protocol::{ApiError, Cause},
+    sync::mpsc,
     timer::{Timer, nanos},
     trace::Tracer,
     upstream::Upstream,
@@ -27,230 +23,6 @@ use crate::{
 
 /// How often a group that is gone is looked at, until it holds nothing.
 const RETIRED_CHECK: Duration = Duration::from_millis(500);
-/// What a refused caller is told to wait.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Bounds of the queues.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Rows that may wait in a group: 503 beyond.
-    pub rows_per_group: u64,
-    /// Rows that one application may have waiting: 429 beyond.
-    pub rows_per_app: u64,
-    /// Bytes of requests that may wait in a group: 503 beyond.
-    pub bytes_per_group: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            rows_per_group: 8192,
-            rows_per_app: 2048,
-            bytes_per_group: 256 << 20,
-        }
-    }
-}
-
-/// The state of the gateway that requests see: replaced as a whole when the configuration changes.
-#[derive(Debug)]
-pub struct Table {
-    /// Which application a request is for, and which group serves it.
-    pub routes: Routes,
-    /// Whether a first configuration has come.
-    pub loaded: bool,
-    groups: HashMap<Key, Handle>,
-    apps: HashMap<Key, Arc<AppStats>>,
-    limits: Limits,
-    ids: Arc<AtomicU64>,
-}
-
-/// The place of a request that is let in.
-struct Entry<'a> {
-    app: Key,
-    handle: &'a Handle,
-    stats: &'a Arc<AppStats>,
-    standing: Standing,
-}
-
-/// One entry of `GET /acknowledged`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GroupListing {
-    /// The group's namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Number of the active plan that was applied last.
-    pub plan_generation: i64,
-    /// Applications routed to it now.
-    pub apps: Vec<String>,
-    /// Rows that wait in it.
-    pub queued_rows: u64,
-    /// Batches that its replicas work on.
-    pub in_flight_batches: usize,
-}
-
-impl Table {
-    /// Hands a request to its group in parts, which were made of it by its rows; they are let in together or not at all. The request keeps its memory.
-    ///
-    /// # Errors
-    /// As of [`Self::submit`].
-    pub fn submit_parts(
-        &self,
-        target: &Target,
-        whole: &Submission,
-        parts: Vec<Request>,
-    ) -> Result<Vec<Waiter>, ApiError> {
-        let entry = self.let_in(target, whole)?;
-        let parts = parts.into_iter().map(|request| {
-            let part = Submission {
-                request,
-                model: whole.model.clone(),
-                version: whole.version.clone(),
-                arrival: whole.arrival,
-                deadline: whole.deadline,
-                memory: whole.memory.nothing(),
-                span: whole.span.clone(),
-            };
-            self.enter(&entry, target, part)
-        });
-        // Where one finds no room, those before it are dropped, and so leave their queue.
-        parts.collect()
-    }
-
-    /// Hands a request to its group. Nothing is awaited, so that no request is submitted by a table that has been replaced, as long as the table is
-    /// borrowed from its channel meanwhile.
-    ///
-    /// # Errors
-    /// 429 or 503 where a bound is reached.
-    pub fn submit(&self, target: &Target, submission: Submission) -> Result<Waiter, ApiError> {
-        let entry = self.let_in(target, &submission)?;
-        self.enter(&entry, target, submission)
-    }
-
-    /// Whether a request is let in, and where.
-    fn let_in(&self, target: &Target, submission: &Submission) -> Result<Entry<'_>, ApiError> {
-        let app = Key {
-            namespace: target.group.key.namespace.clone(),
-            name: target.member.app.clone(),
-        };
-        let unavailable =
-            |cause: Cause, message: String| ApiError::new(cause, message).retry_after(RETRY_AFTER);
-        let (Some(handle), Some(stats)) = (self.groups.get(&target.group.key), self.apps.get(&app)) else {
-            return Err(unavailable(
-                Cause::NotReady,
-                format!("group {} is not there", target.group.key),
-            ));
-        };
-        let rows = u64::from(submission.request.rows());
-        let waiting = stats.queued_rows.load(Ordering::Acquire);
-        if waiting > 0 && waiting + rows > self.limits.rows_per_app {
-            let limit = self.limits.rows_per_app;
-            let message = format!(
-                "{waiting} rows of InferenceApp {} wait already, at most {limit} may",
-                app.name
-            );
-            return Err(ApiError::new(Cause::AppQueueFull, message).retry_after(RETRY_AFTER));
-        }
-        let waiting = handle.stats.queued_rows.load(Ordering::Acquire);
-        let bytes = handle
-            .stats
-            .queued_bytes
-            .load(Ordering::Acquire)
-            .saturating_add(submission.request.size());
-        if waiting > 0 && (waiting + rows > self.limits.rows_per_group || bytes > self.limits.bytes_per_group)
-        {
-            return Err(unavailable(
-                Cause::QueueFull,
-                format!(
-                    "the queue of group {} is full: {waiting} rows wait",
-                    target.group.key.name
-                ),
-            ));
-        }
-        let standing = handle.admit(&target.member, stats, submission)?;
-        Ok(Entry {
-            app,
-            handle,
-            stats,
-            standing,
-        })
-    }
-
-    /// Puts a request that was let in into its queue.
-    fn enter(&self, entry: &Entry<'_>, target: &Target, submission: Submission) -> Result<Waiter, ApiError> {
-        let (queued, waiter) = Queued::new(
-            self.ids.fetch_add(1, Ordering::Relaxed),
-            entry.app.clone(),
-            target.member.clone(),
-            entry.stats.clone(),
-            submission,
-            entry.standing,
-            entry.handle.place(),
-        );
-        if entry.handle.inbox.try_send(Box::new(queued)).is_err() {
-            let message = format!("the queue of group {} is full", target.group.key.name);
-            return Err(ApiError::new(Cause::QueueFull, message).retry_after(RETRY_AFTER));
-        }
-        Ok(waiter)
-    }
-
-    /// Whether an application is in the configuration.
-    pub(crate) fn knows(&self, app: &Key) -> bool {
-        self.apps.contains_key(app)
-    }
-
-    /// The counts of an application that is routed.
-    pub fn app_stats(&self, target: &Target) -> Option<Arc<AppStats>> {
-        let app = Key {
-            namespace: target.group.key.namespace.clone(),
-            name: target.member.app.clone(),
-        };
-        self.apps.get(&app).cloned()
-    }
-
-    /// Every group that is routed to or holds rows, and what it holds.
-    pub fn acknowledged(&self) -> Vec<GroupListing> {
-        let mut listing: Vec<GroupListing> = self
-            .groups
-            .iter()
-            .map(|(key, handle)| {
-                let (queued_rows, in_flight_batches) = handle.stats.load();
-                GroupListing {
-                    namespace: key.namespace.to_string(),
-                    name: key.name.to_string(),
-                    plan_generation: handle.config.plan_generation,
-                    apps: self.apps_of(key),
-                    queued_rows,
-                    in_flight_batches,
-                }
-            })
-            .collect();
-        listing.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        listing
-    }
-
-    fn apps_of(&self, group: &Key) -> Vec<String> {
-        let apps = self
-            .routes
-            .apps()
-            .filter(|(_, target)| target.group.key == *group);
-        let mut apps: Vec<String> = apps.map(|(app, _)| app.name.to_string()).collect();
-        apps.sort_unstable();
-        apps
-    }
-
-    /// Groups and their counts, for gauges.
-    pub fn group_stats(&self) -> impl Iterator<Item = (&Key, &GroupStats)> {
-        self.groups.iter().map(|(key, handle)| (key, &*handle.stats))
-    }
-
-    /// Applications and their counts.
-    pub fn all_app_stats(&self) -> impl Iterator<Item = (&Key, &Arc<AppStats>)> {
-        self.apps.iter()
-    }
-}
-
 /// A group's task as the fleet holds it.
 struct Crew {
     handle: Handle,

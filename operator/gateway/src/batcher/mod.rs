@@ -20,12 +20,14 @@ mod queue;
 mod replicas;
 mod request;
 mod retry;
+mod table;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
 pub use batch::BatchId;
-pub use fleet::{Fleet, GroupListing, Limits, Table};
+pub use fleet::Fleet;
 pub(crate) use request::Progress;
 pub use request::{Answered, GroupStats, Sent, Submission, Waiter};
+pub use table::{GroupListing, Limits, Table};
