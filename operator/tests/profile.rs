@@ -106,10 +106,23 @@ const EFFORT: [&str; 8] = [
     "1",
 ];
 
+/// The command that measures a server, without its effort.
+fn asking<'a>(server: &'a Server, vcpu: &'a str, max_batch: &'a str) -> [&'a str; 9] {
+    [
+        "profile",
+        "--endpoint",
+        &server.address,
+        "--model",
+        "net",
+        "--vcpu",
+        vcpu,
+        "--max-batch",
+        max_batch,
+    ]
+}
+
 fn measured(folder: &Path, server: &Server, vcpu: &str, max_batch: &str) -> Output {
-    let endpoint = ["profile", "--endpoint", &server.address, "--model", "net"];
-    let what = ["--vcpu", vcpu, "--max-batch", max_batch];
-    harmonybatch(folder, &[&endpoint[..], &what, &EFFORT].concat())
+    harmonybatch(folder, &[&asking(server, vcpu, max_batch)[..], &EFFORT].concat())
 }
 
 /// Seconds of a batch: `(20 ms exp(-vcpu / 0.5) + 8 ms) (1 + rows) / 2`.
@@ -236,17 +249,7 @@ fn a_server_is_measured_at_four_limits_and_its_model_is_planned() {
 fn a_model_is_not_written_from_too_few_limits() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(json!([-1, 4]), |_, _| Duration::from_millis(2));
-    let endpoint = [
-        "profile",
-        "--endpoint",
-        &server.address,
-        "--model",
-        "net",
-        "--vcpu",
-        "1",
-        "--max-batch",
-        "1",
-    ];
+    let endpoint = asking(&server, "1", "1");
     let model = ["--image", "i", "--memory", "1Gi", "--output", "model.yaml"];
     let output = harmonybatch(folder.path(), &[&endpoint[..], &model].concat());
     assert_eq!(output.status.code(), Some(1));
@@ -297,17 +300,7 @@ fn an_open_dimension_must_be_given() {
         "{}",
         text(&output.stderr)
     );
-    let endpoint = [
-        "profile",
-        "--endpoint",
-        &server.address,
-        "--model",
-        "net",
-        "--vcpu",
-        "1",
-        "--max-batch",
-        "2",
-    ];
+    let endpoint = asking(&server, "1", "2");
     let output = harmonybatch(
         folder.path(),
         &[&endpoint[..], &EFFORT, &["--shape", "x=4", "--accept", "noisy"]].concat(),
@@ -319,17 +312,7 @@ fn an_open_dimension_must_be_given() {
 fn an_interrupt_keeps_what_is_measured_and_resume_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(json!([-1, 4]), |_, _| Duration::from_millis(10));
-    let endpoint = [
-        "profile",
-        "--endpoint",
-        &server.address,
-        "--model",
-        "net",
-        "--vcpu",
-        "1",
-        "--max-batch",
-        "2",
-    ];
+    let endpoint = asking(&server, "1", "2");
     let child = spawn(folder.path(), &[&endpoint[..], &EFFORT].concat());
     // Two of the warm-up, and ten that count.
     while server.answered.recv_timeout(PATIENCE).unwrap() < 11 {}

@@ -17,11 +17,12 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, server, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use support::{Sender, Server, body, connect, echo_servers, group, median, path, snapshot, verdict};
+use support::{
+    Sender, Server, answer_all, body, connect, echo_servers, group, median, path, snapshot, verdict,
+};
 use tokio::{
     net::TcpListener,
     runtime,
@@ -151,24 +152,19 @@ async fn batches<N: Number>(mut arriving: mpsc::Receiver<Waiting<N>>, runtimes: 
 async fn parsing<N: Number>(listener: TcpListener, runtimes: Vec<SocketAddr>) {
     let (arrive, arriving) = mpsc::channel(CONNECTIONS);
     tokio::spawn(batches::<N>(arriving, runtimes));
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        stream.set_nodelay(true).unwrap();
+    let answer = move |request: Request<Incoming>| {
         let arrive = arrive.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let arrive = arrive.clone();
-            async move {
-                let body = request.into_body().collect().await.unwrap().to_bytes();
-                let (answer, answered) = oneshot::channel();
-                let request = serde_json::from_slice(&body).unwrap();
-                drop(body);
-                arrive.send((request, answer)).await.unwrap();
-                let answer = serde_json::to_vec(&answered.await.unwrap()).unwrap();
-                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(answer))))
-            }
-        });
-        tokio::spawn(server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-    }
+        async move {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let (answer, answered) = oneshot::channel();
+            let request = serde_json::from_slice(&body).unwrap();
+            drop(body);
+            arrive.send((request, answer)).await.unwrap();
+            let answer = serde_json::to_vec(&answered.await.unwrap()).unwrap();
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(answer))))
+        }
+    };
+    answer_all(listener, answer).await;
 }
 
 fn baseline<N: Number>(runtimes: &[SocketAddr]) -> Server {

@@ -18,9 +18,10 @@ use std::{
 
 use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, server, service::service_fn};
-use hyper_util::rt::TokioIo;
-use support::{Server, ask, connect, echo_servers, group, kilobyte, median, path, snapshot, verdict};
+use hyper::body::Incoming;
+use support::{
+    Server, answer_all, ask, connect, echo_servers, group, kilobyte, median, path, snapshot, verdict,
+};
 use tokio::{
     net::TcpListener,
     runtime,
@@ -44,32 +45,27 @@ async fn proxy(listener: TcpListener, runtimes: Vec<SocketAddr>) {
         free.lock().await.push(connect(runtime).await);
     }
     let pool = Arc::new((free, waiting));
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        stream.set_nodelay(true).unwrap();
+    let answer = move |request: Request<Incoming>| {
         let pool = pool.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let pool = pool.clone();
-            async move {
-                let (head, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                let _place = pool.1.acquire().await.unwrap();
-                let mut sender = pool.0.lock().await.pop().unwrap();
-                sender.ready().await.unwrap();
-                let request = Request::post(head.uri.path())
-                    .header(header::HOST, "runtime")
-                    .body(Full::new(body))
-                    .unwrap();
-                let (head, body) = sender.send_request(request).await.unwrap().into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                pool.0.lock().await.push(sender);
-                let mut response = Response::new(Full::new(body));
-                *response.status_mut() = head.status;
-                Ok::<_, Infallible>(response)
-            }
-        });
-        tokio::spawn(server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-    }
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let _place = pool.1.acquire().await.unwrap();
+            let mut sender = pool.0.lock().await.pop().unwrap();
+            sender.ready().await.unwrap();
+            let request = Request::post(head.uri.path())
+                .header(header::HOST, "runtime")
+                .body(Full::new(body))
+                .unwrap();
+            let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            pool.0.lock().await.push(sender);
+            let mut response = Response::new(Full::new(body));
+            *response.status_mut() = head.status;
+            Ok::<_, Infallible>(response)
+        }
+    };
+    answer_all(listener, answer).await;
 }
 
 fn plain(runtimes: &[SocketAddr]) -> Server {

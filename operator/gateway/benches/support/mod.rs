@@ -16,7 +16,11 @@ use harmonybatch_gateway::{
 };
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, client, server, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    client, server,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::{
@@ -57,18 +61,26 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
     Ok(response)
 }
 
+/// Answers every request of every connection by `answer`.
+pub(crate) async fn answer_all<F, B>(
+    listener: TcpListener,
+    answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+) where
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let service = service_fn(answer.clone());
+        tokio::spawn(server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}
+
 async fn echo_server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            tokio::spawn(
-                server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(echo)),
-            );
-        }
-    });
+    tokio::spawn(answer_all(listener, echo));
     address
 }
 
@@ -239,7 +251,7 @@ impl Server {
         let mut answered = 0_u32;
         for caller in callers {
             let asked = caller.await.unwrap();
-            answered += u32::try_from(asked.iter().filter(|at| (begin..end).contains(at)).count()).unwrap();
+            answered += u32::try_from(asked.iter().filter(|at| (begin..end).contains(*at)).count()).unwrap();
         }
         f64::from(answered) / used.as_secs_f64()
     }
