@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 
-/// The gateway allocates some fifty times for a request; this does it in about half the time of the C library's, on any number of threads.
+/// Of the gateway's time for a request this takes 6 %, where the C library's took 9 % (`perf record` of the benchmark `proxy`).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
