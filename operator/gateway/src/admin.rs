@@ -51,7 +51,7 @@ impl Admin {
             "/readyz" => self.readiness(),
             "/metrics" => self
                 .metrics
-                .encode(&self.table.borrow(), self.timer.now())
+                .encode(self.table.borrow().clone(), self.timer.now())
                 .map_or_else(
                     |error| ApiError::new(Cause::Internal, error).into_response(),
                     |metrics| {

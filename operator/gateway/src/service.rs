@@ -249,7 +249,7 @@ impl<U: Upstream> Service<U> {
         let model = target.check_model(&submission.borrow().model);
         model.map_err(|error| route_error(&error))?;
         let unavailable = || ApiError::new(Cause::NotReady, "the application is being set up");
-        let stats = table.app_stats(target).ok_or_else(unavailable)?;
+        let stats = table.app_stats(target).cloned().ok_or_else(unavailable)?;
         stats.arrived(submission.borrow().request.rows(), self.timer.now());
         let waiter = submit(&table, target, submission).inspect_err(|_| stats.refused(self.timer.now()))?;
         Ok((stats, waiter))
@@ -292,7 +292,7 @@ impl<U: Upstream> Service<U> {
     {
         self.read(body).await.inspect_err(|error| {
             if error.status == StatusCode::SERVICE_UNAVAILABLE
-                && let Some(stats) = self.table.borrow().app_stats(target)
+                && let Some(stats) = self.table.borrow().past_app_stats(target)
             {
                 stats.refused(self.timer.now());
             }

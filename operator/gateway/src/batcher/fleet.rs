@@ -8,7 +8,7 @@ use super::{
     batch::BatchIds,
     handle::Handle,
     request::{GroupStats, Queued},
-    table::{Limits, RETRY_AFTER, Table},
+    table::{Limits, RETRY_AFTER, Seat, Table},
     worker::{Orders, Parts, Worker},
 };
 use crate::{
@@ -63,6 +63,7 @@ impl<U: Upstream> Fleet<U> {
             loaded: false,
             groups: HashMap::new(),
             apps: HashMap::new(),
+            seats: Vec::new(),
             limits,
             ids: Arc::default(),
         };
@@ -128,8 +129,8 @@ impl<U: Upstream> Fleet<U> {
             return;
         };
         let is_gone =
-            |key: &Key, crew: &mut Crew| !snapshot.groups.contains_key(key) && crew.handle.stats.is_idle();
-        let gone_groups: Vec<Key> = self.crews.extract_if(is_gone).map(|(key, _)| key).collect();
+            |key: &Key, crew: &Crew| !snapshot.groups.contains_key(key) && crew.handle.stats.is_idle();
+        self.crews.retain(|key, crew| !is_gone(key, crew));
         for (key, crew) in &mut self.crews {
             if !snapshot.groups.contains_key(key) {
                 crew.retired = true;
@@ -158,9 +159,7 @@ impl<U: Upstream> Fleet<U> {
         }
         let routes = Routes::new(&snapshot, &self.cluster_domain);
         let apps = routes.apps().map(|(app, target)| {
-            let stats = self.apps.get(app).cloned();
-            let stats = stats.filter(|stats| stats.slo() == target.member.slo);
-            (app.clone(), stats.unwrap_or_else(|| self.app_stats(app, target)))
+            (app.clone(), self.app_stats(app, target))
         });
         let apps: HashMap<Key, Arc<AppStats>> = apps.collect();
         for (key, crew) in &mut self.crews {
@@ -175,22 +174,19 @@ impl<U: Upstream> Fleet<U> {
         }
         let past_apps = std::mem::replace(&mut self.apps, apps);
         let ids = self.table.borrow().ids.clone();
+        let handles = self.crews.iter();
+        let groups: HashMap<Key, Arc<Handle>> = handles
+            .map(|(key, crew)| (key.clone(), Arc::new(crew.handle.clone())))
+            .collect();
         self.table.send_replace(Arc::new(Table {
+            seats: seats(&routes, &groups, &self.apps),
             routes,
             loaded: true,
-            groups: self
-                .crews
-                .iter()
-                .map(|(key, crew)| (key.clone(), crew.handle.clone()))
-                .collect(),
+            groups,
             apps: self.apps.clone(),
             limits: self.limits,
             ids,
         }));
-        // Only now does nobody read the old table, whose groups' series would come back.
-        for group in &gone_groups {
-            self.metrics.forget_group(group);
-        }
         for app in past_apps.keys().filter(|app| !self.apps.contains_key(*app)) {
             self.metrics.forget_app(app);
         }
@@ -198,8 +194,14 @@ impl<U: Upstream> Fleet<U> {
 
     /// Counts for an application; those of its past go on under a changed SLO.
     fn app_stats(&self, app: &Key, target: &Target) -> Arc<AppStats> {
-        let past = self.apps.get(app).map(|stats| stats.window());
-        Arc::new(self.metrics.app(app, target.member.slo, past, self.timer.now()))
+        let slo = target.member.slo;
+        match self.apps.get(app) {
+            Some(stats) => {
+                stats.set_slo(slo);
+                stats.clone()
+            }
+            None => Arc::new(AppStats::new(slo, self.timer.now())),
+        }
     }
 
     fn hire(&mut self, orders: Orders) {
@@ -208,10 +210,12 @@ impl<U: Upstream> Fleet<U> {
         let (inbox, inbox_receiver) = mpsc::channel(4096);
         let (left, left_receiver) = mpsc::unbounded_channel();
         let stats = Arc::new(GroupStats::default());
+        let metrics = Arc::new(self.metrics.group(&key));
         let handle = Handle {
             inbox,
             left,
             stats: stats.clone(),
+            metrics: metrics.clone(),
             config: orders.config.clone(),
             members: Arc::default(),
         };
@@ -222,7 +226,7 @@ impl<U: Upstream> Fleet<U> {
             orders: orders_receiver,
             homeless: self.homeless.0.clone(),
             stats,
-            metrics: Arc::new(self.metrics.group(&key)),
+            metrics,
             batch_ids: self.batch_ids.clone(),
             tracer: self.tracer.clone(),
             upstream: self.upstream.clone(),
@@ -241,7 +245,6 @@ impl<U: Upstream> Fleet<U> {
                 );
             }
             Err(error) => {
-                self.metrics.forget_group(&key);
                 tracing::error!(group = %key, %error, "the group's rule is not valid; it is not served");
             }
         }
@@ -273,7 +276,11 @@ impl<U: Upstream> Fleet<U> {
     }
 
     /// The group that serves a request now.
-    fn place<'a>(&self, table: &'a Table, queued: &Queued) -> Result<(&'a Handle, &'a Target), RouteError> {
+    fn place<'a>(
+        &self,
+        table: &'a Table,
+        queued: &Queued,
+    ) -> Result<(&'a Arc<Handle>, &'a Target), RouteError> {
         let target = table.routes.by_app(&queued.app.namespace, &queued.app.name)?;
         target.check_model(&queued.submission.model)?;
         // Not the group that just gave it back.
@@ -288,6 +295,24 @@ impl<U: Upstream> Fleet<U> {
         })?;
         Ok((handle, target))
     }
+}
+
+/// Where each application's requests wait, by the number of its target.
+fn seats(
+    routes: &Routes,
+    groups: &HashMap<Key, Arc<Handle>>,
+    apps: &HashMap<Key, Arc<AppStats>>,
+) -> Vec<Option<Seat>> {
+    let mut targets: Vec<_> = routes.apps().collect();
+    targets.sort_unstable_by_key(|(_, target)| target.number);
+    let seat = |(app, target): (&Key, &Target)| {
+        Some(Seat {
+            app: app.clone(),
+            handle: groups.get(&target.group.key)?.clone(),
+            stats: apps.get(app)?.clone(),
+        })
+    };
+    targets.into_iter().map(seat).collect()
 }
 
 impl Crew {

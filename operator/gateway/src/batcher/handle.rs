@@ -8,7 +8,7 @@ use super::request::{GroupStats, Place, Queued, Submission};
 use crate::{
     admission::{Backlog, Standing},
     config::{GroupConfig, MemberConfig},
-    metrics::AppStats,
+    metrics::{AppStats, GroupMetrics},
     protocol::{ApiError, Cause},
     sync::{atomic::Ordering, mpsc},
     timer::nanos,
@@ -21,6 +21,7 @@ pub(super) struct Handle {
     pub(super) inbox: mpsc::Sender<Box<Queued>>,
     pub(super) left: mpsc::UnboundedSender<u64>,
     pub(super) stats: Arc<GroupStats>,
+    pub(super) metrics: Arc<GroupMetrics>,
     pub(super) config: Arc<GroupConfig>,
     /// The SLOs of the group's members and their counts.
     pub(super) members: Arc<[(Nanos, Arc<AppStats>)]>,
@@ -121,7 +122,12 @@ impl Handle {
         let (before, of_its_kind, drain) = match standing {
             Standing::Yielding => (rows(queued), yielding, &self.stats.yielding_drain),
             Standing::Regular => {
-                let before = self.rows_before(nanos(member.slo), service);
+                // Less than a batch is before it anyway: whose rows they are makes no difference then.
+                let before = if queued < batch {
+                    rows(queued)
+                } else {
+                    self.rows_before(nanos(member.slo), service)
+                };
                 (before, regular_rows(stats), &stats.drain)
             }
         };

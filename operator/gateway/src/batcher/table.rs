@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     admission::Standing,
-    config::{Key, Routes, Target},
-    metrics::AppStats,
+    config::{Key, Named, Routes, Target},
+    metrics::{AppStats, GroupMetrics},
     protocol::{ApiError, Cause, Request},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -47,17 +47,25 @@ pub struct Table {
     pub routes: Routes,
     /// Whether a first configuration has come.
     pub loaded: bool,
-    pub(super) groups: HashMap<Key, Handle>,
+    pub(super) groups: HashMap<Key, Arc<Handle>>,
     pub(super) apps: HashMap<Key, Arc<AppStats>>,
+    /// By the number of their target; none where the group cannot be served.
+    pub(super) seats: Vec<Option<Seat>>,
     pub(super) limits: Limits,
     pub(super) ids: Arc<AtomicU64>,
 }
 
+/// Where the requests of an application wait.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) app: Key,
+    pub(super) handle: Arc<Handle>,
+    pub(super) stats: Arc<AppStats>,
+}
+
 /// The place of a request that is let in.
 struct Entry<'a> {
-    app: Key,
-    handle: &'a Handle,
-    stats: &'a Arc<AppStats>,
+    seat: &'a Seat,
     standing: Standing,
 }
 
@@ -117,20 +125,21 @@ impl Table {
         self.enter(&entry, target, submission)
     }
 
+    fn seat(&self, target: &Target) -> Option<&Seat> {
+        self.seats.get(target.number)?.as_ref()
+    }
+
     /// Whether a request is let in, and where.
     fn let_in(&self, target: &Target, submission: &Submission) -> Result<Entry<'_>, ApiError> {
-        let app = Key {
-            namespace: target.group.key.namespace.clone(),
-            name: target.member.app.clone(),
-        };
         let unavailable =
             |cause: Cause, message: String| ApiError::new(cause, message).retry_after(RETRY_AFTER);
-        let (Some(handle), Some(stats)) = (self.groups.get(&target.group.key), self.apps.get(&app)) else {
+        let Some(seat) = self.seat(target) else {
             return Err(unavailable(
                 Cause::NotReady,
                 format!("group {} is not there", target.group.key),
             ));
         };
+        let Seat { app, handle, stats } = seat;
         let rows = u64::from(submission.request.rows());
         let waiting = stats.queued_rows.load(Ordering::Acquire);
         if waiting > 0 && waiting + rows > self.limits.rows_per_app {
@@ -158,26 +167,22 @@ impl Table {
             ));
         }
         let standing = handle.admit(&target.member, stats, submission)?;
-        Ok(Entry {
-            app,
-            handle,
-            stats,
-            standing,
-        })
+        Ok(Entry { seat, standing })
     }
 
     /// Puts a request that was let in into its queue.
     fn enter(&self, entry: &Entry<'_>, target: &Target, submission: Submission) -> Result<Waiter, ApiError> {
+        let Seat { app, handle, stats } = entry.seat;
         let (queued, waiter) = Queued::new(
             self.ids.fetch_add(1, Ordering::Relaxed),
-            entry.app.clone(),
+            app.clone(),
             target.member.clone(),
-            entry.stats.clone(),
+            stats.clone(),
             submission,
             entry.standing,
-            entry.handle.place(),
+            handle.place(),
         );
-        if entry.handle.inbox.try_send(Box::new(queued)).is_err() {
+        if handle.inbox.try_send(Box::new(queued)).is_err() {
             let message = format!("the queue of group {} is full", target.group.key.name);
             return Err(ApiError::new(Cause::QueueFull, message).retry_after(RETRY_AFTER));
         }
@@ -189,13 +194,15 @@ impl Table {
         self.apps.contains_key(app)
     }
 
-    /// The counts of an application that is routed.
-    pub fn app_stats(&self, target: &Target) -> Option<Arc<AppStats>> {
-        let app = Key {
-            namespace: target.group.key.namespace.clone(),
-            name: target.member.app.clone(),
-        };
-        self.apps.get(&app).cloned()
+    /// The counts of an application that this table routes.
+    pub fn app_stats(&self, target: &Target) -> Option<&Arc<AppStats>> {
+        self.seat(target).map(|seat| &seat.stats)
+    }
+
+    /// The counts of an application that an earlier table has routed.
+    pub fn past_app_stats(&self, target: &Target) -> Option<&Arc<AppStats>> {
+        let app: (&str, &str) = (&target.group.key.namespace, &target.member.app);
+        self.apps.get(&app as &dyn Named)
     }
 
     /// Every group that is routed to or holds rows, and what it holds.
@@ -229,9 +236,10 @@ impl Table {
         apps
     }
 
-    /// Groups and their counts, for gauges.
-    pub fn group_stats(&self) -> impl Iterator<Item = (&Key, &GroupStats)> {
-        self.groups.iter().map(|(key, handle)| (key, &*handle.stats))
+    /// Groups and their counts.
+    pub fn group_stats(&self) -> impl Iterator<Item = (&Key, &GroupStats, &GroupMetrics)> {
+        let groups = self.groups.iter();
+        groups.map(|(key, handle)| (key, &*handle.stats, &*handle.metrics))
     }
 
     /// Applications and their counts.

@@ -142,7 +142,7 @@ async fn a_timeout_takes_a_request_out_of_the_queue_and_it_is_never_sent() {
             .table
             .borrow()
             .group_stats()
-            .all(|(_, stats)| stats.is_idle())
+            .all(|(_, stats, _)| stats.is_idle())
     );
 }
 

@@ -9,8 +9,10 @@ mod read;
 mod routes;
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeMap, BTreeSet},
     fmt,
+    hash::{Hash, Hasher},
     net::SocketAddr,
     sync::Arc,
     time::Duration,
@@ -41,6 +43,45 @@ impl Key {
             namespace: namespace.into(),
             name: name.into(),
         }
+    }
+}
+
+/// A namespace and a name, so that a map by [`Key`] can be asked without making one.
+pub trait Named {
+    /// Both.
+    fn names(&self) -> (&str, &str);
+}
+
+impl Named for Key {
+    fn names(&self) -> (&str, &str) {
+        (&self.namespace, &self.name)
+    }
+}
+
+impl Named for (&str, &str) {
+    fn names(&self) -> (&str, &str) {
+        *self
+    }
+}
+
+impl PartialEq for dyn Named + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.names() == other.names()
+    }
+}
+
+impl Eq for dyn Named + '_ {}
+
+impl Hash for dyn Named + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // As a key derives it of its fields.
+        self.names().hash(state);
+    }
+}
+
+impl<'a> Borrow<dyn Named + 'a> for Key {
+    fn borrow(&self) -> &(dyn Named + 'a) {
+        self
     }
 }
 

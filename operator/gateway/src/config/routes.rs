@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{GroupConfig, Key, MemberConfig, Snapshot};
+use super::{GroupConfig, Key, MemberConfig, Named, Snapshot};
 
 /// Where an application's requests go.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct Target {
     pub group: Arc<GroupConfig>,
     /// The application there.
     pub member: Arc<MemberConfig>,
+    /// Its place among the applications that are served, from 0 on without a gap.
+    pub number: usize,
 }
 
 /// Why a request is for no application that is served.
@@ -112,12 +114,16 @@ impl Routes {
                 let target = Target {
                     group: group.clone(),
                     member: member.clone(),
+                    number: 0,
                 };
                 let present = routes.apps.get(&app);
                 if present.is_none_or(|present| present.precedence() < target.precedence()) {
                     routes.apps.insert(app, target);
                 }
             }
+        }
+        for (number, target) in routes.apps.values_mut().enumerate() {
+            target.number = number;
         }
         // In order of name, so that of two applications with one Service the same one has it every time.
         let mut served: Vec<_> = routes
@@ -147,12 +153,12 @@ impl Routes {
 
     /// The application with this name.
     pub fn by_app(&self, namespace: &str, app: &str) -> Result<&Target, RouteError> {
-        let key = Key::new(namespace, app);
-        match self.apps.get(&key) {
+        let key: &dyn Named = &(namespace, app);
+        match self.apps.get(key) {
             Some(target) => Ok(target),
-            None if self.planned.contains(&key) => Err(RouteError::NotReady {
-                namespace: key.namespace,
-                app: key.name,
+            None if self.planned.contains(key) => Err(RouteError::NotReady {
+                namespace: namespace.into(),
+                app: app.into(),
             }),
             None => Err(RouteError::UnknownApp {
                 namespace: namespace.to_owned(),
@@ -190,7 +196,7 @@ impl Routes {
         if service.is_empty() || namespace.is_empty() || !is_cluster {
             return Err(unknown());
         }
-        let Some(app) = self.services.get(&Key::new(namespace, service)) else {
+        let Some(app) = self.services.get(&(namespace, service) as &dyn Named) else {
             return Err(RouteError::UnknownService {
                 namespace: namespace.to_owned(),
                 service: service.to_owned(),

@@ -1,15 +1,17 @@
 //! What is counted of one application.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use harmonybatch_dispatch::Nanos;
 use http::StatusCode;
-use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 
-use super::window::{AppObservation, Window};
+use super::{
+    count::{Count, Latencies},
+    window::{AppObservation, Window},
+};
 use crate::{
     admission::{Bucket, Drain, Overload},
     config::Key,
@@ -45,30 +47,50 @@ pub struct AppStats {
     pub drain: Drain,
     /// Whether it has been served late for long.
     pub overload: Overload,
-    pub(super) slo: Duration,
-    pub(super) rows: Counter,
-    pub(super) spoilers: Counter,
-    pub(super) apart_until: AtomicU64,
-    pub(super) latency: Histogram,
-    pub(super) wait: Histogram,
-    pub(super) outcomes: [Counter; 5],
-    pub(super) window: Arc<Mutex<Window>>,
+    /// In nanoseconds.
+    slo: AtomicU64,
+    pub(super) rows: Count,
+    pub(super) spoilers: Count,
+    apart_until: AtomicU64,
+    pub(super) latency: Latencies,
+    pub(super) wait: Latencies,
+    /// By the number of [`Outcome`].
+    pub(super) outcomes: [Count; 5],
+    window: Mutex<Window>,
 }
 
 impl AppStats {
-    /// The SLO that its answers are held against.
-    pub fn slo(&self) -> Duration {
-        self.slo
+    /// All zero.
+    pub fn new(slo: Duration, now: Nanos) -> Self {
+        Self {
+            queued_rows: AtomicU64::new(0),
+            yielding_rows: AtomicU64::new(0),
+            bucket: Bucket::default(),
+            drain: Drain::default(),
+            overload: Overload::default(),
+            slo: AtomicU64::new(nanos(slo)),
+            rows: Count::default(),
+            spoilers: Count::default(),
+            apart_until: AtomicU64::new(0),
+            latency: Latencies::default(),
+            wait: Latencies::default(),
+            outcomes: Default::default(),
+            window: Mutex::new(Window::new(now)),
+        }
     }
 
-    /// Its counts of the last hour, to go on with.
-    pub fn window(&self) -> Arc<Mutex<Window>> {
-        self.window.clone()
+    /// Its answers are held against this SLO from now on.
+    pub fn set_slo(&self, slo: Duration) {
+        self.slo.store(nanos(slo), Ordering::Release);
+    }
+
+    fn slo(&self) -> Nanos {
+        self.slo.load(Ordering::Acquire)
     }
 
     /// Rows of a request that is well formed.
     pub fn arrived(&self, rows: u32, now: Nanos) {
-        self.rows.inc_by(u64::from(rows));
+        self.rows.add(u64::from(rows));
         self.with_window(|window| window.arrive(now, u64::from(rows)));
     }
 
@@ -87,7 +109,7 @@ impl AppStats {
 
     /// How long a request waited for its batch.
     pub fn observe_wait(&self, wait: Nanos) {
-        self.wait.observe(seconds(wait));
+        self.wait.observe(wait);
     }
 
     /// A request was not let in.
@@ -99,11 +121,11 @@ impl AppStats {
     pub fn answered(&self, status: StatusCode, arrival: Nanos, now: Nanos) {
         let latency = now.saturating_sub(arrival);
         let outcome = match status.is_success() {
-            true if latency <= nanos(self.slo) => Outcome::WithinSlo,
+            true if latency <= self.slo() => Outcome::WithinSlo,
             true => Outcome::Late,
             false => Outcome::Failed,
         };
-        self.latency.observe(seconds(latency));
+        self.latency.observe(latency);
         self.end(outcome, latency, now);
     }
 
@@ -111,7 +133,7 @@ impl AppStats {
     pub fn left(&self, arrival: Nanos, now: Nanos) {
         let latency = now.saturating_sub(arrival);
         self.end(
-            if latency <= nanos(self.slo) {
+            if latency <= self.slo() {
                 Outcome::Left
             } else {
                 Outcome::Late
@@ -157,8 +179,4 @@ impl AppStats {
             latency,
         }
     }
-}
-
-pub(super) fn seconds(span: Nanos) -> f64 {
-    Duration::from_nanos(span).as_secs_f64()
 }

@@ -1,6 +1,6 @@
 //! What conversions between the encodings cost.
 
-use std::sync::atomic::AtomicU64;
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
@@ -8,7 +8,6 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::app::seconds;
 use crate::protocol::{Direction, Meter};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,7 +54,8 @@ impl ConversionMetrics {
     pub fn observe(&self, meter: &Meter) {
         for (direction, cost) in meter.costs() {
             if cost.bytes > 0 {
-                self.seconds[direction as usize].inc_by(seconds(cost.time));
+                let time = Duration::from_nanos(cost.time);
+                self.seconds[direction as usize].inc_by(time.as_secs_f64());
                 self.bytes[direction as usize].inc_by(cost.bytes);
             }
         }

@@ -5,12 +5,16 @@
 
 mod app;
 mod conversions;
+mod count;
 mod families;
+mod group;
 mod labels;
+mod scrape;
 mod window;
 
 pub use app::{AppStats, Outcome};
 pub use conversions::ConversionMetrics;
-pub use families::{GroupMetrics, Metrics};
+pub use families::Metrics;
+pub use group::GroupMetrics;
 pub use labels::BatchFailure;
 pub use window::{AppObservation, Window};

@@ -152,7 +152,7 @@ impl RequestSpan {
         } else {
             KeyValue::new("http.response.status_code", i64::from(ended.status.as_u16()))
         });
-        if let Some(Target { group, member }) = ended.target {
+        if let Some(Target { group, member, .. }) = ended.target {
             let mut name = |key, name: &Arc<str>| attributes.push(KeyValue::new(key, name.clone()));
             name("harmonybatch.namespace", &group.key.namespace);
             name("harmonybatch.app", &member.app);

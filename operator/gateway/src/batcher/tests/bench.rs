@@ -238,7 +238,7 @@ impl<U: Upstream> Bench<U> {
         let table = self.table.borrow();
         let rows = table
             .group_stats()
-            .map(|(_, stats)| stats.queued_rows.load(Ordering::Acquire));
+            .map(|(_, stats, _)| stats.queued_rows.load(Ordering::Acquire));
         rows.sum()
     }
 
@@ -254,7 +254,7 @@ impl<U: Upstream> Bench<U> {
     pub(super) fn metric(&self, name: &str, labels: &str) -> String {
         let metrics = self
             .metrics
-            .encode(&self.table.borrow(), self.timer.now())
+            .encode(self.table.borrow().clone(), self.timer.now())
             .unwrap();
         let name = format!("harmonybatch_gateway_{name}{{namespace=\"shop\",{labels}}} ");
         let count = metrics.lines().find_map(|line| line.strip_prefix(&name));

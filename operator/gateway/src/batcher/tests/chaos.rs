@@ -217,7 +217,7 @@ async fn play(seed: u64) -> (Vec<Visit>, BTreeMap<u64, Had>) {
         assert_eq!(gateway.queued_rows(), 0);
         let table = gateway.table.borrow();
         assert!(
-            table.group_stats().all(|(_, stats)| stats.is_idle()),
+            table.group_stats().all(|(_, stats, _)| stats.is_idle()),
             "seed {seed}"
         );
     }

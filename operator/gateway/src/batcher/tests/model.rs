@@ -244,10 +244,10 @@ impl Stage {
         .await;
         let table = self.bench.table.borrow().clone();
         self.until("nothing is in flight", || {
-            table.group_stats().all(|(_, stats)| stats.is_idle())
+            table.group_stats().all(|(_, stats, _)| stats.is_idle())
         })
         .await;
-        for (group, stats) in table.group_stats() {
+        for (group, stats, _) in table.group_stats() {
             let bytes = stats.queued_bytes.load(Ordering::Acquire);
             let yielding = stats.yielding_rows.load(Ordering::Acquire);
             assert_eq!((bytes, yielding), (0, 0), "{group}");
@@ -345,7 +345,7 @@ fn a_group_is_idle_only_when_no_request_is_on_its_way() {
                 let is_answered = || answered.lock().unwrap().contains(&0);
                 while !is_answered() {
                     let is_submitted = submitted.load(plain::Ordering::SeqCst) == 1;
-                    let is_idle = table.group_stats().all(|(_, stats)| stats.is_idle());
+                    let is_idle = table.group_stats().all(|(_, stats, _)| stats.is_idle());
                     assert!(
                         !is_submitted || !is_idle || is_answered(),
                         "idle with a request on its way"
