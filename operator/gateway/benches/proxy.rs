@@ -3,6 +3,8 @@
 //! The gateway and a reverse proxy on the same hyper, each on one thread of its own, before the same echo runtimes and callers, turn by turn in one process.
 //! What is compared is requests per second of that thread's own CPU time, so that callers and runtimes, which share the machine, do not count; and
 //! the median latency over one connection. Bodies are JSON tensors of about 1 KB. `-- throughput` and `-- latency` run one of the two.
+//!
+//! A third server answers by itself. It tells what the HTTP of a request costs without a call, and so which ratio no gateway on this HTTP could exceed.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
@@ -70,6 +72,15 @@ async fn proxy(listener: TcpListener, runtimes: Vec<SocketAddr>) {
     answer_all(listener, answer).await;
 }
 
+/// Answers by itself what it is asked.
+async fn alone(listener: TcpListener) {
+    let answer = |request: Request<Incoming>| async move {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        Ok::<_, Infallible>(Response::new(Full::new(body)))
+    };
+    answer_all(listener, answer).await;
+}
+
 fn plain(runtimes: &[SocketAddr]) -> Server {
     let runtimes = runtimes.to_vec();
     Server::start(move |listener| proxy(listener, runtimes))
@@ -107,12 +118,15 @@ async fn latency(server: &Server) -> f64 {
 async fn compare_throughput(runtimes: &[SocketAddr]) {
     for (batch_size, least) in [(1_u32, 0.9), (8, 1.6)] {
         let (proxy, gateway) = (plain(runtimes), gateway(batch_size, runtimes).await);
+        let server = Server::start(alone);
         let (mut plain_rates, mut rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        let mut bounds = Vec::new();
         for _ in 0..ROUNDS {
             let (plain_rate, rate) = (throughput(&proxy).await, throughput(&gateway).await);
             plain_rates.push(plain_rate);
             rates.push(rate);
             ratios.push(rate / plain_rate);
+            bounds.push(bound(plain_rate, throughput(&server).await, batch_size));
         }
         let ratio = median(ratios);
         println!(
@@ -123,7 +137,21 @@ async fn compare_throughput(runtimes: &[SocketAddr]) {
             ratio,
             verdict(ratio >= least)
         );
+        println!(
+            "{:<28}{:>16}{:>16}{:>8.2}",
+            "  if only HTTP took time",
+            "",
+            "",
+            median(bounds)
+        );
     }
+}
+
+/// The ratio to the proxy of a gateway on the same HTTP that spends nothing on anything else: each request costs it what a server's costs that answers by
+/// itself, and its part of the call to a runtime, which is what the proxy costs beside that.
+fn bound(proxy: f64, server: f64, batch_size: u32) -> f64 {
+    let (proxy, server) = (proxy.recip(), server.recip());
+    proxy / (server + (proxy - server) / f64::from(batch_size))
 }
 
 async fn compare_latency(runtimes: &[SocketAddr]) {
