@@ -90,7 +90,7 @@ impl ModelSet {
     }
 
     /// The same applications on another profile.
-    pub(crate) fn with_profile(&self, profile: ModelProfile) -> Self {
+    pub fn with_profile(&self, profile: ModelProfile) -> Self {
         Self {
             profile,
             ..self.clone()

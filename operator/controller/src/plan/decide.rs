@@ -86,7 +86,7 @@ pub(crate) fn decide_again(
     session: &Session,
 ) -> Result<Decided, PlanError> {
     let may_save =
-        last.is_none_or(|last| last.may_save(patience, now) || !last.request.differs_in_rates_only(request));
+        last.is_none_or(|last| last.may_save(patience, now) || !last.request.differs_in_rates_and_corrections_only(request));
     let old = last.map_or(running, |last| &last.held);
     let found = session.replan(request, old, &patience.rule, may_save)?;
     let changed = found.iter().any(|it| it.decision != ReplanDecision::Kept);
