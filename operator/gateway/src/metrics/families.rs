@@ -1,6 +1,6 @@
 //! The Prometheus families.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, atomic::AtomicU64 as AtomicF64};
 use std::time::Duration;
 
 use harmonybatch_dispatch::{Nanos, Reason};
@@ -20,7 +20,8 @@ use super::{
     conversions::ConversionMetrics,
     labels::{
         AppLabels, BatchFailure, CauseLabels, FailureLabels, GroupLabels, OUTCOMES, OutcomeLabels, REASONS,
-        ReasonLabels, app_labels, cause_labels, failure_labels, group_labels, outcome_labels, reason_labels,
+        ReasonLabels, SIZES, SizeLabels, app_labels, cause_labels, failure_labels, group_labels,
+        outcome_labels, reason_labels, size_labels,
     },
     window::Window,
 };
@@ -37,6 +38,13 @@ use crate::{
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
+/// Batches whose callers had their answers of the first attempt, and their time, by size.
+#[derive(Clone, Debug, Default)]
+struct Answered {
+    batches: Family<SizeLabels, Counter>,
+    seconds: Family<SizeLabels, Counter<f64, AtomicF64>>,
+}
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -50,6 +58,7 @@ pub struct Metrics {
     failed_batches: Family<FailureLabels, Counter>,
     batch_rows: Histograms<GroupLabels>,
     upstream: Histograms<GroupLabels>,
+    answered: Answered,
     lateness: Histograms<GroupLabels>,
     unreachable: Family<GroupLabels, Counter>,
     retries: Family<GroupLabels, Counter>,
@@ -88,6 +97,7 @@ pub struct GroupMetrics {
     failed_batches: [Counter; 5],
     batch_rows: Histogram,
     upstream: Histogram,
+    answered: Answered,
     lateness: Histogram,
     /// Connections to replicas that failed.
     pub unreachable: Counter,
@@ -128,6 +138,7 @@ impl Metrics {
             failed_batches: Family::default(),
             batch_rows: Family::new_with_constructor(sizes),
             upstream: Family::new_with_constructor(latencies),
+            answered: Answered::default(),
             lateness: Family::new_with_constructor(delays),
             unreachable: Family::default(),
             retries: Family::default(),
@@ -188,6 +199,16 @@ impl Metrics {
             "upstream_duration_seconds",
             "A batch's time at its replica",
             self.upstream.clone(),
+        );
+        registry.register(
+            "answered_batches",
+            "Batches that were answered at the first attempt, by rows up to a power of two",
+            self.answered.batches.clone(),
+        );
+        registry.register(
+            "answered_batch_seconds",
+            "Their time at their replicas",
+            self.answered.seconds.clone(),
         );
         registry.register(
             "dispatch_lateness_seconds",
@@ -286,6 +307,7 @@ impl Metrics {
             }),
             batch_rows: self.batch_rows.get_or_create_owned(&labels),
             upstream: self.upstream.get_or_create_owned(&labels),
+            answered: self.answered.clone(),
             lateness: self.lateness.get_or_create_owned(&labels),
             unreachable: self.unreachable.get_or_create_owned(&labels),
             retries: self.retries.get_or_create_owned(&labels),
@@ -326,6 +348,11 @@ impl Metrics {
         }
         self.batch_rows.remove(&labels);
         self.upstream.remove(&labels);
+        for size in SIZES {
+            let labels = size_labels(group, size);
+            self.answered.batches.remove(&labels);
+            self.answered.seconds.remove(&labels);
+        }
         self.lateness.remove(&labels);
         self.unreachable.remove(&labels);
         self.retries.remove(&labels);
@@ -382,6 +409,16 @@ impl GroupMetrics {
     /// A batch's conversions cost this.
     pub fn observe_conversions(&self, meter: &Meter) {
         self.conversions.observe(meter);
+    }
+
+    /// A batch of so many rows was answered at the first attempt, after `service`.
+    pub fn observe_answered(&self, rows: u32, service: Nanos) {
+        let labels = size_labels(&self.group, rows);
+        self.answered.batches.get_or_create(&labels).inc();
+        self.answered
+            .seconds
+            .get_or_create(&labels)
+            .inc_by(seconds(service));
     }
 
     /// A batch was with its replica from `started` to `ended`.

@@ -1,4 +1,4 @@
-//! What the gateway counts: Prometheus metrics, and the window of an hour that the controller reads.
+//! What the gateway counts: Prometheus metrics, and the windows of an hour (of applications) and of some minutes (of batches) that the controller reads.
 //!
 //! Labels are namespaces, applications and groups of the configuration and words from fixed lists, so there are never more series than the
 //! configuration has names; those of a name that is gone are forgotten.
@@ -7,10 +7,12 @@ mod app;
 mod conversions;
 mod families;
 mod labels;
+mod service_times;
 mod window;
 
 pub use app::{AppStats, Outcome};
 pub use conversions::ConversionMetrics;
 pub use families::{GroupMetrics, Metrics};
 pub use labels::BatchFailure;
+pub use service_times::{GroupObservation, ServiceTimes, SizeObservation, WINDOW_SECONDS};
 pub use window::{AppObservation, Window};

@@ -17,13 +17,13 @@
 //! of the times, taken each as a part of the `max` of its size. Counts bound a quantile by order statistics: of `n` times the one of rank `n q - z
 //! sqrt(n q (1 - q))` is below it and the one of rank `n q + z sqrt(n q (1 - q)) + 1` above it, `z` = [`CONFIDENCE`] errors away. The
 //! lower one raises the maximum, so that one cold start raises nothing; the upper one is what it is lowered to at most, so that where there are too
-//! few times to bound it nothing is lowered. Both are taken of all sizes together, and of every size that has [`ENOUGH_OF_A_SIZE`] batches.
+//! few times to bound it nothing is lowered, nor is the mean. Both are taken of all sizes together, and of every size that has [`ENOUGH_OF_A_SIZE`] batches.
 //!
 //! **What is given up.** A batch that outlasts its callers has no answer and no time. It counts as one that took for as long as it was
 //! waited for, or for as long as others of its size if they take longer; beside one nothing is lowered. So a profile that is much too fast is not hidden by the
 //! batches that it makes late.
 
-use super::{BOUNDS, Batches};
+use super::{BOUNDS, Batches, ENOUGH, SETTLED};
 
 /// Deviation of the logarithm of the factor before anything is seen.
 const PRIOR: f64 = 0.35;
@@ -85,6 +85,11 @@ impl Estimate {
     /// Standard error of the mean's logarithm: about that of the mean as a part of it.
     pub fn error(&self) -> f64 {
         self.error
+    }
+
+    /// Whether enough was seen to say anything.
+    pub fn is_settled(&self) -> bool {
+        self.batches >= ENOUGH && self.error <= SETTLED
     }
 
     /// By what the profile's maximum must be multiplied so as to be surely no more than the measured quantile: it is never less than so much.

@@ -86,10 +86,12 @@ impl Correction {
     /// as long as batches are remembered, so that all of them are of its time: until then only what is much slower changes it, and one step of a
     /// runtime that is seen little by little leads to few changes.
     pub fn after(self, estimate: &Estimate, held: bool) -> Option<Self> {
-        if estimate.batches() < ENOUGH || estimate.error() > SETTLED {
+        if !estimate.is_settled() {
             return None;
         }
+        // A mean far below an unchanged maximum would stand for times that scatter more than before: it is lowered with the maximum or not at all.
         let with_margin = estimate.mean() * estimate.error().exp();
+        let with_margin = with_margin.max(estimate.max(with_margin).min(1.0));
         let off = estimate.mean().ln() - self.mean.ln();
         let surely = off.abs() > SURE * estimate.error();
         // Of what is slower the estimate decides and its margin is added; of what is faster the margin is left.

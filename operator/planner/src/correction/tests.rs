@@ -136,17 +136,23 @@ fn a_runtime_that_is_off_by_two_is_found_within_two_minutes_by_one_change_or_two
             let mut runtime = Runtime::new(factor, seed);
             let corrections = followed(&mut runtime);
             let said = || format!("factor {factor}, seed {seed}: {corrections:?}");
-            // What is slower is found in the first minute, so that the second one is left for pods to start.
-            let soon = (corrections[2].mean() / factor).ln();
-            assert!((-0.1..0.2).contains(&soon), "{}", said());
+            // What is slower is found in the first minute, so that the second one is left for pods to start. What is faster waits until the maximum
+            // is known: a mean that is lowered alone would stand for times that scatter more.
+            let soon = corrections[2];
+            if factor > 1.0 {
+                let off = (soon.mean() / factor).ln();
+                assert!((-0.1..0.2).contains(&off), "{}", said());
+            } else {
+                assert!(soon.is_none(), "{}", said());
+            }
             // An error of two percent after 3,000 batches, and the steps of the correction.
             let last = corrections[35];
             assert!((last.mean() / factor).ln().abs() < 0.12, "{}", said());
             let mut changes = corrections.clone();
             changes.insert(0, Correction::default());
             changes.dedup();
-            // One where it is slower: what comes first has its margin. Where it is faster the maximum waits until its quantile is known.
-            assert!(changes.len() <= if factor > 1.0 { 2 } else { 3 }, "{}", said());
+            // Mostly one where it is slower, as what comes first has its margin.
+            assert!(changes.len() <= 3, "{}", said());
             assert!(changes.len() > 1, "{}", said());
             if factor > 1.0 {
                 assert!(
