@@ -199,3 +199,6 @@ fn in_seconds(batches: &ObservedBatches, (expected_mean, expected_max): (f64, f6
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;
