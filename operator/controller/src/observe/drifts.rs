@@ -4,7 +4,7 @@
 //! status, for the time when nobody calls. The estimate and its bounds are the planner's ([`harmonybatch_planner::Estimate`]); here is what is compared with
 //! what, since when a correction stands, and when something is said anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,31 +51,40 @@ impl Drifts {
                 .or_default()
                 .push(group);
         }
-        let basis: BTreeMap<Key, String> = models
-            .iter()
-            .map(|model| (key(model), plan::basis(model)))
-            .collect();
-        self.following
-            .retain(|(model, _), it| basis.get(model) == Some(&it.drift.basis));
+        let mut followed: BTreeMap<(Key, String), Following> = BTreeMap::new();
         for model in models {
             let name = key(model);
-            let basis = &basis[&name];
-            for before in plan::known_before(model) {
-                self.following
-                    .entry((name.clone(), before.device.clone()))
-                    .or_insert(Following {
-                        drift: before,
-                        changed_at: None,
-                    });
+            let batches = compared(platforms, model, groups, &seen);
+            let before = plan::known_before(model);
+            let first = (name.clone(), String::new());
+            let theirs = self.following.range(&first..);
+            let theirs = theirs.map_while(|((model, kind), _)| (*model == name).then_some(kind));
+            let mut kinds: BTreeSet<String> = theirs.cloned().collect();
+            kinds.extend(batches.keys().cloned());
+            kinds.extend(before.iter().map(|drift| drift.device.clone()));
+            // Most models are idle and never were off, and cost nothing.
+            if kinds.is_empty() {
+                continue;
             }
-            for (kind, batches) in compared(platforms, model, groups, &seen) {
-                let following = self
-                    .following
-                    .entry((name.clone(), kind.clone()))
-                    .or_insert_with(|| Following::new(kind, basis.clone()));
-                following.take(&Estimate::of(&batches), now);
+            let basis = plan::basis(model);
+            for kind in kinds {
+                let remembered = self.following.remove(&(name.clone(), kind.clone()));
+                // What holds for another profile is forgotten.
+                let remembered = remembered.filter(|following| following.drift.basis == basis);
+                let written = before.iter().find(|drift| drift.device == kind);
+                let Some(mut following) = remembered
+                    .or_else(|| written.cloned().map(Following::of))
+                    .or_else(|| batches.contains_key(&kind).then(|| Following::new(&kind, &basis)))
+                else {
+                    continue;
+                };
+                if let Some(batches) = batches.get(&kind) {
+                    following.take(&Estimate::of(batches), now);
+                }
+                followed.insert((name.clone(), kind), following);
             }
         }
+        self.following = followed;
         let mut known: BTreeMap<Key, Vec<Drift>> = BTreeMap::new();
         for ((model, _), following) in &self.following {
             if following.drift.batches > 0 {
@@ -90,14 +99,19 @@ impl Drifts {
 }
 
 impl Following {
-    fn new(device: String, basis: String) -> Self {
-        let drift = Drift {
-            device,
+    /// Nothing is known yet.
+    fn new(device: &str, basis: &str) -> Self {
+        Self::of(Drift {
+            device: device.to_owned(),
             correction: Correction::default(),
             measured: 1.0,
             batches: 0,
-            basis,
-        };
+            basis: basis.to_owned(),
+        })
+    }
+
+    /// Goes on with what was written.
+    fn of(drift: Drift) -> Self {
         Self {
             drift,
             changed_at: None,

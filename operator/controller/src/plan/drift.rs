@@ -46,6 +46,12 @@ pub(crate) fn basis(model: &InferenceModel) -> String {
 /// What a model's status says: a new controller goes on with it.
 pub(crate) fn known_before(model: &InferenceModel) -> Vec<Drift> {
     let status = model.status.iter().flat_map(|status| &status.profile_drift);
+    let mut status = status.peekable();
+    // Most models are idle and never were off, and cost nothing.
+    if status.peek().is_none() {
+        return Vec::new();
+    }
+    let basis = basis(model);
     status
         .filter_map(|written| {
             Some(Drift {
@@ -56,7 +62,7 @@ pub(crate) fn known_before(model: &InferenceModel) -> Vec<Drift> {
                 basis: written.profile.clone(),
             })
         })
-        .filter(|drift| drift.basis == basis(model))
+        .filter(|drift| drift.basis == basis)
         .collect()
 }
 
@@ -65,14 +71,12 @@ pub(super) fn drifts(
     models: &[InferenceModel],
     told: &BTreeMap<Key, Vec<Drift>>,
 ) -> BTreeMap<Key, Vec<Drift>> {
-    let of = |model: &InferenceModel| {
-        let basis = basis(model);
-        let told = told.get(&key(model)).into_iter().flatten();
-        let told: Vec<Drift> = told.filter(|drift| drift.basis == basis).cloned().collect();
-        if told.is_empty() {
-            known_before(model)
-        } else {
-            told
+    let of = |model: &InferenceModel| match told.get(&key(model)) {
+        None => known_before(model),
+        Some(told) => {
+            let basis = basis(model);
+            let told = told.iter().filter(|drift| drift.basis == basis);
+            told.cloned().collect::<Vec<Drift>>()
         }
     };
     models
