@@ -51,7 +51,8 @@ async fn begin(name: &str, factor: f64) -> Scenario {
     let mut simulated = scaled(&sample("model.yaml")["spec"]["profile"], factor);
     simulated.as_object_mut().unwrap().remove("provenance");
     let args = json!(["serve", "--simulate", simulated.to_string()]);
-    scenario.model(&json!({ "runtime": { "args": args } })).await;
+    let changes = json!({ "runtime": { "args": args }, "profile": { "correction": "Auto" } });
+    scenario.model(&changes).await;
     scenario.apps(&APPS).await;
     scenario.ready(&APPS).await;
     scenario

@@ -140,6 +140,7 @@ pub enum Correcting {
 }
 
 impl Correcting {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
     fn is_auto(&self) -> bool {
         *self == Self::Auto
     }

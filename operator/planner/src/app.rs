@@ -90,6 +90,7 @@ impl ModelSet {
     }
 
     /// The same applications on another profile.
+    #[must_use]
     pub fn with_profile(&self, profile: ModelProfile) -> Self {
         Self {
             profile,

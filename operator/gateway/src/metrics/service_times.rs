@@ -26,7 +26,7 @@ pub const WINDOW_SECONDS: u64 = SLOTS * SLOT / 1_000_000_000;
 
 /// The times of one group.
 #[derive(Debug, Default)]
-pub struct ServiceTimes(Mutex<Option<Box<VecDeque<Slot>>>>);
+pub struct ServiceTimes(Mutex<VecDeque<Slot>>);
 
 #[derive(Debug, Default)]
 struct Slot {
@@ -98,8 +98,7 @@ impl ServiceTimes {
 
     fn count(&self, rows: u32, now: Nanos, count: impl FnOnce(&mut Times)) {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let slots = slots.get_or_insert_default();
-        forget(slots, now);
+        forget(&mut slots, now);
         let number = now / SLOT;
         // One that took its turn after a batch of the next half minute counts there.
         if slots.back().is_none_or(|slot| slot.number < number) {
@@ -114,11 +113,11 @@ impl ServiceTimes {
 
     /// The batches of the last minutes; none where there were none, after which nothing of them is held.
     pub fn observation(&self, group: &Key, now: Nanos) -> Option<GroupObservation> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let slots = held.as_mut()?;
-        forget(slots, now);
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        forget(&mut slots, now);
         if slots.is_empty() {
-            *held = None;
+            // Its memory too.
+            *slots = VecDeque::new();
             return None;
         }
         let mut sizes: BTreeMap<u32, Times> = BTreeMap::new();
@@ -239,7 +238,7 @@ mod tests {
         let seen = times.observation(&key(), 180_000 * MS).map(|seen| seen.batches);
         assert_eq!(seen.unwrap_or_default()[0].count, 0);
         assert_eq!(times.observation(&key(), 210_000 * MS), None);
-        assert!(times.0.lock().is_ok_and(|slots| slots.is_none()));
+        assert!(times.0.lock().is_ok_and(|slots| slots.capacity() == 0));
     }
 
     #[test]

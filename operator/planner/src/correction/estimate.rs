@@ -152,7 +152,8 @@ fn quantile(seen: &[&Batches], ratio: f64) -> (f64, f64) {
 }
 
 fn order_statistics(seen: &[&Batches], ratio: f64) -> (f64, f64) {
-    let (mut low, mut high): (Vec<(f64, u64)>, Vec<(f64, u64)>) = (Vec::new(), Vec::new());
+    let mut low: Vec<(f64, u64)> = Vec::new();
+    let mut high = low.clone();
     let mut given_up = false;
     for batches in seen {
         let part = |time: f64| time / batches.expected_max;

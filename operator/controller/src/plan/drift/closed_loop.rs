@@ -45,13 +45,16 @@ const START: Duration = Duration::from_secs(20);
 const MEND: Duration = Duration::from_mins(2);
 const LOOK: Duration = Duration::from_mins(3);
 
+/// Mean and longest latency by rows, by address.
+type Known = BTreeMap<SocketAddr, Vec<(f64, f64)>>;
+
 /// Replicas that take a multiple of what their profile says, uniformly around the mean up to the maximum: the law that plans assume.
 #[derive(Clone)]
 struct Runtime {
     factor: f64,
     random: Arc<Mutex<Random>>,
-    /// Mean and longest latency by rows, by the profile, of the function behind an address.
-    known: Arc<Mutex<BTreeMap<SocketAddr, Vec<(f64, f64)>>>>,
+    /// What the profile says of the functions behind addresses.
+    known: Arc<Mutex<Known>>,
 }
 
 impl Upstream for Runtime {
@@ -274,7 +277,7 @@ impl Scene {
 
 fn time(text: &str) -> Duration {
     let span: Span = text.parse().unwrap();
-    Duration::from_nanos(u64::try_from(span.as_nanos()).unwrap())
+    Duration::from_nanos(span.as_nanos())
 }
 
 /// As the gateway reads a group that is active.
