@@ -426,6 +426,16 @@ async fn a_runtime_half_as_fast_as_its_profile_keeps_its_slos_within_two_minutes
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_near_the_bound_of_a_correction_does_so_too() {
+    // A batch of the first plan takes up to 0.95 s then, longer than either SLO.
+    let outcome = play(3.5, Correcting::Auto, 1).await;
+    assert!(kept(&outcome), "{outcome:?}");
+    let drift = outcome.drift.as_ref().unwrap();
+    assert!((3.2..4.0).contains(&drift.correction.mean()), "{outcome:?}");
+    assert!((1..=2).contains(&outcome.changes), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_correction_it_does_not() {
     let outcome = play(2.0, Correcting::Never, 1).await;
     assert!(!kept(&outcome), "{outcome:?}");
