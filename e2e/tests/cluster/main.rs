@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod drift;
 mod gateways;
 mod gpu_share;
 mod knative;

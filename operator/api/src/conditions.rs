@@ -21,6 +21,9 @@ pub const PROGRESSING: &str = "Progressing";
 /// Platform with GPU pools: the devices of those whose number is limited suffice for the cheapest plans.
 pub const DEVICES_SUFFICE: &str = "DevicesSuffice";
 
+/// Model: its batches take so much longer or shorter than its profile says that the profile should be measured again. Unknown before enough of them were seen.
+pub const PROFILE_DRIFT: &str = "ProfileDrift";
+
 /// Reasons that more than one crate must agree on. A reconciler's own errors give the others: the variant's name is the reason.
 pub mod reason {
     /// All is well.
@@ -59,6 +62,12 @@ pub mod reason {
     pub const BEING_ASSESSED: &str = "BeingAssessed";
     /// Not enough requests yet to tell.
     pub const TOO_FEW_REQUESTS: &str = "TooFewRequests";
+    /// Not enough batches yet to tell.
+    pub const TOO_FEW_BATCHES: &str = "TooFewBatches";
+    /// Batches take longer than the profile says.
+    pub const SLOWER: &str = "Slower";
+    /// Batches take less than the profile says.
+    pub const FASTER: &str = "Faster";
 }
 
 /// Longest message that the schema takes, in characters.

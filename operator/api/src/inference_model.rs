@@ -124,6 +124,26 @@ pub struct Profile {
     /// Where the figures come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
+    /// Whether plans take these latencies as many times longer or shorter as the gateways see that batches take. Default: Auto.
+    #[serde(default, skip_serializing_if = "Correcting::is_auto")]
+    pub correction: Correcting,
+}
+
+/// Whether a profile is corrected by what batches take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Correcting {
+    /// By factors from a fourth to four, one for the mean and one for the longest latency of each kind of device.
+    #[default]
+    Auto,
+    /// Plans follow the profile whatever is measured; the condition ProfileDrift still says how far off it is.
+    Never,
+}
+
+impl Correcting {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
 }
 
 /// Latency of a batch of one size against the vCPU limit.
@@ -232,7 +252,7 @@ pub struct InferenceModelStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
-    /// Accepted and Planned, each with a reason and a message.
+    /// Accepted, Planned and ProfileDrift, each with a reason and a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -260,4 +280,33 @@ pub struct InferenceModelStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::time")]
     pub last_plan_time: Option<Time>,
+    /// How far batches are from the profile, and by what plans correct it: one entry a kind of device that was seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 17))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["device".into()]))]
+    pub profile_drift: Vec<ProfileDrift>,
+}
+
+/// How far the batches of a kind of device are from the profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProfileDrift {
+    /// The kind of device: cpu, or a kind of GPU.
+    #[schemars(schema_with = "schema::label")]
+    pub device: String,
+    /// How many times the profile's mean latency batches take, such as "1.94".
+    #[schemars(schema_with = "schema::quantity")]
+    pub measured: String,
+    /// Batches that this was said of.
+    #[schemars(range(min = 0))]
+    pub batches: i64,
+    /// How many times the profile's mean latency plans take, such as "2.053".
+    #[schemars(schema_with = "schema::quantity")]
+    pub mean: String,
+    /// How many times its longest latency.
+    #[schemars(schema_with = "schema::quantity")]
+    pub max: String,
+    /// Which image and profile this holds for: others are measured anew.
+    #[schemars(schema_with = "schema::label")]
+    pub profile: String,
 }

@@ -76,6 +76,39 @@ pub(crate) struct AcknowledgedGroup {
 pub(crate) struct Observed {
     /// One entry an application.
     pub(crate) apps: Vec<ObservedApp>,
+    /// One entry a group that had batches lately; none of a gateway that does not say.
+    #[serde(default)]
+    pub(crate) groups: Vec<ObservedGroup>,
+}
+
+/// What one gateway saw of the batches of one group in the last minutes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ObservedGroup {
+    /// Namespace of the InferenceGroup.
+    pub(crate) namespace: String,
+    /// Name of the InferenceGroup.
+    pub(crate) group: String,
+    /// By rows.
+    pub(crate) batches: Vec<ObservedBatches>,
+}
+
+/// Batches of so many rows; times are microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ObservedBatches {
+    /// Rows.
+    pub(crate) rows: u32,
+    /// Batches that were answered at the first attempt.
+    pub(crate) count: u64,
+    /// Their mean time at a replica.
+    pub(crate) mean: f64,
+    /// Its variance among them.
+    pub(crate) variance: f64,
+    /// Pairs of upper bound and count, not cumulative; a time is known to a sixteenth.
+    pub(crate) buckets: Vec<(u64, u64)>,
+    /// The same of batches that nobody waited for any more, by how long they had been with a replica then.
+    pub(crate) overdue: Vec<(u64, u64)>,
 }
 
 /// What one gateway counted for one application in its sliding window.

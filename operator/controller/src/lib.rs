@@ -124,6 +124,7 @@ pub async fn run(
         metrics,
         knative_served,
         rates: latest::Sender::default(),
+        drifts: latest::Sender::default(),
     };
     let observer = shared.observer(Arc::clone(&triggers.plan));
     let worker = shared.planner(&options, Arc::clone(&triggers.plan));
@@ -177,6 +178,8 @@ struct Shared {
     knative_served: latest::Receiver<bool>,
     /// The observed rates to plan for.
     rates: latest::Sender<BTreeMap<plan::Key, Rate>>,
+    /// How far the batches of models are from their profiles.
+    drifts: latest::Sender<BTreeMap<plan::Key, Vec<plan::Drift>>>,
 }
 
 impl Shared {
@@ -191,6 +194,8 @@ impl Shared {
             written: BTreeMap::new(),
             arrivals: observe::Arrivals::default(),
             rates: self.rates.clone(),
+            drifting: observe::Drifts::default(),
+            drifts: self.drifts.clone(),
             replan,
         }
     }
@@ -205,6 +210,7 @@ impl Shared {
             knative_served: self.knative_served.clone(),
             changed,
             rates: self.rates.subscribe(),
+            drifts: self.drifts.subscribe(),
             gateway_host: format!(
                 "{}.{}.svc.{}",
                 options.gateway_service, options.namespace, options.cluster_domain

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::{
     batcher::{GroupListing, Table},
     body::Chunks,
-    metrics::{AppObservation, Metrics},
+    metrics::{AppObservation, GroupObservation, Metrics, WINDOW_SECONDS},
     protocol::{ApiError, Cause},
     service::json,
     timer::Timer,
@@ -38,6 +38,9 @@ struct Acknowledged {
 struct Observed {
     window_seconds: u64,
     apps: Vec<AppObservation>,
+    /// For how long the batches of `groups` are remembered.
+    batches_window_seconds: u64,
+    groups: Vec<GroupObservation>,
 }
 
 impl Admin {
@@ -91,9 +94,16 @@ impl Admin {
             .map(|(app, stats)| stats.observation(app, now))
             .collect();
         apps.sort_by(|a, b| (&a.namespace, &a.app).cmp(&(&b.namespace, &b.app)));
+        let mut groups: Vec<GroupObservation> = table
+            .group_stats()
+            .filter_map(|(group, stats, _)| stats.service_times.observation(group, now))
+            .collect();
+        groups.sort_by(|a, b| (&a.namespace, &a.group).cmp(&(&b.namespace, &b.group)));
         Observed {
             window_seconds: 3600,
             apps,
+            batches_window_seconds: WINDOW_SECONDS,
+            groups,
         }
     }
 }

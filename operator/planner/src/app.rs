@@ -90,7 +90,8 @@ impl ModelSet {
     }
 
     /// The same applications on another profile.
-    pub(crate) fn with_profile(&self, profile: ModelProfile) -> Self {
+    #[must_use]
+    pub fn with_profile(&self, profile: ModelProfile) -> Self {
         Self {
             profile,
             ..self.clone()

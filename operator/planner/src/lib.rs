@@ -13,12 +13,14 @@
 //! applications, `group` cuts the sorted applications into the cheapest runs, `inventory` makes all models fit on the devices that there
 //! are, `explain` says why. Where batches queue for pods that stay up, `simulate` plays requests through the gateway's own batching rule
 //! and gives the verdict. [`baseline`] says what other algorithms would make of the same applications.
+//! A [`Correction`] makes plans take a profile's latencies for longer or shorter, by what an [`Estimate`] makes of the batches that were seen.
 //! [`audit`] looks at a plan again by the definitions alone.
 
 mod app;
 mod arrival;
 pub mod audit;
 mod baseline;
+mod correction;
 mod diff;
 mod explain;
 mod group;
@@ -36,6 +38,7 @@ pub mod units;
 pub use app::{App, ModelSet, ModelSetError};
 pub use arrival::{ArrivalError, ArrivalProcess, Burst, Trace};
 pub use baseline::{Baseline, BaselineFunction, BaselinePlan, baseline};
+pub use correction::{BOUNDS as CORRECTION_BOUNDS, Batches, Bucket, Correction, Corrections, Estimate};
 pub use diff::{
     AppChange, AppState, ExtraReplicas, GroupChange, GroupChangeKind, GroupOutline, MemberOutline, Move,
     PlanDiff, PlanOutline, Switch, diff,
@@ -45,6 +48,7 @@ pub use explain::{
     Relaxation, RunnerUp, ServedExplanation, Verdict, WhatIf, explain,
 };
 pub use inventory::{DearerApp, PlatformPlan, PoolUse, Shortage, plan_platform, pools_in_use};
+pub use latency::profiled;
 pub use model::replan::{Preference, ReplanDecision, ReplanReason, ReplanRule, Replanned, replan};
 pub use plan::{
     Device, Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted, Simulated,

@@ -1,5 +1,6 @@
 //! A model's latency profile: the fitted coefficients of Eq. 1 to 4 of the paper, for one model.
 
+use crate::correction::Corrections;
 use crate::units::{BatchSize, Bytes, Seconds};
 
 /// Coefficients that describe no latency.
@@ -181,6 +182,7 @@ pub struct ModelProfile {
     cpu: Vec<CpuLatency>,
     gpu: Vec<GpuLatency>,
     max_batch_size: BatchSize,
+    corrections: Corrections,
 }
 
 impl ModelProfile {
@@ -214,7 +216,19 @@ impl ModelProfile {
             cpu,
             gpu,
             max_batch_size,
+            corrections: Corrections::default(),
         })
+    }
+
+    /// The same profile, whose latencies plans take so many times. Its own figures stay as they are.
+    #[must_use]
+    pub fn corrected(self, corrections: Corrections) -> Self {
+        Self { corrections, ..self }
+    }
+
+    /// How many times its latencies plans take.
+    pub fn corrections(&self) -> &Corrections {
+        &self.corrections
     }
 
     /// CPU latencies of batch sizes 1, 2, ... in this order.

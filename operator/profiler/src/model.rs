@@ -72,6 +72,7 @@ pub fn inference_model(
             cpu: cpu.map(cpu_profile).collect::<Result<_, _>>()?,
             gpu: fit.gpu.iter().filter_map(gpu_profile).collect::<Result<_, _>>()?,
             provenance: Some(provenance(files, points, fit)),
+            ..Profile::default()
         },
     };
     Ok(InferenceModel::new(&identity.name, spec))

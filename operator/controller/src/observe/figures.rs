@@ -175,6 +175,7 @@ mod tests {
                 },
                 ..ObservedApp::default()
             }],
+            ..Observed::default()
         }
     }
 

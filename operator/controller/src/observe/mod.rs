@@ -4,7 +4,8 @@
 //! only where a figure changed and at most once a minute an application, so that an idle cluster writes nothing.
 //!
 //! Of the applications whose rate is observed it tells the planner the rate to plan for: [`arrivals`] makes out what came between two polls,
-//! [`evidence`] what that says of the rate, and [`following`] when it is another one.
+//! [`evidence`] what that says of the rate, and [`following`] when it is another one. Of every model it tells the planner how far its batches are from
+//! its profile ([`drifts`]).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,15 +29,17 @@ use crate::events::Events;
 use crate::gateways::{Gateways, Observed};
 use crate::metrics::Metrics;
 use crate::observe::figures::Counts;
-use crate::plan::Key;
+use crate::plan::{Drift, Key};
 use crate::stores::Stores;
 
 mod arrivals;
+mod drifts;
 mod evidence;
 mod figures;
 mod following;
 
 pub(crate) use arrivals::Arrivals;
+pub(crate) use drifts::Drifts;
 
 /// How often the gateways are asked.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -61,6 +64,10 @@ pub(crate) struct Observer {
     pub(crate) arrivals: Arrivals,
     /// The rates to plan for of those, without those that are the declared ones.
     pub(crate) rates: watch::Sender<BTreeMap<Key, Rate>>,
+    /// What batches took of the models' profiles.
+    pub(crate) drifting: Drifts,
+    /// How far they are from them.
+    pub(crate) drifts: watch::Sender<BTreeMap<Key, Vec<Drift>>>,
     /// Wakes the planner.
     pub(crate) replan: Arc<Notify>,
 }
@@ -82,6 +89,7 @@ impl Observer {
             match self.gateways.observed().await {
                 Ok(answers) => {
                     self.follow(&answers);
+                    self.compare(&answers);
                     self.write(&figures::merge(answers.iter().map(|(_, answer)| answer)))
                         .await;
                 }
@@ -101,6 +109,25 @@ impl Observer {
         let changed = self.rates.send_if_modified(|known| {
             let changed = *known != rates;
             *known = rates;
+            changed
+        });
+        if changed {
+            self.replan.notify_one();
+        }
+    }
+
+    fn compare(&mut self, answers: &[(SocketAddr, Observed)]) {
+        let now = self.started.elapsed();
+        let seen = answers.iter().map(|(_, answer)| answer);
+        let (platforms, models, groups) = (
+            self.stores.platforms(),
+            self.stores.models(),
+            self.stores.groups(),
+        );
+        let drifts = self.drifting.observe(now, &platforms, &models, &groups, seen);
+        let changed = self.drifts.send_if_modified(|known| {
+            let changed = *known != drifts;
+            *known = drifts;
             changed
         });
         if changed {
@@ -211,7 +238,10 @@ mod tests {
             late,
             ..ObservedApp::default()
         };
-        let merged = figures::merge(&[Observed { apps: vec![seen] }]);
+        let merged = figures::merge(&[Observed {
+            apps: vec![seen],
+            ..Observed::default()
+        }]);
         let counts = merged.values().next().cloned().unwrap_or_default();
         let observation = slo_met(percentile, "500ms", &counts);
         assert_eq!(

@@ -1,11 +1,12 @@
 //! The decision itself: one call of the planner a platform, and the words for what it refused.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use harmonybatch_planner::{
     InfeasibleApp, InfeasibleReason, Plan, PlanError, PlanOutline, PlanRequest, PlatformPlan, PoolUse,
-    ReplanDecision, Session, pools_in_use,
+    ReplanDecision, Replanned, Session, pools_in_use,
 };
 
 use super::pools::PoolReport;
@@ -85,10 +86,11 @@ pub(crate) fn decide_again(
     now: Duration,
     session: &Session,
 ) -> Result<Decided, PlanError> {
-    let may_save =
-        last.is_none_or(|last| last.may_save(patience, now) || !last.request.differs_in_rates_only(request));
+    let may_save = last.is_none_or(|last| {
+        last.may_save(patience, now) || !last.request.differs_in_rates_and_corrections_only(request)
+    });
     let old = last.map_or(running, |last| &last.held);
-    let found = session.replan(request, old, &patience.rule, may_save)?;
+    let found = keep_served(request, old, patience, may_save, session)?;
     let changed = found.iter().any(|it| it.decision != ReplanDecision::Kept);
     let (plans, held) = found.into_iter().map(|it| (it.plan, it.held)).unzip();
     Ok(Decided {
@@ -101,6 +103,62 @@ pub(crate) fn decide_again(
         },
         looked_for_savings: may_save,
     })
+}
+
+/// Plans by the corrections as far as nobody who is served loses its place by them: an answer that is late is better than none, and what the plan
+/// can still do for it is done. A correction that would end somebody's service is followed by three fourths of it, and so on down to the profile as
+/// it is, which is what serves them now.
+fn keep_served(
+    request: &PlanRequest,
+    old: &[PlanOutline],
+    patience: &Patience,
+    may_save: bool,
+    session: &Session,
+) -> Result<Vec<Replanned>, PlanError> {
+    let replan = |request: &PlanRequest| session.replan(request, old, &patience.rule, may_save);
+    let mut found = replan(request)?;
+    let slower = request.models.iter().any(|set| {
+        let corrections = set.profile().corrections();
+        let mut all = corrections.gpu.values().chain([&corrections.cpu]);
+        all.any(|correction| correction.mean() > 1.0 || correction.max() > 1.0)
+    });
+    if !slower || lost(&found, old).is_empty() {
+        return Ok(found);
+    }
+    // Who is lost without any correction is not lost by it.
+    let least = replan(&request.with_fourths_of_corrections(0))?;
+    let anyway = lost(&least, old);
+    for fourths in [3, 2, 1] {
+        if lost(&found, old).len() <= anyway.len() {
+            return Ok(found);
+        }
+        found = replan(&request.with_fourths_of_corrections(fourths))?;
+    }
+    Ok(if lost(&found, old).len() <= anyway.len() {
+        found
+    } else {
+        least
+    })
+}
+
+/// The applications that are served and would not be any more, though they are asked for.
+fn lost(found: &[Replanned], old: &[PlanOutline]) -> BTreeSet<(String, String)> {
+    let served = |namespace: &str, model: &str, app: &str| {
+        let mut plans = old.iter();
+        let plan = plans.find(|old| old.namespace == namespace && old.model == model);
+        plan.is_some_and(|plan| {
+            let mut members = plan.groups.iter().flat_map(|group| &group.members);
+            members.any(|member| member.app == app)
+        })
+    };
+    let refused = found.iter().flat_map(|it| {
+        let plan = &it.plan;
+        plan.infeasible.iter().map(move |refused| (plan, &refused.app))
+    });
+    refused
+        .filter(|(plan, app)| served(&plan.namespace, &plan.model, app))
+        .map(|(plan, app)| (plan.namespace.clone(), app.clone()))
+        .collect()
 }
 
 /// Why an application is in no plan, and what would put it into one: the field, what was found, what is allowed.

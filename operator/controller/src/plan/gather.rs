@@ -11,6 +11,7 @@ use kube::{Client, ResourceExt};
 use tokio::time::Instant;
 
 use super::build::is_caller_service_of;
+use super::drift::{self, Drift};
 use super::observed;
 use super::recordings::Recordings;
 use super::traces::Traces;
@@ -22,6 +23,8 @@ use crate::stores::Stores;
 pub(crate) struct Gathered {
     /// What users wrote.
     pub(crate) inputs: Inputs,
+    /// How far the batches of models are from their profiles.
+    pub(crate) drifts: BTreeMap<Key, Vec<Drift>>,
     /// All groups that are not being deleted.
     pub(crate) groups: Vec<Arc<InferenceGroup>>,
     /// The Services for callers that exist and are ours.
@@ -36,6 +39,7 @@ pub(crate) async fn gather(
     stores: &Stores,
     recordings: &mut Recordings,
     rates: &BTreeMap<Key, Rate>,
+    told: &BTreeMap<Key, Vec<Drift>>,
 ) -> Result<Gathered, cluster::Error> {
     let apps = stores.apps();
     let mut inputs = Inputs {
@@ -44,6 +48,7 @@ pub(crate) async fn gather(
         rates: observed::rates(&apps, rates),
         apps,
         traces: Traces::new(),
+        corrections: BTreeMap::new(),
     };
     inputs
         .platforms
@@ -54,6 +59,11 @@ pub(crate) async fn gather(
     inputs
         .apps
         .retain(|app| app.metadata.deletion_timestamp.is_none());
+    let drifts = drift::drifts(&inputs.models, told);
+    inputs.corrections = drifts
+        .iter()
+        .map(|(model, drifts)| (model.clone(), drift::corrections(drifts)))
+        .collect();
     inputs.traces = recordings.gather(client, &inputs.apps, Instant::now()).await?;
     let mut caller_services = stores.caller_services();
     let mut taken = BTreeSet::new();
@@ -78,6 +88,7 @@ pub(crate) async fn gather(
     groups.sort_by_key(|group| (group.namespace(), group.name_any()));
     Ok(Gathered {
         inputs,
+        drifts,
         groups,
         caller_services,
         taken,

@@ -136,7 +136,9 @@ impl Publisher {
             app.metadata.namespace == model.metadata.namespace && app.spec.model_ref.name == name
         });
         let problem = validated.problem(Kind::Model, &namespace, &name);
-        let status = status::model(model, problem, plan, apps.count(), now);
+        let drifts = gathered.drifts.get(&(namespace.clone(), name.clone()));
+        let drifts = drifts.map_or(&[][..], Vec::as_slice);
+        let status = status::model(model, problem, plan, apps.count(), drifts, now);
         if model.status.as_ref() == Some(&status) {
             return Ok(());
         }

@@ -78,7 +78,8 @@ fn outline(group: &InferenceGroup, is_home: impl Fn(&str) -> bool) -> Option<Gro
     })
 }
 
-fn device(device: &Device) -> Option<planner::Device> {
+/// What a group's device is called by the planner.
+pub(crate) fn device(device: &Device) -> Option<planner::Device> {
     match device {
         Device::Cpu(size) => {
             let limit: Cpu = size.limit.parse().ok()?;

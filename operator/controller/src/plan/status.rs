@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::build::{self, device, dispatch};
+use super::drift::{self, Drift};
 use super::money;
 use super::refusals::Refusals;
 use super::validate::{Contract, Problem};
@@ -232,12 +233,13 @@ fn planned_rate(member: &Member, contract: &Contract) -> Option<String> {
     Rate::from_per_second(planned).map(|rate| rate.to_string())
 }
 
-/// The status of a model. `plan` and the number of its plan are absent where the model was rejected.
+/// The status of a model, whose batches are so far from its profile. `plan` and the number of its plan are absent where the model was rejected.
 pub(crate) fn model(
     model: &InferenceModel,
     problem: Option<&Problem>,
     plan: Option<(&Plan, i64)>,
     apps: usize,
+    drifts: &[Drift],
     now: &Time,
 ) -> InferenceModelStatus {
     let old = model.status.clone().unwrap_or_default();
@@ -262,7 +264,12 @@ pub(crate) fn model(
     });
     InferenceModelStatus {
         observed_generation: generation,
-        conditions: conditions::update(&old.conditions, &[accepted, planned], generation, now),
+        conditions: conditions::update(
+            &old.conditions,
+            &[accepted, planned, drift::condition(model, drifts)],
+            generation,
+            now,
+        ),
         apps: Some(count(apps)),
         groups: Some(count(plan.map_or(0, |(plan, _)| plan.groups.len()))),
         plan_generation: Some(number),
@@ -276,6 +283,7 @@ pub(crate) fn model(
         } else {
             old.last_plan_time
         },
+        profile_drift: drift::written(drifts),
     }
 }
 

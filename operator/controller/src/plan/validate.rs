@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use harmonybatch_api::conditions::reason;
 use harmonybatch_api::inference_app::{Overflow, RateSource};
+use harmonybatch_api::inference_model::Correcting;
 use harmonybatch_api::quantity::{Duration, Rate};
 use harmonybatch_api::{InferenceApp, InferenceModel, InferencePlatform, names};
-use harmonybatch_planner::{App, Billing, ModelSet, PlanRequest, ReplanRule};
+use harmonybatch_planner::{
+    App, Billing, Corrections, ModelProfile, ModelSet, PlanRequest, Platform, ReplanRule,
+};
 use kube::ResourceExt;
 
 use super::traces::Traces;
@@ -31,6 +34,8 @@ pub struct Inputs {
     pub traces: Traces,
     /// What the gateways saw of the applications whose rate is observed; one that is not here is planned for the declared rate.
     pub rates: BTreeMap<Key, Rate>,
+    /// By what the gateways' measurements correct models' profiles; one that is not here is planned as its profile says.
+    pub corrections: BTreeMap<Key, Corrections>,
 }
 
 /// One kind that users write.
@@ -167,7 +172,7 @@ pub fn validate(inputs: &Inputs, taken: &BTreeSet<Key>) -> Validated {
         let platform = &written.spec.platform_ref.name;
         let broken = validated.problem(Kind::Platform, "", platform).is_some();
         let profile = if platforms.contains_key(platform) {
-            model::profile(&written.spec)
+            model::profile(&written.spec).map(|profile| corrected(profile, written, inputs))
         } else {
             Err(no_platform(platform, broken))
         };
@@ -212,6 +217,26 @@ pub fn validate(inputs: &Inputs, taken: &BTreeSet<Key>) -> Validated {
         }
     }
     validated
+}
+
+/// The profile as plans follow it.
+fn corrected(profile: ModelProfile, model: &InferenceModel, inputs: &Inputs) -> ModelProfile {
+    let corrections = inputs.corrections.get(&key(model));
+    match (corrections, model.spec.profile.correction) {
+        (Some(corrections), Correcting::Auto) => profile.corrected(corrections.clone()),
+        _ => profile,
+    }
+}
+
+/// A model's profile as it is written, and the platform that it is planned on, where both are good.
+pub(crate) fn profile_on(
+    platforms: &[InferencePlatform],
+    model: &InferenceModel,
+) -> Option<(Platform, ModelProfile)> {
+    let mut platforms = platforms.iter();
+    let platform = platforms.find(|platform| platform.name_any() == model.spec.platform_ref.name)?;
+    let platform = platform::platform(&platform.spec).ok()?;
+    Some((platform, model::profile(&model.spec).ok()?))
 }
 
 fn no_platform(platform: &str, broken: bool) -> Problem {

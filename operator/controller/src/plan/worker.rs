@@ -19,6 +19,7 @@ use super::apply::{self, Wanted};
 use super::build::{self, Planned};
 use super::callers;
 use super::decide::{Decided, decide_again};
+use super::drift::Drift;
 use super::gather::{Gathered, gather};
 use super::publish::{Pools, Publisher};
 use super::recordings::Recordings;
@@ -94,6 +95,8 @@ pub(crate) struct Worker {
     pub(crate) changed: Arc<Notify>,
     /// The observed rates to plan for.
     pub(crate) rates: watch::Receiver<BTreeMap<Key, Rate>>,
+    /// How far the batches of models are from their profiles.
+    pub(crate) drifts: watch::Receiver<BTreeMap<Key, Vec<Drift>>>,
     /// DNS name of the gateway's Service.
     pub(crate) gateway_host: String,
     /// Spec of the platform `default`, made if the cluster has none.
@@ -156,7 +159,8 @@ impl Worker {
     async fn reconcile(&mut self) -> Result<Duration, Error> {
         self.make_platform().await?;
         let rates = self.rates.borrow().clone();
-        let gathered = gather(&self.client, &self.stores, &mut self.recordings, &rates).await?;
+        let drifts = self.drifts.borrow().clone();
+        let gathered = gather(&self.client, &self.stores, &mut self.recordings, &rates, &drifts).await?;
         let validated = validate(&gathered.inputs, &gathered.taken);
         self.decide(&gathered, &validated).await?;
         self.reports.follow(&self.decided, &self.changed);

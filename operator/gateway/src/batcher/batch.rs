@@ -48,6 +48,52 @@ impl Drop for InFlight {
     }
 }
 
+/// What a batch says of its runtime's speed. A part of another one says nothing, nor one that wakes a replica, which takes as long as a pod's start.
+struct Clock<'a> {
+    rows: u32,
+    started: Nanos,
+    /// When the last caller stops waiting.
+    give_up: Option<Nanos>,
+    stats: &'a GroupStats,
+    metrics: &'a GroupMetrics,
+}
+
+impl<'a> Clock<'a> {
+    fn new(requests: &[Queued], started: Nanos, stats: &'a GroupStats, metrics: &'a GroupMetrics) -> Self {
+        Self {
+            rows: requests.iter().map(Queued::rows).fold(0, u32::saturating_add),
+            started,
+            give_up: requests.iter().map(|queued| queued.deadline).max(),
+            stats,
+            metrics,
+        }
+    }
+
+    /// The replica's word was there at `now`.
+    fn replied(&self, end: &End, now: Nanos) {
+        /// Part of the time that it was given after which a runtime that gives no answer has stopped for its sake.
+        const NEARLY_ALL: f64 = 0.9;
+        let service = now.saturating_sub(self.started);
+        let given = self.give_up.map(|give_up| give_up.saturating_sub(self.started));
+        let given = given.map(|given| nanos(Duration::from_nanos(given).mul_f64(NEARLY_ALL)));
+        match end {
+            End::Answered => {
+                self.stats.service_times.answered(self.rows, service, now);
+                self.metrics.observe_answered(self.rows, service);
+            }
+            // It is told for how long anybody waits, and may stop just before.
+            End::Failed { .. } if given.is_some_and(|given| given <= service) => self.overdue(now),
+            End::Failed { .. } | End::Told | End::Unsent(..) => {}
+        }
+    }
+
+    /// Nobody waits for it any more.
+    fn overdue(&self, now: Nanos) {
+        let waited = now.saturating_sub(self.started);
+        self.stats.service_times.overdue(self.rows, waited, now);
+    }
+}
+
 /// Tells a batch from others, as its replica and its callers are told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BatchId(u64);
@@ -99,6 +145,21 @@ pub(super) struct Done<C> {
     pub(super) end: End,
     /// Ends when the task has taken note.
     pub(super) in_flight: InFlight,
+}
+
+impl<C> Done<C> {
+    /// There was no call to make.
+    fn unmade(replica: Replica, connection: Option<C>, part: Option<PartId>, in_flight: InFlight) -> Self {
+        Self {
+            replica,
+            connection,
+            conduct: Conduct::Answered,
+            part,
+            service: 0,
+            end: End::Told,
+            in_flight,
+        }
+    }
 }
 
 /// What became of a batch's requests.
@@ -164,20 +225,15 @@ impl<U: Upstream> Batch<U> {
                     span.end(Some(Cause::Internal));
                 }
                 refuse(requests, &ApiError::new(Cause::Internal, error));
-                return Done {
-                    replica,
-                    connection,
-                    conduct: Conduct::Answered,
-                    part,
-                    service: 0,
-                    end: End::Told,
-                    in_flight,
-                };
+                return Done::unmade(replica, connection, part, in_flight);
             }
         };
         // Behind the last deadline nobody waits for the answer.
         let give_up = requests.iter().map(|queued| queued.deadline).max();
         let started = timer.now();
+        let stats = in_flight.0.clone();
+        let first_attempt = part.is_none() && matches!(replica, Replica::Endpoint(_));
+        let clock = first_attempt.then(|| Clock::new(&requests, started, &stats, &metrics));
         let remaining = give_up.map(|give_up| Duration::from_nanos(give_up.saturating_sub(started)));
         let trace = span.as_ref().map(|span| span.context().clone());
         let call = Call {
@@ -190,6 +246,7 @@ impl<U: Upstream> Batch<U> {
             tokio::select! {
                 biased;
                 (connection, reply) = call.as_mut() => {
+                    let replied = timer.now();
                     let conduct = conduct(&reply);
                     let end = if let Err(UpstreamError::Connect(reason)) = reply {
                         End::Unsent(requests, reason)
@@ -199,11 +256,17 @@ impl<U: Upstream> Batch<U> {
                             answer(&batch_id, requests, reply, wire, &mut meter, &metrics, timer.now())
                         })
                     };
+                    if let Some(clock) = &clock {
+                        clock.replied(&end, replied);
+                    }
                     (connection, conduct, end)
                 }
                 () = timer.until(give_up) => {
                     let error = ApiError::new(Cause::TimeoutRuntime, "the runtime did not answer in time");
                     note(&batch_id, requests.len(), BatchFailure::Overdue, &metrics, timer.now());
+                    if let Some(clock) = &clock {
+                        clock.overdue(timer.now());
+                    }
                     refuse(requests, &error);
                     let lost = timer.now().saturating_add(nanos(LINGER));
                     tokio::select! {

@@ -12,7 +12,7 @@ use crate::{
     admission::{Drain, Standing},
     config::{Key, MemberConfig},
     memory::Held,
-    metrics::AppStats,
+    metrics::{AppStats, ServiceTimes},
     protocol::{Answer, ApiError, Cause, MergeKey, Request},
     sync::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -37,6 +37,8 @@ pub struct GroupStats {
     pub endpoints: AtomicUsize,
     /// What a batch takes at its replica, smoothed; 0 before the first one.
     pub service: AtomicU64,
+    /// What its batches took lately, by their rows.
+    pub service_times: ServiceTimes,
     /// Rows that wait behind all others'.
     pub yielding_rows: AtomicU64,
     /// How fast these leave.

@@ -20,6 +20,7 @@ mod chaos;
 mod model;
 mod overload;
 mod said;
+mod service_times;
 mod spoilers;
 
 use bench::*;

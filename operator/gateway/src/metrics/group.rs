@@ -1,13 +1,23 @@
 //! What is counted of one group.
 
+use std::sync::OnceLock;
+
 use harmonybatch_dispatch::{Nanos, Reason};
 
 use super::{
     conversions::ConversionMetrics,
     count::{Count, Delays, Latencies, Sizes},
-    labels::BatchFailure,
+    labels::{BatchFailure, SIZES},
 };
 use crate::{config::Key, protocol::Meter, throttle::Throttle};
+
+/// Batches of about one size whose callers had their answers of the first attempt.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    pub(super) batches: Count,
+    /// Their time at their replicas.
+    pub(super) nanoseconds: Count,
+}
 
 /// Counts of one group.
 #[derive(Debug)]
@@ -23,6 +33,8 @@ pub struct GroupMetrics {
     pub(super) failed_batches: [Count; 5],
     pub(super) batch_rows: Sizes,
     pub(super) upstream: Latencies,
+    /// By the place of their rows in [`SIZES`]: none before the first one.
+    pub(super) answered: OnceLock<Box<[Answered; SIZES.len()]>>,
     pub(super) lateness: Delays,
     /// Connections to replicas that failed.
     pub unreachable: Count,
@@ -44,6 +56,7 @@ impl GroupMetrics {
             failed_batches: Default::default(),
             batch_rows: Sizes::default(),
             upstream: Latencies::default(),
+            answered: OnceLock::new(),
             lateness: Delays::default(),
             unreachable: Count::default(),
             retries: Count::default(),
@@ -72,6 +85,15 @@ impl GroupMetrics {
     /// A batch's conversions cost this.
     pub fn observe_conversions(&self, meter: &Meter) {
         self.conversions.observe(meter);
+    }
+
+    /// A batch of so many rows was answered at the first attempt, after `service`.
+    pub fn observe_answered(&self, rows: u32, service: Nanos) {
+        let sizes = self.answered.get_or_init(Box::default);
+        let size = SIZES.iter().position(|size| rows <= *size);
+        let answered = &sizes[size.unwrap_or(SIZES.len() - 1)];
+        answered.batches.inc();
+        answered.nanoseconds.add(service);
     }
 
     /// A batch was with its replica from `started` to `ended`.

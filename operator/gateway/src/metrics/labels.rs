@@ -46,6 +46,17 @@ pub(super) struct GroupLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct SizeLabels {
+    pub(super) namespace: Arc<str>,
+    pub(super) group: Arc<str>,
+    /// The next power of two: eleven up to the largest batch size.
+    pub(super) rows_up_to: u32,
+}
+
+/// Every power of two up to the largest batch size; larger batches count with the last.
+pub(super) const SIZES: [u32; 11] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ReasonLabels {
     pub(super) namespace: Arc<str>,
     pub(super) group: Arc<str>,
@@ -131,6 +142,15 @@ pub(super) fn group_labels(group: &Key) -> GroupLabels {
     GroupLabels {
         namespace: group.namespace.clone(),
         group: group.name.clone(),
+    }
+}
+
+/// Of batches of so many rows.
+pub(super) fn size_labels(group: &Key, rows_up_to: u32) -> SizeLabels {
+    SizeLabels {
+        namespace: group.namespace.clone(),
+        group: group.name.clone(),
+        rows_up_to,
     }
 }
 

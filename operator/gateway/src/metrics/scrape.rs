@@ -1,6 +1,6 @@
 //! The families of applications and groups, which a scrape makes of their counts: who is in the table has its series, and nobody else.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use harmonybatch_dispatch::Nanos;
 use prometheus_client::{
@@ -14,8 +14,8 @@ use super::{
     count::Reading,
     group::GroupMetrics,
     labels::{
-        BatchFailure, OUTCOMES, REASONS, app_labels, failure_labels, group_labels, outcome_labels,
-        reason_labels,
+        BatchFailure, OUTCOMES, REASONS, SIZES, app_labels, failure_labels, group_labels, outcome_labels,
+        reason_labels, size_labels,
     },
 };
 use crate::{
@@ -44,6 +44,11 @@ impl Family<'_> {
     fn count(&mut self, labels: &impl EncodeLabelSet, count: u64) -> fmt::Result {
         let mut series = self.0.encode_family(labels)?;
         series.encode_counter::<NoLabelSet, u64, u64>(&count, None)
+    }
+
+    fn seconds(&mut self, labels: &impl EncodeLabelSet, seconds: f64) -> fmt::Result {
+        let mut series = self.0.encode_family(labels)?;
+        series.encode_counter::<NoLabelSet, f64, f64>(&seconds, None)
     }
 
     fn gauge(&mut self, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
@@ -169,6 +174,7 @@ impl Scrape {
         self.of_groups(encoder, upstream, |family, group, _, metrics| {
             family.histogram(&group_labels(group), &metrics.upstream.read(SECOND))
         })?;
+        self.answered(encoder)?;
         let lateness = (
             Histogram,
             "dispatch_lateness_seconds",
@@ -176,6 +182,37 @@ impl Scrape {
         );
         self.of_groups(encoder, lateness, |family, group, _, metrics| {
             family.histogram(&group_labels(group), &metrics.lateness.read(SECOND))
+        })
+    }
+
+    /// A size has its series from its first batch on.
+    fn answered(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let answered = |metrics: &'_ GroupMetrics| {
+            let sizes = metrics.answered.get();
+            let counts = sizes.map(|sizes| sizes.each_ref().map(|size| (size.batches.get(), size.nanoseconds.get())));
+            let sizes = SIZES.into_iter().zip(counts.into_iter().flatten());
+            sizes.filter(|(_, (batches, _))| *batches > 0)
+        };
+        let batches = (
+            MetricType::Counter,
+            "answered_batches",
+            "Batches that were answered at the first attempt, by rows up to a power of two",
+        );
+        self.of_groups(encoder, batches, |family, group, _, metrics| {
+            answered(metrics).try_for_each(|(size, (batches, _))| {
+                family.count(&size_labels(group, size), batches)
+            })
+        })?;
+        let seconds = (
+            MetricType::Counter,
+            "answered_batch_seconds",
+            "Their time at their replicas",
+        );
+        self.of_groups(encoder, seconds, |family, group, _, metrics| {
+            answered(metrics).try_for_each(|(size, (_, nanoseconds))| {
+                let seconds = Duration::from_nanos(nanoseconds).as_secs_f64();
+                family.seconds(&size_labels(group, size), seconds)
+            })
         })
     }
 

@@ -175,7 +175,7 @@ impl Window {
 }
 
 /// The bucket of a value: each power of two has 16 of one width; below 16 every value has its own.
-fn bucket(value: u64) -> u64 {
+pub(super) fn bucket(value: u64) -> u64 {
     if value < BUCKETS_PER_OCTAVE {
         return value;
     }
@@ -184,7 +184,7 @@ fn bucket(value: u64) -> u64 {
 }
 
 /// The largest value of a bucket.
-fn upper(bucket: u64) -> u64 {
+pub(super) fn upper(bucket: u64) -> u64 {
     if bucket < 2 * BUCKETS_PER_OCTAVE {
         return bucket;
     }

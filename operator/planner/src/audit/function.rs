@@ -1,6 +1,7 @@
 //! A function by the definitions: Eq. 1 to 4 of the paper on what platform and profile say.
 
 use super::violation::Breach;
+use crate::correction::Correction;
 use crate::plan::Device;
 use crate::platform::{GpuPool, Platform, Sharing};
 use crate::profile::{CpuLatency, GpuLatency, ModelProfile};
@@ -14,6 +15,8 @@ pub(super) struct Function<'a> {
     pub(super) price: f64,
     /// The largest batch that model and profile allow.
     pub(super) largest_batch: u32,
+    /// How many times the profile's latencies it takes.
+    correction: Correction,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +92,7 @@ impl<'a> Function<'a> {
             },
             price: vcpu.get() * platform.prices().vcpu_second.get(),
             largest_batch: profiled.min(profile.max_batch_size().get()),
+            correction: profile.corrections().cpu,
         })
     }
 
@@ -104,6 +108,7 @@ impl<'a> Function<'a> {
             site: Site::Gpu { pool, units, latency },
             price: f64::from(units) * platform.prices().gpu_unit_second.get(),
             largest_batch: profile.max_batch_size().get(),
+            correction: profile.corrections().of_gpu(pool.device()),
         })
     }
 
@@ -133,6 +138,10 @@ impl<'a> Function<'a> {
 
     /// Mean time of a batch of exactly so many rows, in seconds.
     pub(super) fn mean(&self, rows: u32) -> f64 {
+        self.correction.mean() * self.profiled_mean(rows)
+    }
+
+    fn profiled_mean(&self, rows: u32) -> f64 {
         match self.site {
             Site::Cpu { vcpu, curves } => curves[rows as usize - 1].mean.at(vcpu),
             Site::Gpu { pool, units, latency } => {
@@ -153,7 +162,8 @@ impl<'a> Function<'a> {
                 (alone / (own * tau)).ceil() * (round - own) * tau + alone
             }
         };
-        longest.max(self.mean(rows))
+        let corrected = self.correction.max() * longest.max(self.profiled_mean(rows));
+        corrected.max(self.mean(rows))
     }
 
     /// Longest time of a batch of up to so many rows: a profile need not grow with the batch.

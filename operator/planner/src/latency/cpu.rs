@@ -40,7 +40,7 @@ pub(super) fn functions(platform: &Platform, profile: &ModelProfile) -> Vec<Func
 }
 
 /// Uniform around the mean, up to the maximum; where that would begin at next to nothing, half the mean or the maximum.
-fn spread(mean: f64, max: f64) -> (f64, Spread) {
+pub(super) fn spread(mean: f64, max: f64) -> (f64, Spread) {
     const SHORTEST: f64 = 0.3;
     let least = 2.0 * mean - max;
     if least >= SHORTEST * mean {

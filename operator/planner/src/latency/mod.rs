@@ -7,6 +7,7 @@
 mod cpu;
 mod gpu;
 
+use crate::correction::Correction;
 use crate::plan::Device;
 use crate::platform::Platform;
 use crate::profile::ModelProfile;
@@ -79,6 +80,23 @@ pub(crate) enum Spread {
 }
 
 impl Service {
+    /// The same with its latencies corrected, whatever form they come from.
+    fn corrected(self, kind: Kind, correction: Correction) -> Self {
+        let mean = self.mean * correction.mean();
+        let max = (self.max * correction.max()).max(mean);
+        let (least, spread) = match kind {
+            Kind::Cpu => cpu::spread(mean, max),
+            Kind::Pool(_) => ((self.least * correction.mean()).min(mean), self.spread),
+        };
+        Self {
+            mean,
+            max,
+            least,
+            spread,
+            run_cost: self.run_cost * correction.mean(),
+        }
+    }
+
     /// The probability of the longest time under [`Spread::TwoPoints`].
     pub(crate) fn chance_of_max(&self) -> f64 {
         let width = self.max - self.least;
@@ -103,10 +121,39 @@ pub(crate) struct Function {
 }
 
 impl Function {
+    /// The same with its latencies corrected.
+    fn correct(&mut self, correction: Correction) {
+        if !correction.is_none() {
+            let kind = self.site.kind();
+            for service in &mut self.service {
+                *service = service.corrected(kind, correction);
+            }
+        }
+    }
+
     /// The batch of one row, which every function can serve.
     pub(crate) fn single(&self) -> Service {
         self.service[0]
     }
+}
+
+/// Mean and longest latency of batches of 1, 2, ... rows on a function, in seconds, as the profile itself has them, not corrected; none where the
+/// platform does not offer the function or the profile does not know it.
+pub fn profiled(platform: &Platform, profile: &ModelProfile, device: &Device) -> Option<Vec<(f64, f64)>> {
+    let functions = match device {
+        Device::Cpu { .. } => cpu::functions(platform, profile),
+        Device::Gpu { pool, .. } => {
+            let mut pools = platform.gpu_pools().iter().enumerate();
+            let (index, pool) = pools.find(|(_, offered)| offered.name() == pool)?;
+            let mut latencies = profile.gpu().iter();
+            let latency = latencies.find(|latency| latency.device() == pool.device())?;
+            gpu::shares(index, platform, latency, profile)
+        }
+    };
+    let mut functions = functions.into_iter();
+    let function = functions.find(|function| function.site.device(platform) == *device)?;
+    let services = function.service.iter();
+    Some(services.map(|service| (service.mean, service.max)).collect())
 }
 
 /// Device memory that is missing for even the smallest batch.
@@ -145,6 +192,13 @@ impl Catalogue {
                 ));
             }
             functions.extend(found);
+        }
+        let corrections = profile.corrections();
+        for function in &mut functions {
+            function.correct(match function.site {
+                Site::Cpu(_) => corrections.cpu,
+                Site::Gpu { pool, .. } => corrections.of_gpu(platform.gpu_pools()[pool].device()),
+            });
         }
         Self { functions, shortage }
     }

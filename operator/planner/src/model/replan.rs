@@ -204,8 +204,21 @@ fn new_plans(session: &Session, request: &PlanRequest) -> Result<Vec<Plan>, Plan
 }
 
 impl PlanRequest {
-    /// Whether the other request is the same but for rates.
-    pub fn differs_in_rates_only(&self, other: &Self) -> bool {
+    /// The same request with so many fourths of every correction of a model whose corrections are some, as [`Corrections::fourths`] has them.
+    #[must_use]
+    pub fn with_fourths_of_corrections(&self, fourths: u8) -> Self {
+        let models = self.models.iter().map(|set| {
+            let corrections = set.profile().corrections().fourths(fourths);
+            set.with_profile(set.profile().clone().corrected(corrections))
+        });
+        Self {
+            platform: self.platform.clone(),
+            models: models.collect(),
+        }
+    }
+
+    /// Whether the other request is the same but for what goes on changing by itself: rates, and corrections of profiles.
+    pub fn differs_in_rates_and_corrections_only(&self, other: &Self) -> bool {
         let same_apps = |ours: &ModelSet, theirs: &ModelSet| {
             ours.apps().len() == theirs.apps().len()
                 && ours.apps().iter().zip(theirs.apps()).all(|(ours, theirs)| {
@@ -219,8 +232,9 @@ impl PlanRequest {
         self.platform == other.platform
             && self.models.len() == other.models.len()
             && self.models.iter().zip(&other.models).all(|(ours, theirs)| {
-                (ours.namespace(), ours.model(), ours.profile())
-                    == (theirs.namespace(), theirs.model(), theirs.profile())
+                let corrections = theirs.profile().corrections().clone();
+                (ours.namespace(), ours.model()) == (theirs.namespace(), theirs.model())
+                    && ours.profile().clone().corrected(corrections) == *theirs.profile()
                     && same_apps(ours, theirs)
             })
     }

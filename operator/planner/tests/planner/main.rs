@@ -6,6 +6,7 @@ mod audit_mutations;
 mod bad_input;
 mod batch_law;
 mod bursts;
+mod corrected;
 mod equal_share;
 mod evaluator;
 mod explanation;

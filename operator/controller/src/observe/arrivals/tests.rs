@@ -42,6 +42,7 @@ fn answer(totals: &BTreeMap<String, Arrived>) -> Observed {
                 ..ObservedApp::default()
             })
             .collect(),
+        ..Observed::default()
     }
 }
 

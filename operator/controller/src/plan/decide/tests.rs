@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use harmonybatch_api::InferenceApp;
+use harmonybatch_planner::{Correction, Corrections, Device};
 
 use super::*;
 use crate::fixtures;
@@ -105,4 +106,54 @@ fn platform_problem(min_saving: &str) -> String {
     };
     let validated = validate(&inputs, &BTreeSet::new());
     validated.problems.values().next().unwrap().message.clone()
+}
+
+#[test]
+fn a_correction_takes_nobodys_service_away() {
+    // At most 25 ms by the profile on the largest function, and 5 ms of overhead: 60 ms are kept by a runtime twice as slow, and by none that is 2.8
+    // times or four times as slow.
+    let apps = [
+        fixtures::app("tight", "60ms", "5/s"),
+        fixtures::app("cart", "800ms", "10/s"),
+    ];
+    let corrected = |factor: f64| {
+        let corrections = Corrections {
+            cpu: Correction::new(factor, factor),
+            ..Corrections::default()
+        };
+        let inputs = Inputs {
+            platforms: vec![fixtures::platform()],
+            models: vec![fixtures::model()],
+            apps: apps.to_vec(),
+            corrections: [(("shop".to_owned(), "mlp".to_owned()), corrections)].into(),
+            ..Inputs::default()
+        };
+        let validated = validate(&inputs, &BTreeSet::new());
+        (
+            validated.requests["default"].clone(),
+            validated.patience["default"],
+        )
+    };
+    let (as_written, patience) = corrected(1.0);
+    let decided = decided_again(&as_written, None, &[], &patience, Duration::ZERO);
+    assert_eq!(decided.plans[0].infeasible, []);
+    // Who is new is refused by what is known: no promise is made that is not kept.
+    let (slow, _) = corrected(4.0);
+    let refused = decided_again(&slow, None, &[], &patience, Duration::ZERO);
+    assert_eq!(refused.plans[0].infeasible[0].app, "tight");
+    // Who is served stays served, on a function that is as fast as a part of the correction asks for.
+    let after = decided_again(&slow, Some(&decided), &[], &patience, MINUTE);
+    assert_eq!(after.plans[0].infeasible, []);
+    let vcpu = |decided: &Decided| {
+        let group = &decided.plans[0].groups[0];
+        assert_eq!(group.members[0].app, "tight");
+        match group.device {
+            Device::Cpu { vcpu } => vcpu,
+            Device::Gpu { .. } => unreachable!("the profile has no GPU"),
+        }
+    };
+    let (before, then) = (vcpu(&decided), vcpu(&after));
+    assert!(then > before, "{then} instead of {before}");
+    // It is not looked for again and again.
+    assert!(!after.is_due(&slow, &patience, 2 * MINUTE));
 }

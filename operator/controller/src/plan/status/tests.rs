@@ -251,7 +251,14 @@ fn an_app_that_cannot_be_planned_says_what_could_be() {
     );
     assert_eq!(planned.message, why);
     assert_eq!((status.group, status.plan), (None, None));
-    let of_model = model(&fixtures::model(), None, Some((&plan, 1)), 1, &fixtures::at(0));
+    let of_model = model(
+        &fixtures::model(),
+        None,
+        Some((&plan, 1)),
+        1,
+        &[],
+        &fixtures::at(0),
+    );
     let planned = conditions::find(&of_model.conditions, PLANNED).unwrap();
     assert_eq!(
         planned.message,
@@ -291,15 +298,15 @@ fn a_models_plan_number_never_falls_and_its_time_moves_with_it() {
     let apps = [fixtures::app("search", "500ms", "5/s")];
     let plan = plan(&apps);
     let mut written = fixtures::model();
-    written.status = Some(model(&written, None, Some((&plan, 4)), 1, &fixtures::at(10)));
-    let same = model(&written, None, Some((&plan, 4)), 1, &fixtures::at(20));
+    written.status = Some(model(&written, None, Some((&plan, 4)), 1, &[], &fixtures::at(10)));
+    let same = model(&written, None, Some((&plan, 4)), 1, &[], &fixtures::at(20));
     assert_eq!(written.status.as_ref(), Some(&same));
-    let lower = model(&written, None, Some((&plan, 2)), 1, &fixtures::at(30));
+    let lower = model(&written, None, Some((&plan, 2)), 1, &[], &fixtures::at(30));
     assert_eq!(
         (lower.plan_generation, lower.last_plan_time),
         (Some(4), Some(fixtures::at(10)))
     );
-    let next = model(&written, None, Some((&plan, 5)), 1, &fixtures::at(40));
+    let next = model(&written, None, Some((&plan, 5)), 1, &[], &fixtures::at(40));
     assert_eq!(
         (next.plan_generation, next.last_plan_time),
         (Some(5), Some(fixtures::at(40)))
