@@ -16,6 +16,8 @@ pub const GROUP_LABEL: &str = "harmonybatch.dev/group";
 pub const MODEL_LABEL: &str = "harmonybatch.dev/model";
 /// Label on the Service made for an application's callers: the application's name.
 pub const APP_LABEL: &str = "harmonybatch.dev/app";
+/// Label on everything made for a model's measurement: the model's name.
+pub const PROFILED_MODEL_LABEL: &str = "harmonybatch.dev/profiled-model";
 /// The standard label that says who manages an object; its value here is [`MANAGED_BY`].
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY_LABEL`] on everything that the operator makes.

@@ -32,12 +32,15 @@ mod events;
 #[cfg(test)]
 mod fixtures;
 mod gateways;
+pub mod measured_pod;
 mod metrics;
 mod observe;
 pub mod plan;
+mod runtime;
 mod serve;
 mod stores;
 mod triggers;
+mod trouble;
 mod watching;
 
 /// How many groups are reconciled at the same time.

@@ -47,8 +47,6 @@ pub fn inference_model(
     fit: &Fit,
 ) -> Result<InferenceModel, ModelError> {
     let runtime_name = files.first().map(|header| header.model.clone());
-    let sizes = fit.cpu.len();
-    let cpu = fit.cpu.iter().filter(|entry| kept(entry.batch as usize, sizes));
     let spec = InferenceModelSpec {
         runtime: Runtime {
             image: identity.image.clone(),
@@ -68,13 +66,20 @@ pub fn inference_model(
         platform_ref: api::PlatformRef::default(),
         protocol: api::Protocol::default(),
         idempotent: true,
-        profile: Profile {
-            cpu: cpu.map(cpu_profile).collect::<Result<_, _>>()?,
-            gpu: fit.gpu.iter().filter_map(gpu_profile).collect::<Result<_, _>>()?,
-            provenance: Some(provenance(files, points, fit)),
-        },
+        profile: profile(files, points, fit)?,
     };
     Ok(InferenceModel::new(&identity.name, spec))
+}
+
+/// The profile alone, for a model that there is already.
+pub fn profile(files: &[&Header], points: &[Point], fit: &Fit) -> Result<Profile, ModelError> {
+    let sizes = fit.cpu.len();
+    let cpu = fit.cpu.iter().filter(|entry| kept(entry.batch as usize, sizes));
+    Ok(Profile {
+        cpu: cpu.map(cpu_profile).collect::<Result<_, _>>()?,
+        gpu: fit.gpu.iter().filter_map(gpu_profile).collect::<Result<_, _>>()?,
+        provenance: Some(provenance(files, points, fit)),
+    })
 }
 
 /// Whether a batch size has an entry of its own. The API has room for 64; of more, larger sizes are thinned out. The planner takes one without
@@ -152,7 +157,7 @@ fn provenance(files: &[&Header], points: &[Point], fit: &Fit) -> Provenance {
         hardware: all(|header| header.hardware.as_deref()),
         kernel: all(|header| header.kernel.as_deref()),
         endpoint: all(|header| Some(&header.endpoint)),
-        image_digest: None,
+        image_digest: all(|header| header.image_digest.as_deref()),
         // The day of the last measurement.
         date: files.iter().map(|header| header.date.clone()).max(),
         // More than the API counts are not counted.
