@@ -29,6 +29,8 @@ pub const PLAN_MANAGER: &str = "harmonybatch-plan";
 pub const SERVE_MANAGER: &str = "harmonybatch-serve";
 /// Field manager of the observer: `status.observed` and the condition `SLOMet` of apps.
 pub const OBSERVE_MANAGER: &str = "harmonybatch-observe";
+/// Field manager of `harmonybatch profile --apply`: the profile of a model.
+pub const PROFILE_MANAGER: &str = "harmonybatch-profile";
 
 /// Name of the container that runs the model.
 pub const RUNTIME_CONTAINER: &str = "runtime";

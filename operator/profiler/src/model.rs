@@ -46,7 +46,15 @@ pub fn inference_model(
     points: &[Point],
     fit: &Fit,
 ) -> Result<InferenceModel, ModelError> {
-    let runtime_name = files.first().map(|header| header.model.clone());
+    let runtime_name = files.first().map_or(&identity.name, |header| &header.model);
+    let mut model = unmeasured(identity, runtime_name);
+    model.spec.max_batch_size = points.iter().map(|point| rows(point.batch)).max().unwrap_or(1);
+    model.spec.profile = profile(files, points, fit)?;
+    Ok(model)
+}
+
+/// The same before it is measured: for batches of one row, without a profile. `runtime_name` is the model's name in the protocol.
+pub fn unmeasured(identity: &Identity, runtime_name: &str) -> InferenceModel {
     let spec = InferenceModelSpec {
         runtime: Runtime {
             image: identity.image.clone(),
@@ -54,7 +62,7 @@ pub fn inference_model(
             args: Vec::new(),
             env: Vec::new(),
             port: names::DEFAULT_RUNTIME_PORT,
-            model_name: runtime_name.filter(|name| *name != identity.name),
+            model_name: Some(runtime_name.to_owned()).filter(|name| *name != identity.name),
             readiness_path: names::DEFAULT_READINESS_PATH.to_owned(),
             readiness_port: None,
             memory: identity.memory.clone(),
@@ -62,13 +70,13 @@ pub fn inference_model(
             service_account_name: None,
             image_pull_secrets: Vec::new(),
         },
-        max_batch_size: points.iter().map(|point| rows(point.batch)).max().unwrap_or(1),
+        max_batch_size: 1,
         platform_ref: api::PlatformRef::default(),
         protocol: api::Protocol::default(),
         idempotent: true,
-        profile: profile(files, points, fit)?,
+        profile: Profile::default(),
     };
-    Ok(InferenceModel::new(&identity.name, spec))
+    InferenceModel::new(&identity.name, spec)
 }
 
 /// The profile alone, for a model that there is already.

@@ -40,9 +40,10 @@ pub(super) async fn open(
 ) -> std::io::Result<Way> {
     match reach {
         Reach::Address => Ok(Way {
-            url: match address.contains(':') {
-                true => format!("http://[{address}]:{port}"),
-                false => format!("http://{address}:{port}"),
+            url: if address.contains(':') {
+                format!("http://[{address}]:{port}")
+            } else {
+                format!("http://{address}:{port}")
             },
             forwarding: None,
         }),

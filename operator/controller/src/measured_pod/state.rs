@@ -266,7 +266,7 @@ mod tests {
             told.starts_with("the image cannot be pulled: pod mlp-profile-250m, container runtime: ImagePullBackOff: not found; check runtime.image"),
             "{told}"
         );
-        assert_eq!(waiting("InvalidImageName").1, true);
+        assert!(waiting("InvalidImageName").1);
         assert_eq!(waiting("CreateContainerConfigError").0, Kind::NotStarted);
     }
 
