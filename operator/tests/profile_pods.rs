@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,16 +30,22 @@ struct State {
     pods: BTreeMap<String, Value>,
     /// CPU limits of all pods that were created, in order.
     created: Vec<String>,
+    owners: Vec<Value>,
     most_at_once: usize,
     batches: usize,
+    progress: Option<Sender<(usize, usize)>>,
     /// Patches of the InferenceModel.
     patches: Vec<Value>,
     digest: String,
     crash: bool,
+    /// The next patch fails.
+    busy: bool,
 }
 
 struct Cluster {
     state: Arc<Mutex<State>>,
+    /// Pods that were created and batches that were asked for, with every batch.
+    progress: Receiver<(usize, usize)>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -72,11 +79,15 @@ impl State {
         if let Some(model) =
             path.strip_prefix("/apis/harmonybatch.dev/v1alpha1/namespaces/shop/inferencemodels/")
         {
-            if model != "net" {
+            if model != "net" && model != "net/status" {
                 return refusal(404, "NotFound");
             }
             if *method == Method::PATCH {
                 self.patches.push(body.clone());
+                if self.busy {
+                    self.busy = false;
+                    return refusal(503, "ServiceUnavailable");
+                }
             }
             return (200, self.model());
         }
@@ -103,6 +114,7 @@ impl State {
         let limit = container["resources"]["limits"]["cpu"].as_str().unwrap();
         assert_eq!(container["resources"]["requests"]["cpu"], limit);
         self.created.push(limit.to_owned());
+        self.owners.push(body["metadata"]["ownerReferences"].clone());
         let (ready, state) = if self.crash {
             let ended = json!({"terminated": {"exitCode": 3, "reason": "Error", "message": "no weights"}});
             ("False", ended)
@@ -147,6 +159,10 @@ impl State {
             );
         }
         self.batches += 1;
+        if let Some(progress) = &self.progress {
+            // Where the test does not look, nobody does.
+            let _ = progress.send((self.created.len(), self.batches));
+        }
         let rows = body["inputs"][0]["shape"][0].as_u64().unwrap();
         let limit = vcpu(self.created.last().unwrap());
         let latency = law(limit, f64::from(u32::try_from(rows).unwrap()));
@@ -175,9 +191,11 @@ impl Cluster {
             "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me", "namespace": "shop"}}],
         });
         std::fs::write(folder.join("kubeconfig"), kubeconfig.to_string()).unwrap();
+        let (sender, progress) = channel();
         let state = Arc::new(Mutex::new(State {
             port,
             digest: "sha256:ab12".to_owned(),
+            progress: Some(sender),
             ..State::default()
         }));
         let shared = Arc::clone(&state);
@@ -211,6 +229,7 @@ impl Cluster {
         });
         Self {
             state,
+            progress,
             _runtime: runtime,
         }
     }
@@ -312,18 +331,55 @@ fn pods_at_four_limits_are_measured_one_after_the_other_and_the_model_gets_the_p
 }
 
 #[test]
+fn a_job_writes_the_status_even_if_the_api_server_is_busy_and_its_pods_go_with_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(folder.path());
+    cluster.state.lock().unwrap().busy = true;
+    let own = [
+        "--own-pod",
+        "job-abcde",
+        "--own-uid",
+        "job-uid",
+        "--own-node",
+        "n1",
+    ];
+    let arguments = [&["--cpu", LIMITS, "--publish"][..], &own].concat();
+    let (code, told) = profile(folder.path(), &arguments);
+    assert_eq!(code, Some(0), "{told}");
+    let state = cluster.state.lock().unwrap();
+    let [first, second] = &state.patches[..] else {
+        unreachable!("{:?}", state.patches)
+    };
+    assert_eq!(first, second);
+    let measured = &second["status"]["profile"];
+    assert_eq!(measured["image"], "example.org/net:1");
+    let model: harmonybatch_api::InferenceModel = serde_json::from_value(state.model()).unwrap();
+    assert_eq!(measured["subject"], json!(model.spec.subject()));
+    assert_eq!(measured["cpu"].as_array().unwrap().len(), 2);
+    let provenance = &measured["provenance"];
+    // On the same node: what this process sees of the machine, past what the node's object says.
+    assert!(
+        provenance["hardware"].as_str().unwrap().contains(" cores"),
+        "{provenance}"
+    );
+    assert_ne!(provenance["hardware"], "amd64, 2 cores, node n1");
+    assert_eq!(
+        state.owners,
+        vec![json!([{"apiVersion": "v1", "kind": "Pod", "name": "job-abcde", "uid": "job-uid"}]); 4]
+    );
+}
+
+#[test]
 fn an_interrupt_leaves_no_pod_and_resume_runs_only_what_is_not_known() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(folder.path());
     let child = spawn(folder.path(), &["--cpu", LIMITS, "--apply"]);
-    let started = std::time::Instant::now();
     // In the midst of the second limit.
-    while {
-        let state = cluster.state.lock().unwrap();
-        state.created.len() < 2 || state.batches < 50
-    } {
-        assert!(started.elapsed() < PATIENCE);
-        std::thread::sleep(Duration::from_millis(5));
+    loop {
+        let (created, batches) = cluster.progress.recv_timeout(PATIENCE).unwrap();
+        if created == 2 && batches >= 50 {
+            break;
+        }
     }
     let id = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();

@@ -87,6 +87,7 @@ pub fn profile(files: &[&Header], points: &[Point], fit: &Fit) -> Result<Profile
         cpu: cpu.map(cpu_profile).collect::<Result<_, _>>()?,
         gpu: fit.gpu.iter().filter_map(gpu_profile).collect::<Result<_, _>>()?,
         provenance: Some(provenance(files, points, fit)),
+        ..Profile::default()
     })
 }
 

@@ -30,11 +30,6 @@ pub struct Wanted<'a> {
     pub near: Option<String>,
 }
 
-/// Its name: one measurement of a model at a limit at a time.
-pub fn name(model: &str, cpu: Cpu) -> String {
-    format!("{model}-profile-{}m", cpu.millis())
-}
-
 /// Builds it.
 pub fn pod(wanted: &Wanted<'_>) -> Result<Pod, Invalid> {
     let model = wanted.model;
@@ -60,7 +55,7 @@ pub fn pod(wanted: &Wanted<'_>) -> Result<Pod, Invalid> {
     spec.affinity = wanted.near.as_deref().map(near);
     Ok(Pod {
         metadata: ObjectMeta {
-            name: Some(name(&model.name_any(), wanted.cpu)),
+            name: Some(names::measured_pod_name(&model.name_any(), wanted.cpu)),
             namespace: model.namespace(),
             labels: Some(BTreeMap::from([
                 (names::PROFILED_MODEL_LABEL.to_owned(), model.name_any()),
@@ -132,11 +127,5 @@ mod tests {
             told.starts_with("protocol: OIPv2GRPC cannot be measured"),
             "{told}"
         );
-    }
-
-    #[test]
-    fn the_longest_name_is_a_label() {
-        let longest = name(&"m".repeat(names::MAX_NAME_LENGTH), Cpu::from_millis(10_000_000));
-        assert!(longest.len() <= 63, "{longest}");
     }
 }

@@ -29,7 +29,7 @@ mod node;
 mod reach;
 mod state;
 
-pub use build::{Wanted, name, pod};
+pub use build::{Wanted, pod};
 pub use node::Machine;
 pub use reach::Reach;
 pub use state::{Failure, Kind, State, image_digest, state};

@@ -116,36 +116,32 @@ fn crashed() -> Value {
         "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]})
 }
 
-/// Runs a pod that becomes `becomes`; what is told with the outcome, and the cluster as it is left.
-async fn run<T>(
+/// Runs a pod that becomes what the cluster says; the outcome, and what was told.
+fn run<T>(
     cluster: &Shared,
     stop: impl Future<Output = ()>,
     measure: impl AsyncFnOnce(&Running) -> Result<T, Error>,
-) -> (Result<Option<T>, Error>, Vec<String>) {
-    let host = Host {
-        client: serve(Arc::clone(cluster)).await,
-        namespace: "shop".to_owned(),
-        reach: Reach::Address,
-        ready_within: Duration::from_secs(2),
-    };
-    let model = fixtures::model();
-    let wanted = Wanted {
-        model: &model,
-        cpu: Cpu::from_millis(500),
-        lives_at_most: Duration::from_mins(1),
-        owner: None,
-        near: None,
-    };
-    let mut told = Vec::new();
-    let outcome = host
-        .run(
-            &wanted,
-            stop,
-            &mut |line: &str| told.push(line.to_owned()),
-            measure,
-        )
-        .await;
-    (outcome, told)
+) -> impl Future<Output = (Result<Option<T>, Error>, Vec<String>)> {
+    Box::pin(async move {
+        let host = Host {
+            client: serve(Arc::clone(cluster)).await,
+            namespace: "shop".to_owned(),
+            reach: Reach::Address,
+            ready_within: Duration::from_secs(2),
+        };
+        let model = fixtures::model();
+        let wanted = Wanted {
+            model: &model,
+            cpu: Cpu::from_millis(500),
+            lives_at_most: Duration::from_mins(1),
+            owner: None,
+            near: None,
+        };
+        let mut told = Vec::new();
+        let mut say = |line: &str| told.push(line.to_owned());
+        let outcome = host.run(&wanted, stop, &mut say, measure).await;
+        (outcome, told)
+    })
 }
 
 fn becoming(becomes: Value) -> Shared {

@@ -137,7 +137,7 @@ impl Publisher {
         });
         let problem = validated.problem(Kind::Model, &namespace, &name);
         let status = status::model(model, problem, plan, apps.count(), now);
-        if model.status.as_ref() == Some(&status) {
+        if !status::model_differs(model.status.as_ref(), &status) {
             return Ok(());
         }
         let api = Api::namespaced(self.client.clone(), &namespace);

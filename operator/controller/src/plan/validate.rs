@@ -167,7 +167,7 @@ pub fn validate(inputs: &Inputs, taken: &BTreeSet<Key>) -> Validated {
         let platform = &written.spec.platform_ref.name;
         let broken = validated.problem(Kind::Platform, "", platform).is_some();
         let profile = if platforms.contains_key(platform) {
-            model::profile(&written.spec)
+            model::profile(written)
         } else {
             Err(no_platform(platform, broken))
         };

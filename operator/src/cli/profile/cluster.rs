@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use harmonybatch_api::InferenceModel;
 use harmonybatch_api::inference_model::{Memory, Profile};
 use harmonybatch_api::quantity::Cpu;
-use harmonybatch_api::{InferenceModel, names};
 use harmonybatch_controller::measured_pod::{Host, Reach, Running, Wanted};
 use harmonybatch_profiler::fit::LEAST_LIMITS;
 use harmonybatch_profiler::goal::Goal;
@@ -17,9 +17,8 @@ use harmonybatch_profiler::model::{Identity, profile, unmeasured};
 use harmonybatch_profiler::samples::{self, Device, Header, Samples, SamplesError, SamplesFile};
 use harmonybatch_profiler::{endpoint::Server, machine};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::Api;
 use kube::{Client, ResourceExt};
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -33,6 +32,8 @@ const WARM_UP: Duration = Duration::from_mins(30);
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// Requests that compute nothing, to know what the way takes.
 const ROUND_TRIPS: usize = 21;
+
+mod publish;
 
 /// What concerns pods.
 #[derive(Debug, Args)]
@@ -390,7 +391,10 @@ impl Session<'_> {
             conclude::write(output, &self.written(profile.clone()))?;
         }
         if self.arguments.cluster.apply {
-            self.apply(&profile).await?;
+            publish::apply(&self.client, &self.model, &profile).await?;
+        }
+        if self.arguments.cluster.publish {
+            publish::publish(&self.client, &self.model, profile).await?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -404,22 +408,6 @@ impl Session<'_> {
         model.spec.profile.cpu = profile.cpu;
         model.spec.profile.provenance = profile.provenance;
         model
-    }
-
-    /// Changes the CPU profile of the cluster's model, and nothing else of it.
-    async fn apply(&self, profile: &Profile) -> anyhow::Result<()> {
-        let (namespace, name) = (self.namespace(), self.model.name_any());
-        let api: Api<InferenceModel> = Api::namespaced(self.client.clone(), &namespace);
-        let patch = json!({"spec": {"profile": {"cpu": profile.cpu, "provenance": profile.provenance}}});
-        let params = PatchParams {
-            field_manager: Some(names::PROFILE_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        call(api.patch(&name, &params, &Patch::Merge(&patch)))
-            .await
-            .with_context(|| format!("patch InferenceModel {namespace}/{name}"))?;
-        print::error(&format!("InferenceModel {namespace}/{name} has the profile"));
-        Ok(())
     }
 }
 
