@@ -103,6 +103,10 @@ pub(crate) struct Arguments {
     hardware: Option<String>,
     /// Go on with the measurement of a samples file; with --cpu, without a file: with all that are there
     #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "endpoint")]
+    #[expect(
+        clippy::option_option,
+        reason = "clap's form of an option whose value may be left out"
+    )]
     resume: Option<Option<PathBuf>>,
     /// Samples files to fit as well, of other CPU limits or of an earlier measurement
     #[arg(long, value_name = "FILE", num_args = 1..)]

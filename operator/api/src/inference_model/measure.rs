@@ -191,7 +191,7 @@ mod tests {
                 spec.profile.measure = Some(Measure {
                     time_budget: "60s".to_owned(),
                     ..Measure::default()
-                })
+                });
             }),
             subject(|spec| spec.idempotent = false),
         ] {
@@ -205,7 +205,7 @@ mod tests {
                 spec.profile.measure = Some(Measure {
                     cpu: vec!["1".to_owned()],
                     ..Measure::default()
-                })
+                });
             }),
         ] {
             assert_ne!(other, base.subject());

@@ -3,19 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::future::{pending, ready};
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use harmonybatch_api::quantity::Cpu;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper::Method;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use super::*;
 use crate::fixtures;
@@ -76,31 +69,7 @@ fn answer(cluster: &Shared, method: &Method, path: &str, body: &Value) -> (u16, 
 }
 
 async fn serve(cluster: Shared) -> Client {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let cluster = Arc::clone(&cluster);
-            let service = service_fn(move |request: Request<Incoming>| {
-                let cluster = Arc::clone(&cluster);
-                async move {
-                    let (parts, body) = request.into_parts();
-                    let body = body.collect().await.unwrap().to_bytes();
-                    let body = serde_json::from_slice(&body).unwrap_or_default();
-                    let (code, answer) = answer(&cluster, &parts.method, parts.uri.path(), &body);
-                    let answer = Full::new(Bytes::from(answer.to_string()));
-                    Ok::<_, Infallible>(Response::builder().status(code).body(answer).unwrap())
-                }
-            });
-            tokio::spawn(
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
-            );
-        }
-    });
-    let mut config = kube::Config::new(url.parse().unwrap());
-    config.default_retry = false;
-    Client::try_from(config).unwrap()
+    fixtures::api_server(move |method, path, body| answer(&cluster, method, path, body)).await
 }
 
 fn running() -> Value {

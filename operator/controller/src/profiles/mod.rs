@@ -65,18 +65,23 @@ impl Profiles {
     pub(crate) async fn run(mut self) {
         loop {
             let timer = self.metrics.time("profiles");
-            for model in self.stores.models() {
-                if model.metadata.deletion_timestamp.is_some() {
-                    continue;
-                }
-                if let Err(error) = self.model(&model).await {
-                    tracing::warn!(model = %model.name_any(), %error, "a measurement was not looked after, and is later");
-                    self.metrics.failed("profiles", "Cluster");
-                }
-            }
+            self.all().await;
             drop(timer);
             if timeout(REGULARLY, self.changed.notified()).await.is_ok() {
                 tokio::time::sleep(DEBOUNCE).await;
+            }
+        }
+    }
+
+    /// Looks after every model.
+    async fn all(&mut self) {
+        for model in self.stores.models() {
+            if model.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            if let Err(error) = self.model(&model).await {
+                tracing::warn!(model = %model.name_any(), %error, "a measurement was not looked after, and is later");
+                self.metrics.failed("profiles", "Cluster");
             }
         }
     }
@@ -264,3 +269,6 @@ fn why(job: &Job) -> Option<String> {
     let parts = [failed.reason.as_deref(), failed.message.as_deref()];
     Some(parts.into_iter().flatten().collect::<Vec<_>>().join(": "))
 }
+
+#[cfg(test)]
+mod tests;
