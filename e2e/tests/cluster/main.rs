@@ -18,6 +18,7 @@ mod limits;
 mod load;
 mod observed_rate;
 mod ownership;
+mod profile;
 mod regroup;
 mod removal;
 mod resilience;

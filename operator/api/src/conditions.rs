@@ -17,7 +17,8 @@ pub const READY: &str = "Ready";
 pub const SLO_MET: &str = "SLOMet";
 /// Group: it comes nearer to what the plan wants. False when it is stuck, with the reason.
 pub const PROGRESSING: &str = "Progressing";
-
+/// Model with profile.from Measure: its profile is measured, and of what it runs now.
+pub const PROFILED: &str = "Profiled";
 /// Platform with GPU pools: the devices of those whose number is limited suffice for the cheapest plans.
 pub const DEVICES_SUFFICE: &str = "DevicesSuffice";
 
@@ -60,6 +61,16 @@ pub mod reason {
     pub const NOTHING_PLANNED: &str = "NothingPlanned";
     /// It is being found out.
     pub const BEING_ASSESSED: &str = "BeingAssessed";
+    /// A measurement of the model waits or runs, and there is none yet.
+    pub const MEASURING: &str = "Measuring";
+    /// The profile was measured of what the model runs now.
+    pub const MEASURED: &str = "Measured";
+    /// The profile was measured of what the model ran before; it stays in use until the new one is there.
+    pub const STALE: &str = "Stale";
+    /// The measurement did not come to a profile; the message says why.
+    pub const FAILED: &str = "Failed";
+    /// The model's profile is to be measured, and there is none yet.
+    pub const NOT_PROFILED: &str = "NotProfiled";
     /// Not enough requests yet to tell.
     pub const TOO_FEW_REQUESTS: &str = "TooFewRequests";
     /// Not enough batches yet to tell.

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{names, schema};
 
+mod measure;
 mod runtime;
 
+pub use measure::{Accepted, Measure, MeasuredProfile, ProfileFrom};
 pub use runtime::{
     ClaimSource, EmptyDirSource, EnvSource, EnvVar, KeyRef, Memory, NameRef, ObjectSource, Runtime,
     SecretSource, Volume,
@@ -16,6 +18,11 @@ pub use runtime::{
 
 /// A DNN model that applications share: its runtime, and its latency profile from which groups are planned.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("!(has(self.profile.from) && self.profile.from == 'Measure' && has(self.protocol) && self.protocol == 'OIPv2GRPC')")
+        .message("profile.from Measure does not go with protocol OIPv2GRPC: the profiler speaks JSON over HTTP; give the profile's entries, with from: Given")
+        .field_path(".profile.from")
+)]
 #[kube(
     group = "harmonybatch.dev",
     version = "v1alpha1",
@@ -37,6 +44,7 @@ pub use runtime::{
     printcolumn(name = "Saving", type_ = "string", json_path = ".status.saving", description = "Against one group per application."),
     printcolumn(name = "Planned", type_ = "string", json_path = ".status.conditions[?(@.type==\"Planned\")].status", description = "Whether all its applications are planned."),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Planned\")].reason", description = "Why."),
+    printcolumn(name = "Profiled", type_ = "string", json_path = ".status.conditions[?(@.type==\"Profiled\")].reason", description = "How far the measurement of its profile is.", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since it was created."),
     doc = "A DNN model that applications share: how it is run, and the latency profile from which its groups are planned."
 )]
@@ -106,11 +114,21 @@ pub enum Protocol {
 /// Latency of a model by device and batch size.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("(has(self.cpu) && self.cpu.size() > 0) || (has(self.gpu) && self.gpu.size() > 0)")
-        .message("profile has no entry: give at least one under profile.cpu or profile.gpu, for a model without figures cannot be planned")
+    validation = Rule::new("(has(self.from) && self.from == 'Measure') || (has(self.cpu) && self.cpu.size() > 0) || (has(self.gpu) && self.gpu.size() > 0)")
+        .message("profile has no entry: give at least one under profile.cpu or profile.gpu, or from: Measure, for a model without figures cannot be planned"),
+    validation = Rule::new("!has(self.measure) || (has(self.from) && self.from == 'Measure')")
+        .message("measure says how a profile is measured, and from is not Measure: set that, or leave measure out")
+        .field_path(".measure")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
+    /// Given: as it stands here. Measure: the controller measures it on pods in the model's namespace, and again for another image; entries under cpu then
+    /// hold until there is a measurement, those under gpu for ever.
+    #[serde(default)]
+    pub from: ProfileFrom,
+    /// How it is measured, with from: Measure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Measure>,
     /// On CPU, one entry per batch size; a batch size without an entry is not planned on CPU.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -252,7 +270,7 @@ pub struct InferenceModelStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
-    /// Accepted, Planned and ProfileDrift, each with a reason and a message.
+    /// Accepted, Planned, ProfileDrift and, with profile.from: Measure, Profiled, each with a reason and a message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -285,6 +303,9 @@ pub struct InferenceModelStatus {
     #[schemars(length(max = 17))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["device".into()]))]
     pub profile_drift: Vec<ProfileDrift>,
+    /// The profile that was measured last, with profile.from: Measure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<MeasuredProfile>,
 }
 
 /// How far the batches of a kind of device are from the profile.

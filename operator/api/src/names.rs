@@ -1,5 +1,7 @@
 //! Names that several processes must agree on: the API group, labels, field managers, and how the names of made objects are built.
 
+use crate::quantity::Cpu;
+
 /// API group of every kind.
 pub const GROUP: &str = "harmonybatch.dev";
 /// API version of every kind.
@@ -16,6 +18,8 @@ pub const GROUP_LABEL: &str = "harmonybatch.dev/group";
 pub const MODEL_LABEL: &str = "harmonybatch.dev/model";
 /// Label on the Service made for an application's callers: the application's name.
 pub const APP_LABEL: &str = "harmonybatch.dev/app";
+/// Label on everything made for a model's measurement: the model's name.
+pub const PROFILED_MODEL_LABEL: &str = "harmonybatch.dev/profiled-model";
 /// The standard label that says who manages an object; its value here is [`MANAGED_BY`].
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY_LABEL`] on everything that the operator makes.
@@ -27,6 +31,10 @@ pub const PLAN_MANAGER: &str = "harmonybatch-plan";
 pub const SERVE_MANAGER: &str = "harmonybatch-serve";
 /// Field manager of the observer: `status.observed` and the condition `SLOMet` of apps.
 pub const OBSERVE_MANAGER: &str = "harmonybatch-observe";
+/// Field manager of the profiles reconciler: the condition `Profiled` of models, and what is made for measurements.
+pub const MEASURE_MANAGER: &str = "harmonybatch-measure";
+/// Field manager of `harmonybatch profile`: a model's `status.profile`, or with --apply the profile in its spec.
+pub const PROFILE_MANAGER: &str = "harmonybatch-profile";
 
 /// Name of the container that runs the model.
 pub const RUNTIME_CONTAINER: &str = "runtime";
@@ -49,10 +57,7 @@ const SUFFIX_LENGTH: usize = 5;
 ///
 /// The same seed gives the same name, in every process and version. Where the name is taken by another group, the caller adds to the seed.
 pub fn group_name(model: &str, seed: &str) -> String {
-    // FNV-1a, 64 bits: stable by definition, unlike the standard library's hasher.
-    let mut hash = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let mut hash = fnv(seed);
     // Its low bits are the well-mixed ones only after folding.
     hash ^= hash >> 32;
     let alphabet = SUFFIX_ALPHABET.len() as u64;
@@ -65,6 +70,33 @@ pub fn group_name(model: &str, seed: &str) -> String {
         hash /= alphabet;
     }
     name
+}
+
+/// A text's hash in 16 hexadecimal digits: the same in every process and version.
+pub fn hash(text: &str) -> String {
+    format!("{:016x}", fnv(text))
+}
+
+/// FNV-1a, 64 bits: stable by definition, unlike the standard library's hasher.
+fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Name of the Job that measures a model: `<model>-profile-<5 characters>`, the characters a hash of `seed`.
+pub fn profile_job_name(model: &str, seed: &str) -> String {
+    group_name(&profiler_name(model), seed)
+}
+
+/// Name of the ServiceAccount, Role and RoleBinding of a model's measurement: `<model>-profile`.
+pub fn profiler_name(model: &str) -> String {
+    format!("{model}-profile")
+}
+
+/// Name of the pod that is measured under a CPU limit: `<model>-profile-<limit>`.
+pub fn measured_pod_name(model: &str, cpu: Cpu) -> String {
+    format!("{model}-profile-{}m", cpu.millis())
 }
 
 /// Name of a group's Deployment and headless Service: `<group>-serve`. It differs from the Knative Service's name (`<group>`), so that switching
@@ -101,6 +133,10 @@ mod tests {
         let group = group_name(&"m".repeat(MAX_NAME_LENGTH), "seed");
         assert!(group.len() + "-00001-deployment".len() <= 63, "{group}");
         assert!(serving_name(&group).len() <= 63);
+        let job = profile_job_name(&"m".repeat(MAX_NAME_LENGTH), "seed");
+        assert!(job.len() + "-abcde".len() <= 63, "{job}");
+        let pod = measured_pod_name(&"m".repeat(MAX_NAME_LENGTH), Cpu::from_millis(10_000_000));
+        assert!(pod.len() <= 63, "{pod}");
     }
 
     #[test]

@@ -99,6 +99,21 @@ pub(crate) fn cpu(_: &mut SchemaGenerator) -> Schema {
     int_or_string("^([0-9]{1,7}m|[0-9]{1,4}(\\.[0-9]{1,3})?|10000)$", 1, 10_000)
 }
 
+/// CPU limits to measure under: as many as a curve needs for its error to say something, and no more than anyone waits for.
+pub(crate) fn cpus(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "items": cpu(generator), "minItems": 4, "maxItems": 16})
+}
+
+/// A time to measure: above zero, at most a day.
+pub(crate) fn time_budget(_: &mut SchemaGenerator) -> Schema {
+    ruled(&[rule(
+        &format!(
+            "self.matches('^{DECIMAL}s$') && self.matches('[1-9]') && duration(self) <= duration('24h')"
+        ),
+        "is not a time to measure: write a decimal above 0 with unit s, of at most 86400s, such as 1200s",
+    )])
+}
+
 /// Memory as Kubernetes writes it: `512Mi`, `1Gi`, or an integer of bytes.
 pub(crate) fn memory(_: &mut SchemaGenerator) -> Schema {
     int_or_string("^[0-9]{1,16}(\\.[0-9]{1,9})?(Ki|Mi|Gi|Ti|k|M|G|T)?$", 0, 1 << 50)

@@ -19,7 +19,7 @@ pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(10);
 
 /// What can go wrong between us and the API server.
 #[derive(Debug, Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// The API server answered with an error, or not at all.
     #[error("{what}: {}", said(.source))]
     Call {

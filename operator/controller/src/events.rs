@@ -79,8 +79,9 @@ impl Events {
         K: Resource<DynamicType = ()>,
     {
         for condition in changed(old, new) {
-            // What starts is not ready, and that is no trouble.
-            let trouble = condition.status == "False" && condition.reason != reason::STARTING;
+            // What starts or is being measured is not there yet, and that is no trouble.
+            let passes = [reason::STARTING, reason::MEASURING, reason::STALE];
+            let trouble = condition.status == "False" && !passes.contains(&condition.reason.as_str());
             let type_ = if trouble {
                 EventType::Warning
             } else {

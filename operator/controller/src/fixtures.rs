@@ -2,13 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::convert::Infallible;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use bytes::Bytes;
 use harmonybatch_api::inference_group::Member;
 use harmonybatch_api::{InferenceApp, InferenceGroup, InferenceModel, InferencePlatform, yaml};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use kube::{Client, Config};
+use serde_json::Value;
+use tokio::net::TcpListener;
 
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> T {
     yaml::parse(Path::new("fixture"), text).unwrap()
@@ -149,6 +160,37 @@ impl Random {
         }
         count
     }
+}
+
+/// A client of an API server on this machine that answers so: status and body to method, path and body.
+pub(crate) async fn api_server(
+    answer: impl Fn(&Method, &str, &Value) -> (u16, Value) + Send + Sync + 'static,
+) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = Arc::clone(&answer);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let answer = Arc::clone(&answer);
+                async move {
+                    let (parts, body) = request.into_parts();
+                    let body = body.collect().await.unwrap().to_bytes();
+                    let body = serde_json::from_slice(&body).unwrap_or_default();
+                    let (code, told) = answer(&parts.method, parts.uri.path(), &body);
+                    let told = Full::new(Bytes::from(told.to_string()));
+                    Ok::<_, Infallible>(Response::builder().status(code).body(told).unwrap())
+                }
+            });
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(connection);
+        }
+    });
+    let mut config = Config::new(url.parse().unwrap());
+    config.default_retry = false;
+    Client::try_from(config).unwrap()
 }
 
 /// A time `seconds` after the epoch.

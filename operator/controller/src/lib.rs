@@ -1,8 +1,8 @@
 //! The reconcilers of HarmonyBatch.
 //!
-//! [`run`] watches the kinds of [`harmonybatch_api`] and what is made for them, and keeps three things going: [`plan`], which
+//! [`run`] watches the kinds of [`harmonybatch_api`] and what is made for them, and keeps four things going: [`plan`], which
 //! turns applications into InferenceGroups; [`serve`], which runs each group; [`observe`], which writes on every application what
-//! the gateways measured. They share the local copies of the watches and speak to each other only through the API: plan writes
+//! the gateways measured; [`profiles`], which measures the models that ask for it. They share the local copies of the watches and speak to each other only through the API: plan writes
 //! group specs, serve writes group statuses, plan reads those.
 
 use std::collections::BTreeMap;
@@ -32,12 +32,16 @@ mod events;
 #[cfg(test)]
 mod fixtures;
 mod gateways;
+pub mod measured_pod;
 mod metrics;
 mod observe;
 pub mod plan;
+mod profiles;
+mod runtime;
 mod serve;
 mod stores;
 mod triggers;
+mod trouble;
 mod watching;
 
 /// How many groups are reconciled at the same time.
@@ -64,6 +68,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Spec of the InferencePlatform `default`, made if the cluster has none.
     pub platform: Option<InferencePlatformSpec>,
+    /// Our own image, which the Jobs run that measure models. Without it no model is measured.
+    pub image: Option<String>,
 }
 
 /// Why the controller could not run.
@@ -102,6 +108,7 @@ pub async fn run(
     let stores = Arc::new(stores);
     let triggers = Arc::new(Triggers {
         plan: Arc::new(Notify::new()),
+        profiles: Arc::new(Notify::new()),
         serve: Dirty::new(),
         stores: Arc::clone(&stores),
     });
@@ -128,6 +135,7 @@ pub async fn run(
     };
     let observer = shared.observer(Arc::clone(&triggers.plan));
     let worker = shared.planner(&options, Arc::clone(&triggers.plan));
+    let profiles = shared.profiles(&options, Arc::clone(&triggers.profiles));
     let context = Arc::new(shared.server());
     let main = async move {
         // A plan made before every list is there would take running groups for unwanted ones.
@@ -149,6 +157,7 @@ pub async fn run(
         tokio::select! {
             () = worker.run() => "plan",
             () = observer.run() => "observe",
+            () = profiles.run() => "profiles",
             () = serve_groups(context, &triggers) => "serve",
             () = discovery::follow(client, served, move || refreshed.everything()) => "discovery",
         }
@@ -168,7 +177,7 @@ pub async fn run(
     }
 }
 
-/// What the three reconcilers have in common.
+/// What the reconcilers have in common.
 struct Shared {
     client: Client,
     stores: Arc<stores::Stores>,
@@ -197,6 +206,18 @@ impl Shared {
             drifting: observe::Drifts::default(),
             drifts: self.drifts.clone(),
             replan,
+        }
+    }
+
+    fn profiles(&self, options: &Options, changed: Arc<Notify>) -> profiles::Profiles {
+        profiles::Profiles {
+            client: self.client.clone(),
+            stores: Arc::clone(&self.stores),
+            events: Arc::clone(&self.events),
+            metrics: self.metrics.clone(),
+            changed,
+            image: options.image.clone(),
+            made: None,
         }
     }
 

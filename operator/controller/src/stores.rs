@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use harmonybatch_api::{InferenceApp, InferenceGroup, InferenceModel, InferencePlatform, names};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::core::{DeserializeGuard, DynamicObject};
@@ -24,6 +25,7 @@ pub(crate) struct Stores {
     deployments: Store<Deployment>,
     services: Store<Service>,
     pods: Store<Pod>,
+    jobs: Store<Job>,
     knative_services: Store<DynamicObject>,
     slices: Store<EndpointSlice>,
 }
@@ -37,6 +39,7 @@ pub(crate) struct Writers {
     pub(crate) deployments: Writer<Deployment>,
     pub(crate) services: Writer<Service>,
     pub(crate) pods: Writer<Pod>,
+    pub(crate) jobs: Writer<Job>,
     pub(crate) knative_services: Writer<DynamicObject>,
     pub(crate) slices: Writer<EndpointSlice>,
 }
@@ -57,6 +60,7 @@ pub(crate) fn stores() -> (Stores, Writers) {
         deployments: writer(),
         services: writer(),
         pods: writer(),
+        jobs: writer(),
         knative_services: Writer::new(knative_resource()),
         slices: writer(),
     };
@@ -68,6 +72,7 @@ pub(crate) fn stores() -> (Stores, Writers) {
         deployments: writers.deployments.as_reader(),
         services: writers.services.as_reader(),
         pods: writers.pods.as_reader(),
+        jobs: writers.jobs.as_reader(),
         knative_services: writers.knative_services.as_reader(),
         slices: writers.slices.as_reader(),
     };
@@ -85,6 +90,7 @@ impl Stores {
             self.deployments.wait_until_ready(),
             self.services.wait_until_ready(),
             self.pods.wait_until_ready(),
+            self.jobs.wait_until_ready(),
             self.slices.wait_until_ready(),
         );
         ready.is_ok()
@@ -192,6 +198,21 @@ impl Stores {
             pod.metadata.namespace.as_deref() == Some(namespace)
                 && pod.labels().get(names::GROUP_LABEL).map(String::as_str) == Some(group)
         })
+    }
+}
+
+impl Stores {
+    /// The Jobs that measure a model.
+    pub(crate) fn profile_jobs(&self, namespace: &str, model: &str) -> Vec<Arc<Job>> {
+        self.jobs.state_filter(|job| {
+            job.metadata.namespace.as_deref() == Some(namespace)
+                && job.labels().get(names::PROFILED_MODEL_LABEL).map(String::as_str) == Some(model)
+        })
+    }
+
+    /// A Job that measures any model, and that is active.
+    pub(crate) fn active_profile_job(&self, is_active: fn(&Job) -> bool) -> Option<Arc<Job>> {
+        self.jobs.find(is_active)
     }
 }
 

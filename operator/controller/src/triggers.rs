@@ -23,6 +23,8 @@ pub(crate) struct Triggers {
     pub(crate) plan: Arc<Notify>,
     /// Namespace and name of groups.
     pub(crate) serve: Dirty<(String, String)>,
+    /// Told of every change of a model or of a Job that measures one.
+    pub(crate) profiles: Arc<Notify>,
     pub(crate) stores: Arc<Stores>,
 }
 
@@ -55,9 +57,18 @@ impl Triggers {
         self: &Arc<Self>,
         concerned: C,
     ) -> impl FnMut(Change<'_, K>) + use<K, C> {
+        self.inputs_with(concerned, |_| None)
+    }
+
+    /// The same where a plan reads something of the status, too.
+    fn inputs_with<K: Resource, C: Fn(&InferenceGroup, &K) -> bool>(
+        self: &Arc<Self>,
+        concerned: C,
+        read: fn(&K) -> Option<String>,
+    ) -> impl FnMut(Change<'_, K>) + use<K, C> {
         let triggers = Arc::clone(self);
-        // By UID, what a plan reads of an object: its generation, and whether it is being deleted.
-        let mut seen: HashMap<Option<String>, (Option<i64>, bool)> = HashMap::new();
+        // By UID, what a plan reads of an object: its generation, whether it is being deleted, and something of its status.
+        let mut seen: HashMap<Option<String>, (Option<i64>, bool, Option<String>)> = HashMap::new();
         move |change| {
             let (object, news) = match change {
                 Change::Relisted => {
@@ -66,8 +77,9 @@ impl Triggers {
                 }
                 Change::Applied(object) => {
                     let meta = object.meta();
-                    let state = (meta.generation, meta.deletion_timestamp.is_some());
-                    (object, seen.insert(meta.uid.clone(), state) != Some(state))
+                    let state = (meta.generation, meta.deletion_timestamp.is_some(), read(object));
+                    let before = seen.insert(meta.uid.clone(), state.clone());
+                    (object, before != Some(state))
                 }
                 Change::Deleted(object) => {
                     seen.remove(&object.meta().uid);
@@ -143,6 +155,7 @@ pub(crate) fn watch_everything(
         deployments,
         services,
         pods,
+        jobs,
         knative_services,
         slices,
     } = writers;
@@ -150,9 +163,17 @@ pub(crate) fn watch_everything(
     parts.spawn(
         watch(Api::all(client.clone()), all(), platforms, changed).map(|()| "watch of InferencePlatforms"),
     );
-    let changed = triggers.inputs(move |group, model: &DeserializeGuard<InferenceModel>| {
-        model_of(group, &model.name_any(), model.namespace())
-    });
+    let mut changed = triggers.inputs_with(
+        move |group, model: &DeserializeGuard<InferenceModel>| {
+            model_of(group, &model.name_any(), model.namespace())
+        },
+        measured,
+    );
+    let profiles = Arc::clone(&triggers.profiles);
+    let changed = move |change: Change<'_, _>| {
+        profiles.notify_one();
+        changed(change);
+    };
     parts.spawn(watch(Api::all(client.clone()), all(), models, changed).map(|()| "watch of InferenceModels"));
     let changed = triggers.inputs(|group, app: &DeserializeGuard<InferenceApp>| {
         group.metadata.namespace == app.namespace() && lists(group, &app.name_any())
@@ -166,6 +187,12 @@ pub(crate) fn watch_everything(
             .map(|()| "watch of Deployments"),
     );
     parts.spawn(watch(Api::all(client.clone()), made(), pods, triggers.made()).map(|()| "watch of Pods"));
+    let profiles = Arc::clone(&triggers.profiles);
+    let measuring = watcher::Config::default().labels(names::PROFILED_MODEL_LABEL);
+    let jobs = watch(Api::all(client.clone()), measuring, jobs, move |_| {
+        profiles.notify_one();
+    });
+    parts.spawn(jobs.map(|()| "watch of Jobs"));
     parts.spawn(
         watch(Api::all(client.clone()), ours(), services, triggers.service()).map(|()| "watch of Services"),
     );
@@ -190,6 +217,12 @@ pub(crate) fn watch_everything(
         watch(api, made(), knative_services, changed).await;
         "watch of Knative Services"
     });
+}
+
+/// What was measured of a model, as text that differs with it.
+fn measured(model: &DeserializeGuard<InferenceModel>) -> Option<String> {
+    let status = model.0.as_ref().ok()?.status.as_ref()?;
+    serde_json::to_string(status.profile.as_ref()?).ok()
 }
 
 /// Whether the group lists the application, in its spec or in what is routed.

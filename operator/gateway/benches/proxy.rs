@@ -171,7 +171,9 @@ async fn compare_latency(runtimes: &[SocketAddr]) {
 }
 
 fn main() {
-    let only = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
+    let only = std::env::args()
+        .nth(1)
+        .filter(|argument| !argument.starts_with('-'));
     let wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
     println!(
         "{:<28}{:>16}{:>16}{:>8}{:>10}",

@@ -17,9 +17,15 @@ pub struct Machine {
 
 /// The machine that an endpoint runs on: this one if its address is of the loopback interface, else nothing is known of it.
 pub fn of_endpoint(endpoint: &str) -> Machine {
-    if !is_here(endpoint) {
-        return Machine::default();
+    if is_here(endpoint) {
+        here()
+    } else {
+        Machine::default()
     }
+}
+
+/// This machine.
+pub fn here() -> Machine {
     let read = |file| std::fs::read_to_string(file).ok();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Machine {

@@ -100,6 +100,11 @@ pub async fn measure<T: Timed, O: Observer<Error: From<T::Error>>>(
     }
 }
 
+/// Whether every batch size is known well enough already.
+pub fn is_known(samples: &Samples, max_batch: u32, goal: Goal) -> bool {
+    (1..=max_batch).all(|size| Known::look(samples.get(&size), goal).missing == 0)
+}
+
 async fn run<T: Timed, O: Observer<Error: From<T::Error>>>(
     target: &mut T,
     plan: &Plan,

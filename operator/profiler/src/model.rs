@@ -46,9 +46,15 @@ pub fn inference_model(
     points: &[Point],
     fit: &Fit,
 ) -> Result<InferenceModel, ModelError> {
-    let runtime_name = files.first().map(|header| header.model.clone());
-    let sizes = fit.cpu.len();
-    let cpu = fit.cpu.iter().filter(|entry| kept(entry.batch as usize, sizes));
+    let runtime_name = files.first().map_or(&identity.name, |header| &header.model);
+    let mut model = unmeasured(identity, runtime_name);
+    model.spec.max_batch_size = points.iter().map(|point| rows(point.batch)).max().unwrap_or(1);
+    model.spec.profile = profile(files, points, fit)?;
+    Ok(model)
+}
+
+/// The same before it is measured: for batches of one row, without a profile. `runtime_name` is the model's name in the protocol.
+pub fn unmeasured(identity: &Identity, runtime_name: &str) -> InferenceModel {
     let spec = InferenceModelSpec {
         runtime: Runtime {
             image: identity.image.clone(),
@@ -56,7 +62,7 @@ pub fn inference_model(
             args: Vec::new(),
             env: Vec::new(),
             port: names::DEFAULT_RUNTIME_PORT,
-            model_name: runtime_name.filter(|name| *name != identity.name),
+            model_name: Some(runtime_name.to_owned()).filter(|name| *name != identity.name),
             readiness_path: names::DEFAULT_READINESS_PATH.to_owned(),
             readiness_port: None,
             memory: identity.memory.clone(),
@@ -64,18 +70,25 @@ pub fn inference_model(
             service_account_name: None,
             image_pull_secrets: Vec::new(),
         },
-        max_batch_size: points.iter().map(|point| rows(point.batch)).max().unwrap_or(1),
+        max_batch_size: 1,
         platform_ref: api::PlatformRef::default(),
         protocol: api::Protocol::default(),
         idempotent: true,
-        profile: Profile {
-            cpu: cpu.map(cpu_profile).collect::<Result<_, _>>()?,
-            gpu: fit.gpu.iter().filter_map(gpu_profile).collect::<Result<_, _>>()?,
-            provenance: Some(provenance(files, points, fit)),
-            ..Profile::default()
-        },
+        profile: Profile::default(),
     };
-    Ok(InferenceModel::new(&identity.name, spec))
+    InferenceModel::new(&identity.name, spec)
+}
+
+/// The profile alone, for a model that there is already.
+pub fn profile(files: &[&Header], points: &[Point], fit: &Fit) -> Result<Profile, ModelError> {
+    let sizes = fit.cpu.len();
+    let cpu = fit.cpu.iter().filter(|entry| kept(entry.batch as usize, sizes));
+    Ok(Profile {
+        cpu: cpu.map(cpu_profile).collect::<Result<_, _>>()?,
+        gpu: fit.gpu.iter().filter_map(gpu_profile).collect::<Result<_, _>>()?,
+        provenance: Some(provenance(files, points, fit)),
+        ..Profile::default()
+    })
 }
 
 /// Whether a batch size has an entry of its own. The API has room for 64; of more, larger sizes are thinned out. The planner takes one without
@@ -153,7 +166,7 @@ fn provenance(files: &[&Header], points: &[Point], fit: &Fit) -> Provenance {
         hardware: all(|header| header.hardware.as_deref()),
         kernel: all(|header| header.kernel.as_deref()),
         endpoint: all(|header| Some(&header.endpoint)),
-        image_digest: None,
+        image_digest: all(|header| header.image_digest.as_deref()),
         // The day of the last measurement.
         date: files.iter().map(|header| header.date.clone()).max(),
         // More than the API counts are not counted.

@@ -130,6 +130,8 @@ pub(crate) mod tests {
             date: "2026-03-31".to_owned(),
             hardware: None,
             kernel: None,
+            image: None,
+            image_digest: None,
         }
     }
 

@@ -83,6 +83,12 @@ pub struct Header {
     /// The kernel of that machine, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
+    /// The image that was run for it; none where somebody else runs the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Digest of that image, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -261,6 +267,8 @@ mod tests {
             date: "2026-03-31".to_owned(),
             hardware: None,
             kernel: None,
+            image: None,
+            image_digest: None,
         }
     }
 

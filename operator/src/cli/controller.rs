@@ -49,6 +49,9 @@ pub(crate) struct Arguments {
     /// YAML file with the spec of the InferencePlatform `default`, made if the cluster has none
     #[arg(long, env = "HARMONYBATCH_PLATFORM", value_name = "FILE")]
     platform: Option<PathBuf>,
+    /// This program's own image, which the Jobs run that measure models (profile.from: Measure)
+    #[arg(long, env = "HARMONYBATCH_IMAGE", value_name = "IMAGE")]
+    image: Option<String>,
     #[command(flatten)]
     telemetry: telemetry::Arguments,
 }
@@ -67,6 +70,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             gateway_tls: arguments.gateway_tls,
             listen: arguments.listen,
             platform,
+            image: arguments.image,
         };
         harmonybatch_controller::run(options, client, shutdown).await?;
         Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 //! `harmonybatch profile`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use harmonybatch_profiler::samples::{self, Device, Header, Samples};
 
 use crate::cli::process;
 
+mod cluster;
 mod conclude;
 mod options;
 mod progress;
@@ -38,8 +39,10 @@ const CONFIDENCE: f64 = 0.95;
 ///
 /// What is measured is the latency as the caller sees it, the way to the endpoint and back included: run this next to it.
 ///
-/// A profile on CPU needs four CPU limits or more: measure the endpoint under each, with --vcpu as the limit is, and give the samples files of all to
-/// --merge. One on GPU is measured on a whole device, once. --output writes the InferenceModel.
+/// A profile on CPU needs four CPU limits or more. With --cpu, a cluster runs the model for it: one pod after the other, each with one of the limits,
+/// of the InferenceModel that --model names or of --image; each pod is deleted once it is measured, and after Ctrl-C and errors too. Without,
+/// somebody else runs the endpoint: measure it under each limit, with --vcpu as the limit is, and give the samples files of all to --merge. A profile
+/// on GPU is measured on a whole device, once, and not by a cluster. --output writes the InferenceModel, --apply changes the one in the cluster.
 ///
 /// Samples that are noisy, that come in two clusters as under a CPU quota that stops batches in their middle, or of which larger batches or more CPU
 /// are slower than smaller or less, are named and not fitted, unless --accept names that kind.
@@ -49,21 +52,28 @@ const CONFIDENCE: f64 = 0.95;
 #[derive(Debug, Args)]
 #[command(
     group(ArgGroup::new("device").args(["vcpu", "gpu"])),
-    after_help = "Examples:\n  harmonybatch profile --endpoint http://127.0.0.1:8080 --model mlp --max-batch 8 --vcpu 500m\n  \
+    group(ArgGroup::new("target").args(["endpoint", "cpu"])),
+    group(ArgGroup::new("written").args(["output", "cpu"]).multiple(true)),
+    after_help = "Examples:\n  harmonybatch profile --model mlp -n shop --cpu 0.25,0.5,1,2 --apply\n  \
+                  harmonybatch profile --model mlp -n shop --cpu 0.25,0.5,1,2 --apply --resume\n  \
+                  harmonybatch profile --model mlp --image example.org/mlp:1 --memory 384Mi --max-batch 8 --cpu 0.25,0.5,1,2 --output model.yaml\n  \
+                  harmonybatch profile --endpoint http://127.0.0.1:8080 --model mlp --max-batch 8 --vcpu 500m\n  \
                   harmonybatch profile --resume mlp-cpu-500m.samples.jsonl --budget 10m\n  \
                   harmonybatch profile --merge mlp-cpu-*.samples.jsonl --image example.org/mlp:1 --memory 384Mi --output model.yaml\n  \
                   harmonybatch profile --endpoint http://gpu-host:8000 --model vgg19 --max-batch 32 --gpu a10 --gpu-memory 2Gi --shape image=3,224,224"
 )]
 pub(crate) struct Arguments {
     /// Address of the server, with a path where the protocol's /v2 lies below one
-    #[arg(long, value_name = "http://HOST:PORT", required_unless_present_any = ["resume", "merge"], requires_all = ["model", "max_batch", "device"])]
+    #[arg(long, value_name = "http://HOST:PORT", required_unless_present_any = ["resume", "merge", "cpu"], requires_all = ["model", "max_batch", "device"])]
     endpoint: Option<String>,
-    /// The model's name in the protocol
-    #[arg(long, value_name = "NAME", requires = "endpoint")]
+    /// The model's name in the protocol; with --cpu, that of its InferenceModel
+    #[arg(long, value_name = "NAME", requires = "target")]
     model: Option<String>,
-    /// Largest batch to measure
-    #[arg(long, value_name = "ROWS", requires = "endpoint", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Largest batch to measure; with --cpu, default: the InferenceModel's maxBatchSize
+    #[arg(long, value_name = "ROWS", requires = "target", value_parser = clap::value_parser!(u32).range(1..=1024))]
     max_batch: Option<u32>,
+    #[command(flatten)]
+    cluster: cluster::Options,
     /// The CPU limit under which the endpoint runs
     #[arg(long, value_name = "CPU", requires = "endpoint")]
     vcpu: Option<Cpu>,
@@ -77,10 +87,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "MEMORY", requires = "gpu", default_value = "0", value_parser = options::memory)]
     gpu_memory_per_row: String,
     /// Dimensions of an input past the batch, where the model leaves some open; may be given for several inputs
-    #[arg(long, value_name = "INPUT=SIZE,SIZE..", requires = "endpoint")]
+    #[arg(long, value_name = "INPUT=SIZE,SIZE..", requires = "target")]
     shape: Vec<Shape>,
     /// Send the rows of this file, a request of the protocol in JSON, in place of random ones
-    #[arg(long, value_name = "FILE", requires = "endpoint", conflicts_with = "shape")]
+    #[arg(long, value_name = "FILE", requires = "target", conflicts_with = "shape")]
     input: Option<PathBuf>,
     /// Another number is other random rows and another order of batch sizes
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
@@ -91,13 +101,17 @@ pub(crate) struct Arguments {
     /// The endpoint's machine, where that is another one than this
     #[arg(long, value_name = "TEXT", requires = "endpoint")]
     hardware: Option<String>,
-    /// Go on with the measurement of a samples file
-    #[arg(long, value_name = "FILE", conflicts_with = "endpoint")]
-    resume: Option<PathBuf>,
+    /// Go on with the measurement of a samples file; with --cpu, without a file: with all that are there
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "endpoint")]
+    #[expect(
+        clippy::option_option,
+        reason = "clap's form of an option whose value may be left out"
+    )]
+    resume: Option<Option<PathBuf>>,
     /// Samples files to fit as well, of other CPU limits or of an earlier measurement
     #[arg(long, value_name = "FILE", num_args = 1..)]
     merge: Vec<PathBuf>,
-    /// Send no further batch after this time, warm-up not included
+    /// Send no further batch after this time, warm-up not included; with --cpu, the time of each limit
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = options::duration)]
     budget: Duration,
     /// Know the mean latency of each batch size within this part of it, with 95% confidence
@@ -115,20 +129,20 @@ pub(crate) struct Arguments {
     /// Fit samples in spite of problems of this kind; may be given several times
     #[arg(long, value_name = "KIND")]
     accept: Vec<Accepted>,
-    /// Write the InferenceModel to this file, - for standard output
-    #[arg(short, long, value_name = "FILE", requires_all = ["image", "memory"])]
+    /// Write the InferenceModel to this file, - for standard output; without --cpu, --image and --memory are needed
+    #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Name of the InferenceModel, where the model's own is not to be used
     #[arg(long, value_name = "NAME", requires = "output")]
     name: Option<String>,
-    /// Container image of the runtime, which a measurement cannot tell
-    #[arg(long, value_name = "IMAGE", requires = "output")]
+    /// Container image of the runtime, which a measurement cannot tell; with --cpu, the image to run
+    #[arg(long, value_name = "IMAGE", requires = "written")]
     image: Option<String>,
     /// Host memory that the runtime needs, which a measurement cannot tell
-    #[arg(long, value_name = "MEMORY", requires = "output", value_parser = options::memory)]
+    #[arg(long, value_name = "MEMORY", requires = "written", value_parser = options::memory)]
     memory: Option<String>,
     /// Host memory that each row of a batch adds
-    #[arg(long, value_name = "MEMORY", requires = "output", default_value = "0", value_parser = options::memory)]
+    #[arg(long, value_name = "MEMORY", requires = "written", default_value = "0", value_parser = options::memory)]
     memory_per_row: String,
 }
 
@@ -164,17 +178,25 @@ impl Arguments {
         goal.context("--precision, --tail-precision or --quantile")
     }
 
+    /// Dimensions that the model leaves open, by input.
+    fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let shapes = self
+            .shape
+            .iter()
+            .map(|shape| (shape.input.clone(), shape.row.clone()));
+        shapes.collect()
+    }
+
     /// What the InferenceModel is called and how it runs, where one is wanted.
     fn identity(&self, model: &str) -> anyhow::Result<Option<Identity>> {
-        let (Some(_), Some(image), Some(memory)) = (&self.output, &self.image, &self.memory) else {
+        if self.output.is_none() {
             return Ok(None);
+        }
+        let (Some(image), Some(memory)) = (&self.image, &self.memory) else {
+            bail!("--output needs --image and --memory, which a measurement cannot tell");
         };
         let name = self.name.as_deref().unwrap_or(model);
-        if !options::is_object_name(name) {
-            bail!(
-                "{name} cannot name an InferenceModel: give at most 40 small letters, digits and hyphens, beginning with a letter, by --name"
-            );
-        }
+        options::check_object_name(name)?;
         Ok(Some(Identity {
             name: name.to_owned(),
             image: image.clone(),
@@ -189,6 +211,9 @@ impl Arguments {
 /// Measures, if there is something to measure; judges, fits and writes.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let goal = arguments.goal()?;
+    if !arguments.cluster.cpu.is_empty() {
+        return cluster::run(arguments, goal);
+    }
     let mut files: Vec<(Header, Samples)> = arguments
         .merge
         .iter()
@@ -207,7 +232,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         enough_limits(&headers)?;
     }
     if let Some(opened) = opened {
-        let (end, measured) = process::block_on(session::measure(arguments, goal, opened))?;
+        let (end, measured) = process::block_on(async {
+            let stop = process::shutdown()?;
+            let url = opened.header.endpoint.clone();
+            session::measure(arguments, goal, opened, &url, String::new(), stop).await
+        })?;
         if end == End::Stopped {
             return Ok(ExitCode::from(INTERRUPTED));
         }

@@ -68,7 +68,7 @@ fn names_are_those_that_users_type() {
             "inferencemodels",
             "imodel",
             "Namespaced",
-            "APPS GROUPS MAX BATCH PLATFORM COST/MONTH SAVING PLANNED REASON AGE",
+            "APPS GROUPS MAX BATCH PLATFORM COST/MONTH SAVING PLANNED REASON PROFILED AGE",
         ),
         (
             "inferenceplatforms",

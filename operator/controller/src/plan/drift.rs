@@ -31,8 +31,7 @@ pub(crate) struct Drift {
 
 /// Which image and profile measurements of a model hold for. Of two that differ, one in 2^64 is mistaken for the other.
 pub(crate) fn basis(model: &InferenceModel) -> String {
-    let profile = &model.spec.profile;
-    let written = serde_json::to_string(&(&model.spec.runtime.image, &profile.cpu, &profile.gpu));
+    let written = serde_json::to_string(&(&model.spec.runtime.image, model.profile_in_force()));
     // FNV-1a: it is written into a status, and must be the same in the next version.
     let hash = written
         .unwrap_or_default()

@@ -139,7 +139,7 @@ impl Publisher {
         let drifts = gathered.drifts.get(&(namespace.clone(), name.clone()));
         let drifts = drifts.map_or(&[][..], Vec::as_slice);
         let status = status::model(model, problem, plan, apps.count(), drifts, now);
-        if model.status.as_ref() == Some(&status) {
+        if !status::model_differs(model.status.as_ref(), &status) {
             return Ok(());
         }
         let api = Api::namespaced(self.client.clone(), &namespace);

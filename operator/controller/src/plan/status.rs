@@ -284,6 +284,7 @@ pub(crate) fn model(
             old.last_plan_time
         },
         profile_drift: drift::written(drifts),
+        profile: None,
     }
 }
 
@@ -341,6 +342,17 @@ pub(crate) fn app_differs(old: Option<&InferenceAppStatus>, new: &InferenceAppSt
     let ours = InferenceAppStatus {
         conditions: ours(&old.conditions, &new.conditions),
         observed: None,
+        ..old.clone()
+    };
+    ours != *new
+}
+
+/// Whether the plan's own fields of a model's status differ.
+pub(crate) fn model_differs(old: Option<&InferenceModelStatus>, new: &InferenceModelStatus) -> bool {
+    let Some(old) = old else { return true };
+    let ours = InferenceModelStatus {
+        conditions: ours(&old.conditions, &new.conditions),
+        profile: None,
         ..old.clone()
     };
     ours != *new

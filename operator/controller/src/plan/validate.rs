@@ -172,7 +172,7 @@ pub fn validate(inputs: &Inputs, taken: &BTreeSet<Key>) -> Validated {
         let platform = &written.spec.platform_ref.name;
         let broken = validated.problem(Kind::Platform, "", platform).is_some();
         let profile = if platforms.contains_key(platform) {
-            model::profile(&written.spec).map(|profile| corrected(profile, written, inputs))
+            model::profile(written).map(|profile| corrected(profile, written, inputs))
         } else {
             Err(no_platform(platform, broken))
         };
@@ -236,7 +236,7 @@ pub(crate) fn profile_on(
     let mut platforms = platforms.iter();
     let platform = platforms.find(|platform| platform.name_any() == model.spec.platform_ref.name)?;
     let platform = platform::platform(&platform.spec).ok()?;
-    Some((platform, model::profile(&model.spec).ok()?))
+    Some((platform, model::profile(model).ok()?))
 }
 
 fn no_platform(platform: &str, broken: bool) -> Problem {

@@ -30,6 +30,7 @@ pub(crate) use crate::serve::apply::Sent;
 use crate::serve::apply::Stored;
 use crate::serve::resources::Resources;
 use crate::stores::Stores;
+use crate::trouble::trouble;
 
 mod active;
 mod apply;
@@ -38,7 +39,6 @@ mod leftovers;
 mod observed;
 mod resources;
 mod status;
-mod trouble;
 mod validate;
 
 /// How long one reconcile may take.
@@ -221,7 +221,7 @@ async fn steps(group: &InferenceGroup, context: &Context) -> Result<Action, Erro
         &routing(group, left_behind, &model, &platform),
     );
     let switched = observed.reached.is_some() || active.is_none();
-    let status = status::status(group, &observed, trouble::trouble(pods), active, &cluster::now());
+    let status = status::status(group, &observed, trouble(pods), active, &cluster::now());
     let generation = status.active.as_ref().map(|active| active.plan_generation);
     write_status(group, status, context).await?;
     leftovers::remove(group, switched, generation, context).await

@@ -6,7 +6,7 @@ use harmonybatch_api::{InferenceGroup, InferenceGroupStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::serve::observed::Observed;
-use crate::serve::trouble::Trouble;
+use crate::trouble::Trouble;
 
 /// The next status of `group`.
 pub(crate) fn status(

@@ -1,23 +1,18 @@
 //! From a group, its model and its platform to the one thing that the builders need.
 
-use std::collections::BTreeMap;
-
 use harmonybatch_api::inference_group::ServingMode;
 use harmonybatch_api::inference_model as model_api;
 use harmonybatch_api::inference_platform::{
     GpuBackend, GpuPool, ShareQuantity, TaintEffect, TolerationOperator,
 };
-use harmonybatch_api::quantity::{Cpu, Memory, QuantityError};
+use harmonybatch_api::quantity::Cpu;
 use harmonybatch_api::{Device, InferenceGroup, InferenceModel, InferencePlatform, names};
-use k8s_openapi::api::core::v1::{
-    ConfigMapKeySelector, ConfigMapVolumeSource, EmptyDirVolumeSource, EnvVar, EnvVarSource,
-    LocalObjectReference, PersistentVolumeClaimVolumeSource, SecretKeySelector, SecretVolumeSource,
-    Toleration, Volume, VolumeMount,
-};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::api::core::v1::Toleration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use thiserror::Error;
+
+use crate::runtime::{Invalid, Placement, Runtime, Share, memory_bytes};
 
 /// Why a group cannot be run as it is.
 #[derive(Debug, Error)]
@@ -32,14 +27,9 @@ pub(crate) enum Error {
         /// The pools that there are.
         known: Vec<String>,
     },
-    /// A quantity cannot be read.
-    #[error("{field}: {reason}")]
-    Invalid {
-        /// Where it is written.
-        field: String,
-        /// What was found and what is allowed.
-        reason: String,
-    },
+    /// A field cannot be read, or not be had in this mode.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     /// The object has not come from the API server.
     #[error("the group has no UID")]
     NoUid,
@@ -50,7 +40,7 @@ impl Error {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::PoolNotFound { .. } => "PoolNotFound",
-            Self::Invalid { .. } => "Invalid",
+            Self::Invalid(_) => "Invalid",
             Self::NoUid => "NoUid",
         }
     }
@@ -71,21 +61,8 @@ pub(crate) struct Workload {
     pub(crate) group: String,
     pub(crate) model: String,
     pub(crate) owner: OwnerReference,
-    pub(crate) image: String,
-    pub(crate) command: Vec<String>,
-    pub(crate) args: Vec<String>,
-    pub(crate) env: Vec<EnvVar>,
-    pub(crate) port: u16,
-    pub(crate) readiness_path: String,
-    pub(crate) readiness_port: u16,
-    pub(crate) volumes: Vec<Volume>,
-    pub(crate) mounts: Vec<VolumeMount>,
-    pub(crate) service_account: Option<String>,
-    pub(crate) pull_secrets: Vec<LocalObjectReference>,
-    pub(crate) memory: String,
-    pub(crate) batch_size: i32,
+    pub(crate) runtime: Runtime,
     pub(crate) replicas: i32,
-    pub(crate) share: Share,
 }
 
 impl Workload {
@@ -95,91 +72,32 @@ impl Workload {
     }
 }
 
-/// What one replica is given.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Share {
-    /// A CPU limit in thousandths.
-    Cpu { millis: u64 },
-    /// A part of a GPU.
-    Gpu {
-        pool: String,
-        units: i32,
-        units_per_device: i32,
-        resource: String,
-        quantity: u64,
-        placement: Box<Placement>,
-    },
-}
-
-/// Where pods with a GPU share are scheduled.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Placement {
-    pub(crate) node_selector: BTreeMap<String, String>,
-    pub(crate) tolerations: Vec<Toleration>,
-    pub(crate) scheduler_name: Option<String>,
-    pub(crate) runtime_class_name: Option<String>,
-}
-
-impl Share {
-    /// Where the pods are scheduled, if not anywhere.
-    pub(crate) fn placement(&self) -> Option<&Placement> {
-        match self {
-            Self::Cpu { .. } => None,
-            Self::Gpu { placement, .. } => Some(placement),
-        }
-    }
-}
-
 /// Brings the three together.
 pub(crate) fn validate(
     group: &InferenceGroup,
     model: &InferenceModel,
     platform: &InferencePlatform,
 ) -> Result<Workload, Error> {
-    let runtime = &model.spec.runtime;
-    let port = u16::try_from(runtime.port).map_err(|_| Error::Invalid {
-        field: "runtime.port".to_owned(),
-        reason: format!("{} must be between 1 and 65535", runtime.port),
-    })?;
-    let readiness_port = runtime.readiness_port.unwrap_or(runtime.port);
-    let readiness_port = u16::try_from(readiness_port).map_err(|_| Error::Invalid {
-        field: "runtime.readinessPort".to_owned(),
-        reason: format!("{readiness_port} must be between 1 and 65535"),
-    })?;
     if model.spec.protocol == model_api::Protocol::OipV2Grpc && group.spec.serving == ServingMode::Knative {
-        return Err(Error::Invalid {
+        return Err(Error::Invalid(Invalid {
             field: "protocol".to_owned(),
             reason: "OIPv2GRPC cannot be served by Knative; set serving of the InferencePlatform to Deployment or Auto"
                 .to_owned(),
-        });
+        }));
     }
     Ok(Workload {
         namespace: group.namespace().unwrap_or_default(),
         group: group.name_any(),
         model: group.spec.model_ref.name.clone(),
         owner: group.controller_owner_ref(&()).ok_or(Error::NoUid)?,
-        // The group's, not the model's: the model may have moved on to an image of which other groups are.
-        image: group.spec.image.clone(),
-        command: runtime.command.clone(),
-        args: runtime.args.clone(),
-        env: runtime.env.iter().map(variable).collect(),
-        port,
-        readiness_path: runtime.readiness_path.clone(),
-        readiness_port,
-        volumes: runtime.volumes.iter().map(volume).collect(),
-        mounts: runtime.volumes.iter().map(mount).collect(),
-        service_account: runtime.service_account_name.clone(),
-        pull_secrets: runtime
-            .image_pull_secrets
-            .iter()
-            .map(|secret| LocalObjectReference {
-                name: secret.name.clone(),
-            })
-            .collect(),
-        memory: memory(&runtime.memory, group.spec.batch_size)?,
-        batch_size: group.spec.batch_size,
+        runtime: Runtime::new(
+            &model.spec.runtime,
+            // The group's, not the model's: the model may have moved on to an image of which other groups are.
+            &group.spec.image,
+            group.spec.batch_size,
+            share(&group.spec.device, platform)?,
+        )?,
         replicas: group.spec.replicas,
-        share: share(&group.spec.device, platform)?,
     })
 }
 
@@ -189,7 +107,7 @@ fn share(device: &Device, platform: &InferencePlatform) -> Result<Share, Error> 
             let cpu: Cpu = size
                 .limit
                 .parse()
-                .map_err(|error| invalid("device.cpu.limit", &error))?;
+                .map_err(|error| Invalid::quantity("device.cpu.limit", &error))?;
             Ok(Share::Cpu { millis: cpu.millis() })
         }
         Device::Gpu(share) => {
@@ -269,86 +187,5 @@ fn placement(pool: &GpuPool) -> Placement {
             .collect(),
         scheduler_name: placement.scheduler_name.clone(),
         runtime_class_name: placement.runtime_class_name.clone(),
-    }
-}
-
-/// `base + perRow * batch`, in whole mebibytes.
-fn memory(memory: &model_api::Memory, batch_size: i32) -> Result<String, Error> {
-    let base = memory_bytes("runtime.memory.base", &memory.base)?;
-    let per_row = memory_bytes("runtime.memory.perRow", &memory.per_row)?;
-    let rows = u64::try_from(batch_size).unwrap_or(0);
-    let bytes = base.saturating_add(per_row.saturating_mul(rows));
-    Ok(format!("{}Mi", bytes.div_ceil(1 << 20)))
-}
-
-fn memory_bytes(field: &str, text: &str) -> Result<u64, Error> {
-    let memory: Memory = text.parse().map_err(|error| invalid(field, &error))?;
-    Ok(memory.bytes())
-}
-
-fn invalid(field: &str, error: &QuantityError) -> Error {
-    Error::Invalid {
-        field: field.to_owned(),
-        reason: error.to_string(),
-    }
-}
-
-fn variable(variable: &model_api::EnvVar) -> EnvVar {
-    EnvVar {
-        name: variable.name.clone(),
-        value: variable.value.clone(),
-        value_from: variable.value_from.as_ref().map(|source| EnvVarSource {
-            config_map_key_ref: source
-                .config_map_key_ref
-                .as_ref()
-                .map(|key| ConfigMapKeySelector {
-                    name: key.name.clone(),
-                    key: key.key.clone(),
-                    optional: None,
-                }),
-            secret_key_ref: source.secret_key_ref.as_ref().map(|key| SecretKeySelector {
-                name: key.name.clone(),
-                key: key.key.clone(),
-                optional: None,
-            }),
-            ..EnvVarSource::default()
-        }),
-    }
-}
-
-fn volume(volume: &model_api::Volume) -> Volume {
-    Volume {
-        name: volume.name.clone(),
-        config_map: volume.config_map.as_ref().map(|source| ConfigMapVolumeSource {
-            name: source.name.clone(),
-            ..ConfigMapVolumeSource::default()
-        }),
-        secret: volume.secret.as_ref().map(|source| SecretVolumeSource {
-            secret_name: Some(source.secret_name.clone()),
-            ..SecretVolumeSource::default()
-        }),
-        persistent_volume_claim: volume.persistent_volume_claim.as_ref().map(|source| {
-            PersistentVolumeClaimVolumeSource {
-                claim_name: source.claim_name.clone(),
-                read_only: volume.read_only.then_some(true),
-            }
-        }),
-        empty_dir: volume.empty_dir.as_ref().map(|source| EmptyDirVolumeSource {
-            medium: None,
-            size_limit: Some(Quantity(source.size_limit.clone())),
-        }),
-        ..Volume::default()
-    }
-}
-
-fn mount(volume: &model_api::Volume) -> VolumeMount {
-    VolumeMount {
-        name: volume.name.clone(),
-        mount_path: volume.mount_path.clone(),
-        sub_path: volume.sub_path.clone(),
-        // Keys of ConfigMaps and Secrets cannot be written anyway, and Knative wants it said.
-        read_only: (volume.read_only || volume.config_map.is_some() || volume.secret.is_some())
-            .then_some(true),
-        ..VolumeMount::default()
     }
 }

@@ -158,9 +158,9 @@ impl<U: Upstream> Fleet<U> {
             }
         }
         let routes = Routes::new(&snapshot, &self.cluster_domain);
-        let apps = routes.apps().map(|(app, target)| {
-            (app.clone(), self.app_stats(app, target))
-        });
+        let apps = routes
+            .apps()
+            .map(|(app, target)| (app.clone(), self.app_stats(app, target)));
         let apps: HashMap<Key, Arc<AppStats>> = apps.collect();
         for (key, crew) in &mut self.crews {
             let members = crew.handle.config.members.iter().filter_map(|member| {

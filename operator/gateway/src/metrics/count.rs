@@ -77,7 +77,10 @@ impl<const LEAST: u64, const BUCKETS: usize> Histogram<LEAST, BUCKETS> {
     }
 
     /// With so many of the values' units in one of the family's.
-    #[expect(clippy::cast_precision_loss, reason = "a sum may lose what is below its 53 bits")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a sum may lose what is below its 53 bits"
+    )]
     pub(super) fn read(&self, units: f64) -> Reading {
         let buckets = self.0.get();
         let count = |count: fn(&Buckets<BUCKETS>, usize) -> &Count, index| {
@@ -112,7 +115,11 @@ mod tests {
         let lines = lines.filter_map(|(_, rest)| rest.split_once("\"} "));
         lines
             .map(|(bound, count)| {
-                let bound = if bound == "+Inf" { Ok(f64::INFINITY) } else { bound.parse() };
+                let bound = if bound == "+Inf" {
+                    Ok(f64::INFINITY)
+                } else {
+                    bound.parse()
+                };
                 (bound.unwrap(), count.parse().unwrap())
             })
             .collect()

@@ -123,7 +123,10 @@ impl Scrape {
         let outcomes = (Counter, "requests", "Requests by what became of them");
         self.of_apps(encoder, outcomes, |family, app, stats| {
             OUTCOMES.into_iter().try_for_each(|(outcome, label)| {
-                family.count(&outcome_labels(app, label), stats.outcomes[outcome as usize].get())
+                family.count(
+                    &outcome_labels(app, label),
+                    stats.outcomes[outcome as usize].get(),
+                )
             })
         })?;
         let spoilers = (
@@ -189,7 +192,11 @@ impl Scrape {
     fn answered(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let answered = |metrics: &'_ GroupMetrics| {
             let sizes = metrics.answered.get();
-            let counts = sizes.map(|sizes| sizes.each_ref().map(|size| (size.batches.get(), size.nanoseconds.get())));
+            let counts = sizes.map(|sizes| {
+                sizes
+                    .each_ref()
+                    .map(|size| (size.batches.get(), size.nanoseconds.get()))
+            });
             let sizes = SIZES.into_iter().zip(counts.into_iter().flatten());
             sizes.filter(|(_, (batches, _))| *batches > 0)
         };
@@ -199,9 +206,8 @@ impl Scrape {
             "Batches that were answered at the first attempt, by rows up to a power of two",
         );
         self.of_groups(encoder, batches, |family, group, _, metrics| {
-            answered(metrics).try_for_each(|(size, (batches, _))| {
-                family.count(&size_labels(group, size), batches)
-            })
+            answered(metrics)
+                .try_for_each(|(size, (batches, _))| family.count(&size_labels(group, size), batches))
         })?;
         let seconds = (
             MetricType::Counter,

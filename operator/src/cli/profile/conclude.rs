@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use harmonybatch_api::yaml;
+use harmonybatch_api::{InferenceModel, yaml};
 use harmonybatch_profiler::fit::{self, Fit};
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::judge;
@@ -17,13 +17,24 @@ use super::{Arguments, REFUSED};
 use crate::cli::plan::table;
 use crate::cli::print;
 
-/// Judges, fits and writes; without an InferenceModel to write, problems are only said.
-pub(super) fn conclude(
+/// As a file's name.
+const STANDARD_OUTPUT: &str = "-";
+
+/// What the samples say.
+pub(super) struct Judged {
+    pub(super) points: Vec<Point>,
+    /// The fit, or why there is none.
+    pub(super) fit: Result<Fit, String>,
+    /// Whether nothing was refused.
+    pub(super) good: bool,
+}
+
+/// Judges and fits, and says both.
+pub(super) fn judge(
     arguments: &Arguments,
     goal: Goal,
-    identity: Option<&Identity>,
     files: &[(Header, Samples)],
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Judged> {
     let points = points(files, goal)?;
     let problems = judge::problems(&points, goal);
     let (accepted, refused): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| {
@@ -38,7 +49,7 @@ pub(super) fn conclude(
     for problem in &refused {
         print::error(&format!("refused: {problem}"));
     }
-    let fitted = if refused.is_empty() {
+    let fit = if refused.is_empty() {
         fit::fit(&points).map_err(|error| error.to_string())
     } else {
         Err(
@@ -46,35 +57,64 @@ pub(super) fn conclude(
                 .to_owned(),
         )
     };
-    let text = render(&points, goal, fitted.as_ref().ok());
-    let to_standard_output = arguments.output.as_deref() == Some(Path::new("-"));
-    if to_standard_output {
+    let text = render(&points, goal, fit.as_ref().ok());
+    if arguments.output.as_deref() == Some(Path::new(STANDARD_OUTPUT)) {
         print::error(text.trim_start());
     } else {
         print::output(text.trim_start())?;
     }
+    Ok(Judged {
+        good: refused.is_empty(),
+        points,
+        fit,
+    })
+}
+
+/// Judges, fits and writes; without an InferenceModel to write, problems are only said.
+pub(super) fn conclude(
+    arguments: &Arguments,
+    goal: Goal,
+    identity: Option<&Identity>,
+    files: &[(Header, Samples)],
+) -> anyhow::Result<ExitCode> {
+    let judged = judge(arguments, goal, files)?;
     let (Some(identity), Some(output)) = (identity, &arguments.output) else {
-        if let Err(problem) = fitted {
-            print::error(&format!("not fitted: {problem}"));
-        }
-        return Ok(code(refused.is_empty()));
+        return Ok(judged.unwritten());
     };
-    let fitted = match fitted {
-        Ok(fitted) => fitted,
-        Err(problem) => {
-            print::error(&format!("error: no InferenceModel is written: {problem}"));
-            return Ok(code(false));
-        }
+    let fit = match &judged.fit {
+        Ok(fit) => fit,
+        Err(problem) => return Ok(refused(problem)),
     };
     let headers: Vec<&Header> = files.iter().map(|(header, _)| header).collect();
-    let model = yaml::write(&inference_model(identity, &headers, &points, &fitted)?)?;
-    if to_standard_output {
-        print::output(&model)?;
-    } else {
-        std::fs::write(output, model).with_context(|| format!("write {}", output.display()))?;
-        print::error(&format!("wrote {}", output.display()));
-    }
+    write(output, &inference_model(identity, &headers, &judged.points, fit)?)?;
     Ok(code(true))
+}
+
+impl Judged {
+    /// The end where nothing is to be written.
+    pub(super) fn unwritten(&self) -> ExitCode {
+        if let Err(problem) = &self.fit {
+            print::error(&format!("not fitted: {problem}"));
+        }
+        code(self.good)
+    }
+}
+
+/// The end where something was to be written and cannot be.
+pub(super) fn refused(problem: &str) -> ExitCode {
+    print::error(&format!("error: no InferenceModel is written: {problem}"));
+    code(false)
+}
+
+/// Writes the InferenceModel where --output says.
+pub(super) fn write(output: &Path, model: &InferenceModel) -> anyhow::Result<()> {
+    let model = yaml::write(model)?;
+    if output == Path::new(STANDARD_OUTPUT) {
+        return print::output(&model);
+    }
+    std::fs::write(output, model).with_context(|| format!("write {}", output.display()))?;
+    print::error(&format!("wrote {}", output.display()));
+    Ok(())
 }
 
 fn code(good: bool) -> ExitCode {

@@ -71,8 +71,17 @@ pub(super) fn memory(text: &str) -> Result<String, String> {
     memory.map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
+/// Refuses a name that no InferenceModel may have.
+pub(super) fn check_object_name(name: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        is_object_name(name),
+        "{name} cannot name an InferenceModel: give at most 40 small letters, digits and hyphens, beginning with a letter, by --name"
+    );
+    Ok(())
+}
+
 /// Whether a model may be called so.
-pub(super) fn is_object_name(name: &str) -> bool {
+fn is_object_name(name: &str) -> bool {
     let allowed = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
     name.len() <= MAX_NAME_LENGTH
         && name.bytes().all(allowed)

@@ -15,13 +15,16 @@ const ELSEWHERE: Duration = Duration::from_secs(10);
 
 /// Where the progress is shown.
 pub(super) struct Display {
+    /// What is measured, where it is one of several.
+    what: String,
     terminal: bool,
     shown: Option<Instant>,
 }
 
 impl Display {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(what: String) -> Self {
         Self {
+            what,
             terminal: stderr().is_terminal(),
             shown: None,
         }
@@ -33,10 +36,11 @@ impl Display {
             return;
         }
         self.shown = Some(Instant::now());
+        let line = format!("{}{}", self.what, line(progress));
         if self.terminal {
-            print::status(&line(progress));
+            print::status(&line);
         } else {
-            print::error(&line(progress));
+            print::error(&line);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use harmonybatch_profiler::endpoint::{Endpoint, Server};
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::machine;
@@ -13,16 +13,16 @@ use harmonybatch_profiler::tensors::{Metadata, Rows};
 
 use super::Arguments;
 use super::progress::Display;
-use crate::cli::{print, process};
+use crate::cli::print;
 
 /// What will be measured.
 pub(super) struct Opened {
     pub(super) header: Header,
-    place: Place,
+    pub(super) place: Place,
 }
 
 /// Where its samples are kept.
-enum Place {
+pub(super) enum Place {
     /// A file to be made once the endpoint has answered.
     New(PathBuf),
     /// One that was begun, with what is in it.
@@ -32,7 +32,16 @@ enum Place {
 /// What the options ask to be measured, if anything.
 pub(super) fn open(arguments: &Arguments) -> anyhow::Result<Option<Opened>> {
     if let Some(path) = &arguments.resume {
+        let path = path.as_ref().context(
+            "--resume: give the samples file to go on with, or --cpu to go on with all of a cluster's",
+        )?;
         let (file, header, samples) = SamplesFile::resume(path)?;
+        if let Some(image) = &header.image {
+            bail!(
+                "samples file {} is of a pod of {image}, which runs no more: go on with it by the command that began it, --cpu included, with --resume",
+                path.display()
+            );
+        }
         return Ok(Some(Opened {
             header,
             place: Place::Begun(file, samples),
@@ -51,10 +60,15 @@ pub(super) fn open(arguments: &Arguments) -> anyhow::Result<Option<Opened>> {
     }))
 }
 
+/// The day on which a measurement is begun.
 #[expect(
     clippy::disallowed_methods,
     reason = "a measurement is dated where it is begun"
 )]
+pub(super) fn today() -> String {
+    machine::day(SystemTime::now())
+}
+
 fn header(arguments: &Arguments) -> anyhow::Result<Option<Header>> {
     let (Some(endpoint), Some(model), Some(max_batch)) =
         (&arguments.endpoint, &arguments.model, arguments.max_batch)
@@ -63,7 +77,7 @@ fn header(arguments: &Arguments) -> anyhow::Result<Option<Header>> {
     };
     let device = match (arguments.vcpu, &arguments.gpu) {
         (Some(limit), _) if limit.millis() == 0 => {
-            anyhow::bail!("--vcpu 0: a model without CPU takes for ever")
+            bail!("--vcpu 0: a model without CPU takes for ever")
         }
         (Some(limit), _) => Device::Cpu { limit },
         (None, Some(gpu)) => Device::Gpu {
@@ -74,33 +88,33 @@ fn header(arguments: &Arguments) -> anyhow::Result<Option<Header>> {
         (None, None) => return Ok(None),
     };
     let machine = machine::of_endpoint(endpoint);
-    let shapes = arguments
-        .shape
-        .iter()
-        .map(|shape| (shape.input.clone(), shape.row.clone()));
     Ok(Some(Header {
         endpoint: endpoint.clone(),
         model: model.clone(),
         max_batch,
         device,
-        shapes: shapes.collect(),
+        shapes: arguments.shapes(),
         input: arguments.input.clone(),
         seed: arguments.seed,
-        date: machine::day(SystemTime::now()),
+        date: today(),
         hardware: arguments.hardware.clone().or(machine.hardware),
         kernel: machine.kernel,
+        image: None,
+        image_digest: None,
     }))
 }
 
-/// Measures until the goal, the budget or Ctrl-C, and says how it ended.
+/// Measures at `url` until the goal, the budget or `stop`, and says how it ended. `what` begins every line of progress.
 pub(super) async fn measure(
     arguments: &Arguments,
     goal: Goal,
     opened: Opened,
+    url: &str,
+    what: String,
+    stop: impl Future<Output = ()>,
 ) -> anyhow::Result<(End, (Header, Samples))> {
     let Opened { header, place } = opened;
-    let stop = process::shutdown()?;
-    let server = Server::new(&header.endpoint, &header.model)?;
+    let server = Server::new(url, &header.model)?;
     let rows = rows(&header, &server.metadata().await?)?;
     let (file, mut samples) = match place {
         Place::New(path) => (SamplesFile::create(&path, &header)?, Samples::new()),
@@ -115,7 +129,7 @@ pub(super) async fn measure(
     };
     let mut log = Log {
         file,
-        display: Display::new(),
+        display: Display::new(what),
     };
     let end = measure::measure(
         &mut Endpoint::new(server, rows),

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use harmonybatch_api::inference_app::{Overflow, RateSource};
 use harmonybatch_api::inference_group::{Active, Endpoints};
+use harmonybatch_api::inference_model::MeasuredProfile;
 use harmonybatch_api::{InferenceGroupStatus, conditions};
 use harmonybatch_planner::{DearerApp, PlatformPlan, PoolUse, Shortage};
 
@@ -311,6 +312,28 @@ fn a_models_plan_number_never_falls_and_its_time_moves_with_it() {
         (next.plan_generation, next.last_plan_time),
         (Some(5), Some(fixtures::at(40)))
     );
+}
+
+#[test]
+fn what_others_write_of_a_model_is_no_difference() {
+    let apps = [fixtures::app("search", "500ms", "5/s")];
+    let plan = plan(&apps);
+    let ours = model(&fixtures::model(), None, Some((&plan, 4)), 1, &[], &fixtures::at(10));
+    assert!(model_differs(None, &ours));
+    let mut stored = ours.clone();
+    let profiled = Observation::new(conditions::PROFILED, true, reason::MEASURED, "measured");
+    stored
+        .conditions
+        .extend(conditions::update(&[], &[profiled], Some(1), &fixtures::at(10)));
+    stored.profile = Some(MeasuredProfile {
+        image: "example.org/runtime:1".to_owned(),
+        subject: "s".to_owned(),
+        cpu: Vec::new(),
+        provenance: None,
+    });
+    assert!(!model_differs(Some(&stored), &ours));
+    let other = model(&fixtures::model(), None, Some((&plan, 5)), 1, &[], &fixtures::at(10));
+    assert!(model_differs(Some(&stored), &other));
 }
 
 /// Status, reason and message of `DevicesSuffice`; none where the platform says nothing of it.

@@ -1,6 +1,7 @@
 //! One InferenceModel's profile.
 
-use harmonybatch_api::InferenceModelSpec;
+use harmonybatch_api::InferenceModel;
+use harmonybatch_api::conditions::reason;
 use harmonybatch_api::inference_model as written;
 use harmonybatch_api::quantity::{Decimal, Duration, Memory};
 use harmonybatch_planner as planner;
@@ -10,9 +11,17 @@ use harmonybatch_planner::units::{BatchSize, Bytes};
 use super::Problem;
 use super::app::{checked, parse};
 
-/// Reads it.
-pub(super) fn profile(spec: &InferenceModelSpec) -> Result<ModelProfile, Problem> {
-    let cpu = spec.profile.cpu.iter().enumerate().map(|(index, entry)| {
+/// Reads the one that is in force.
+pub(super) fn profile(model: &InferenceModel) -> Result<ModelProfile, Problem> {
+    let spec = &model.spec;
+    let (cpu, gpu) = model.profile_in_force();
+    if cpu.is_empty() && gpu.is_empty() && spec.profile.from == written::ProfileFrom::Measure {
+        return Err(Problem::new(
+            reason::NOT_PROFILED,
+            "profile.from is Measure, and there is no measurement yet: see the condition Profiled; entries under profile.cpu would hold until then".to_owned(),
+        ));
+    }
+    let cpu = cpu.iter().enumerate().map(|(index, entry)| {
         let field = format!("profile.cpu[{index}]");
         Ok(planner::CpuLatency {
             batch: rows(&format!("{field}.batch"), entry.batch)?,
@@ -20,7 +29,7 @@ pub(super) fn profile(spec: &InferenceModelSpec) -> Result<ModelProfile, Problem
             max: exponential(&format!("{field}.max.exponential"), &entry.max)?,
         })
     });
-    let gpu = spec.profile.gpu.iter().enumerate().map(|(index, entry)| {
+    let gpu = gpu.iter().enumerate().map(|(index, entry)| {
         let field = format!("profile.gpu[{index}]");
         let per_row: Duration = parse(&format!("{field}.perRow"), &entry.per_row)?;
         let fixed: Duration = parse(&format!("{field}.fixed"), &entry.fixed)?;

@@ -1,7 +1,8 @@
 //! What is wrong is named on the object that it is wrong in, and stops nobody else.
 
+use harmonybatch_api::InferenceModelStatus;
 use harmonybatch_api::inference_app::{Burst, RateLimits, Trace};
-use harmonybatch_api::inference_model::KeyRef;
+use harmonybatch_api::inference_model::{KeyRef, MeasuredProfile, ProfileFrom};
 use harmonybatch_api::inference_platform;
 use harmonybatch_planner::{self as planner, ArrivalProcess, units};
 
@@ -178,6 +179,38 @@ fn a_wrong_field_of_an_app_is_named_and_the_others_go_on() {
     for (break_it, part) in cases {
         check(|inputs| break_it(&mut inputs.apps[1]), Kind::App, "bad", part);
     }
+}
+
+#[test]
+fn a_model_to_be_measured_is_planned_from_what_was_measured() {
+    let unmeasured = |inputs: &mut Inputs| {
+        let profile = &mut inputs.models[0].spec.profile;
+        profile.from = ProfileFrom::Measure;
+        profile.cpu.clear();
+    };
+    check(
+        unmeasured,
+        Kind::Model,
+        "mlp",
+        "there is no measurement yet: see the condition Profiled",
+    );
+    let mut inputs = inputs();
+    let given = validate(&inputs, &BTreeSet::new()).requests;
+    let model = &mut inputs.models[0];
+    let cpu = std::mem::take(&mut model.spec.profile.cpu);
+    unmeasured(&mut inputs);
+    inputs.models[0].status = Some(InferenceModelStatus {
+        profile: Some(MeasuredProfile {
+            image: "example.org/runtime:0".to_owned(),
+            subject: "of an image before".to_owned(),
+            cpu,
+            provenance: None,
+        }),
+        ..InferenceModelStatus::default()
+    });
+    let validated = validate(&inputs, &BTreeSet::new());
+    assert_eq!(validated.problems, BTreeMap::new());
+    assert_eq!(validated.requests, given, "the same entries, wherever they stand");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::serve::build::{metadata, pod_template, selector};
+use crate::runtime::pod_template::{Mode, pod_spec};
+use crate::serve::build::{metadata, selector};
 use crate::serve::validate::Workload;
 
 /// Builds it.
@@ -34,7 +35,7 @@ pub(crate) fn deployment(workload: &Workload) -> Deployment {
                     labels: template_labels,
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod_template::pod_spec(workload, pod_template::Mode::Deployment)),
+                spec: Some(pod_spec(&workload.runtime, Mode::Deployment)),
             },
             ..DeploymentSpec::default()
         }),

@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::PodSpec;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
 use serde::Serialize;
 
-use crate::serve::build::{labels, metadata, pod_template};
+use crate::runtime::pod_template::{Mode, pod_spec};
+use crate::serve::build::{labels, metadata};
 use crate::serve::validate::Workload;
 
 /// API group of Knative Serving.
@@ -67,7 +68,7 @@ pub(crate) fn knative_service(workload: &Workload) -> DynamicObject {
                 },
                 spec: RevisionSpec {
                     container_concurrency: 1,
-                    pod: pod_template::pod_spec(workload, pod_template::Mode::Knative),
+                    pod: pod_spec(&workload.runtime, Mode::Knative),
                 },
             },
         },

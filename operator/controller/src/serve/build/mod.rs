@@ -14,7 +14,6 @@ use crate::serve::validate::Workload;
 
 pub(crate) mod deployment;
 pub(crate) mod knative_service;
-mod pod_template;
 pub(crate) mod service;
 
 #[cfg(test)]

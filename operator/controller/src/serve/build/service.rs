@@ -16,7 +16,7 @@ pub(crate) fn service(workload: &Workload) -> Service {
             selector: Some(selector(workload)),
             ports: Some(vec![ServicePort {
                 name: Some(names::RUNTIME_PORT.to_owned()),
-                port: i32::from(workload.port),
+                port: i32::from(workload.runtime.port),
                 protocol: Some("TCP".to_owned()),
                 target_port: Some(IntOrString::String(names::RUNTIME_PORT.to_owned())),
                 ..ServicePort::default()

@@ -1,4 +1,4 @@
-//! The pod that runs one replica, the same in both modes but for what Knative does not allow.
+//! The pod that runs a model, the same wherever it runs but for what Knative does not allow and what a measurement does not want.
 
 use std::collections::BTreeMap;
 
@@ -10,54 +10,71 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::serve::validate::{Share, Workload};
+use super::{Runtime, Share};
 
 /// Where a runtime may write although its root file system is read-only.
 const SCRATCH: &str = "/tmp";
 /// Seconds between SIGTERM's cause and SIGTERM: the gateway learns meanwhile that the endpoint is gone.
 const LEAVE_SECONDS: i64 = 2;
 
-/// What the two modes ask for differently.
+/// What is asked for differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// The kubelet's full pod.
     Deployment,
     /// Knative's subset: a port name that speaks HTTP/1, and no lifecycle hook, which queue-proxy brings itself.
     Knative,
+    /// One pod for a measurement: no gateway must learn that it leaves, and a runtime that ends is a result, not to be started again.
+    Measured {
+        /// Seconds after which the kubelet ends the pod, should nobody be left who deletes it.
+        lives_at_most: i64,
+    },
 }
 
 impl Mode {
     fn port_name(self) -> &'static str {
         match self {
-            Self::Deployment => "http",
+            Self::Deployment | Self::Measured { .. } => "http",
             Self::Knative => "http1",
+        }
+    }
+
+    /// How long a measured pod may live, in seconds.
+    fn measured(self) -> Option<i64> {
+        match self {
+            Self::Measured { lives_at_most } => Some(lives_at_most),
+            Self::Deployment | Self::Knative => None,
         }
     }
 }
 
 /// The pod's spec.
-pub(crate) fn pod_spec(workload: &Workload, mode: Mode) -> PodSpec {
-    let scratch = needs_scratch(workload).then(|| Volume {
+pub(crate) fn pod_spec(runtime: &Runtime, mode: Mode) -> PodSpec {
+    let scratch = needs_scratch(runtime).then(|| Volume {
         name: "harmonybatch-scratch".to_owned(),
         empty_dir: Some(EmptyDirVolumeSource::default()),
         ..Volume::default()
     });
     PodSpec {
-        containers: vec![container(workload, mode)],
-        volumes: some(workload.volumes.iter().cloned().chain(scratch).collect()),
-        service_account_name: workload.service_account.clone(),
+        containers: vec![container(runtime, mode)],
+        volumes: some(runtime.volumes.iter().cloned().chain(scratch).collect()),
+        service_account_name: runtime.service_account.clone(),
         // A model needs no access to the API server; one that names a service account of its own gets its token.
-        automount_service_account_token: workload.service_account.is_none().then_some(false),
-        image_pull_secrets: some(workload.pull_secrets.clone()),
+        automount_service_account_token: runtime.service_account.is_none().then_some(false),
+        image_pull_secrets: some(runtime.pull_secrets.clone()),
         // Hundreds of Services would become thousands of variables.
         enable_service_links: Some(false),
-        ..placed(workload)
+        restart_policy: mode.measured().map(|_| "Never".to_owned()),
+        active_deadline_seconds: mode.measured(),
+        // Nobody waits for its answers any more.
+        termination_grace_period_seconds: mode.measured().map(|_| 1),
+        ..placed(runtime)
     }
 }
 
 /// Where the pool's pods are scheduled.
-fn placed(workload: &Workload) -> PodSpec {
-    let Some(placement) = workload.share.placement() else {
+fn placed(runtime: &Runtime) -> PodSpec {
+    let Some(placement) = runtime.share.placement() else {
         return PodSpec::default();
     };
     PodSpec {
@@ -69,32 +86,32 @@ fn placed(workload: &Workload) -> PodSpec {
     }
 }
 
-fn container(workload: &Workload, mode: Mode) -> Container {
-    let mounts = workload
+fn container(runtime: &Runtime, mode: Mode) -> Container {
+    let mounts = runtime
         .mounts
         .iter()
         .cloned()
-        .chain(needs_scratch(workload).then(|| VolumeMount {
+        .chain(needs_scratch(runtime).then(|| VolumeMount {
             name: "harmonybatch-scratch".to_owned(),
             mount_path: SCRATCH.to_owned(),
             ..VolumeMount::default()
         }));
     Container {
         name: harmonybatch_api::names::RUNTIME_CONTAINER.to_owned(),
-        image: Some(workload.image.clone()),
-        command: some(workload.command.clone()),
-        args: some(workload.args.clone()),
-        env: some(environment(workload)),
+        image: Some(runtime.image.clone()),
+        command: some(runtime.command.clone()),
+        args: some(runtime.args.clone()),
+        env: some(environment(runtime)),
         ports: Some(vec![ContainerPort {
             name: Some(mode.port_name().to_owned()),
-            container_port: i32::from(workload.port),
+            container_port: i32::from(runtime.port),
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
         readiness_probe: Some(Probe {
             http_get: Some(HTTPGetAction {
-                path: Some(workload.readiness_path.clone()),
-                port: IntOrString::Int(i32::from(workload.readiness_port)),
+                path: Some(runtime.readiness_path.clone()),
+                port: IntOrString::Int(i32::from(runtime.readiness_port)),
                 ..HTTPGetAction::default()
             }),
             period_seconds: Some(1),
@@ -102,7 +119,7 @@ fn container(workload: &Workload, mode: Mode) -> Container {
             failure_threshold: Some(3),
             ..Probe::default()
         }),
-        resources: Some(resources(workload)),
+        resources: Some(resources(runtime)),
         volume_mounts: some(mounts.collect()),
         lifecycle: (mode == Mode::Deployment).then(|| Lifecycle {
             pre_stop: Some(LifecycleHandler {
@@ -114,20 +131,22 @@ fn container(workload: &Workload, mode: Mode) -> Container {
             ..Lifecycle::default()
         }),
         security_context: Some(restricted()),
+        // What a runtime that ended said last is the best explanation that there is.
+        termination_message_policy: mode.measured().map(|_| "FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }
 }
 
 /// The model's own variables, and what a runtime must know of its share to keep within it.
-fn environment(workload: &Workload) -> Vec<EnvVar> {
+fn environment(runtime: &Runtime) -> Vec<EnvVar> {
     let own = |name: &str, value: String| EnvVar {
         name: name.to_owned(),
         value: Some(value),
         value_from: None,
     };
-    let mut variables = workload.env.clone();
-    variables.push(own("HARMONYBATCH_BATCH_SIZE", workload.batch_size.to_string()));
-    match &workload.share {
+    let mut variables = runtime.env.clone();
+    variables.push(own("HARMONYBATCH_BATCH_SIZE", runtime.batch_size.to_string()));
+    match &runtime.share {
         Share::Cpu { millis } => variables.push(own("HARMONYBATCH_CPU_MILLIS", millis.to_string())),
         Share::Gpu {
             pool,
@@ -144,10 +163,10 @@ fn environment(workload: &Workload) -> Vec<EnvVar> {
 }
 
 /// Requests equal limits for what the plan counts on: the CPU, the GPU share, and the memory, which could not be taken back.
-fn resources(workload: &Workload) -> ResourceRequirements {
+fn resources(runtime: &Runtime) -> ResourceRequirements {
     let mut amounts = BTreeMap::new();
-    amounts.insert("memory".to_owned(), Quantity(workload.memory.clone()));
-    match &workload.share {
+    amounts.insert("memory".to_owned(), Quantity(runtime.memory.clone()));
+    match &runtime.share {
         Share::Cpu { millis } => {
             amounts.insert("cpu".to_owned(), Quantity(format!("{millis}m")));
         }
@@ -182,8 +201,8 @@ fn restricted() -> SecurityContext {
     }
 }
 
-fn needs_scratch(workload: &Workload) -> bool {
-    !workload
+fn needs_scratch(runtime: &Runtime) -> bool {
+    !runtime
         .mounts
         .iter()
         .any(|mount| mount.mount_path.trim_end_matches('/') == SCRATCH)

@@ -1,0 +1,491 @@
+//! A measurement on pods that the cluster runs for it: one after the other, each under one CPU limit.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use harmonybatch_api::InferenceModel;
+use harmonybatch_api::inference_model::{Memory, Profile};
+use harmonybatch_api::quantity::Cpu;
+use harmonybatch_controller::measured_pod::{Host, Reach, Running, Wanted};
+use harmonybatch_profiler::fit::LEAST_LIMITS;
+use harmonybatch_profiler::goal::Goal;
+use harmonybatch_profiler::measure::{End, is_known};
+use harmonybatch_profiler::model::{Identity, profile, unmeasured};
+use harmonybatch_profiler::samples::{self, Device, Header, Samples, SamplesError, SamplesFile};
+use harmonybatch_profiler::{endpoint::Server, machine};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::Api;
+use kube::{Client, ResourceExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::session::{self, Opened, Place};
+use super::{Arguments, INTERRUPTED, conclude, options};
+use crate::cli::{print, process};
+
+/// Beyond its start and its budget a pod lives for the warm-up, at most so long; then the kubelet ends it, should this process be no more.
+const WARM_UP: Duration = Duration::from_mins(30);
+/// Of one call to the API server.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// Requests that compute nothing, to know what the way takes.
+const ROUND_TRIPS: usize = 21;
+
+mod publish;
+
+/// What concerns pods.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pods of a cluster")]
+pub(super) struct Options {
+    /// CPU limits to run the model's pod under, such as 0.25,0.5,1,2
+    #[arg(long, value_name = "CPU,CPU..", value_delimiter = ',', requires = "model")]
+    pub(super) cpu: Vec<Cpu>,
+    /// Namespace of the InferenceModel and of the pods; default: the kubeconfig's
+    #[arg(short, long, value_name = "NAMESPACE", requires = "cpu")]
+    namespace: Option<String>,
+    /// Port of the image's server
+    #[arg(long, value_name = "PORT", requires = "image", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// Put the profile into the InferenceModel of the cluster
+    #[arg(long, requires = "cpu", conflicts_with = "image")]
+    apply: bool,
+    /// Keep the samples files in this folder
+    #[arg(long, value_name = "FOLDER", requires = "cpu", default_value = ".")]
+    folder: PathBuf,
+    /// How pods are reached
+    #[arg(long, value_enum, value_name = "WAY", requires = "cpu", default_value_t = Way::Auto)]
+    reach: Way,
+    /// How long a pod may take until it is Ready
+    #[arg(long, value_name = "TIME", requires = "cpu", default_value = "5m", value_parser = options::duration)]
+    ready_within: Duration,
+    /// Put the profile into the status of the InferenceModel, as the Jobs of the controller do
+    #[arg(long, hide = true, requires = "cpu", conflicts_with_all = ["image", "apply"])]
+    publish: bool,
+    /// The pod that this runs in
+    #[arg(long, hide = true, env = "HARMONYBATCH_POD_NAME")]
+    own_pod: Option<String>,
+    /// Its UID: the pods that are measured go with it
+    #[arg(long, hide = true, env = "HARMONYBATCH_POD_UID")]
+    own_uid: Option<String>,
+    /// Its node: the pods that are measured had best be there, too
+    #[arg(long, hide = true, env = "HARMONYBATCH_NODE")]
+    own_node: Option<String>,
+}
+
+/// How pods are reached.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Way {
+    /// By their addresses where this runs in the cluster, else through the API server
+    Auto,
+    /// By their addresses: this runs on a node, or routes lead to the pods
+    Address,
+    /// Through the API server, whose way every batch then takes
+    PortForward,
+}
+
+impl Way {
+    fn reach(self, inside: bool) -> Reach {
+        match self {
+            Self::Address => Reach::Address,
+            Self::Auto if inside => Reach::Address,
+            Self::Auto | Self::PortForward => Reach::PortForward,
+        }
+    }
+}
+
+impl Options {
+    fn owner(&self) -> Option<OwnerReference> {
+        Some(OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            name: self.own_pod.clone()?,
+            uid: self.own_uid.clone()?,
+            ..OwnerReference::default()
+        })
+    }
+
+    /// The limits, smallest first, each once.
+    fn limits(&self) -> anyhow::Result<Vec<Cpu>> {
+        let mut limits = self.cpu.clone();
+        limits.sort_unstable();
+        limits.dedup();
+        if limits.first().is_some_and(|limit| limit.millis() == 0) {
+            bail!("--cpu 0: a model without CPU takes for ever");
+        }
+        Ok(limits)
+    }
+}
+
+/// Measures under every limit; judges, fits and writes.
+pub(super) fn run(arguments: &Arguments, goal: Goal) -> anyhow::Result<ExitCode> {
+    let options = &arguments.cluster;
+    let limits = options.limits()?;
+    let wanted = arguments.output.is_some() || options.apply || options.publish;
+    if wanted && limits.len() < LEAST_LIMITS {
+        // Before minutes of measuring, not after.
+        bail!(
+            "--cpu: a profile needs {LEAST_LIMITS} CPU limits or more, there are {}: give more, such as 0.25,0.5,1,2",
+            limits.len()
+        );
+    }
+    if let Some(Some(file)) = &arguments.resume {
+        bail!(
+            "--resume {}: with --cpu it goes on with all samples files of the model in --folder; leave out the file",
+            file.display()
+        );
+    }
+    process::block_on(async {
+        let client = process::client().await?;
+        let session = Session {
+            arguments,
+            goal,
+            model: model(arguments, &client).await?,
+            client,
+        };
+        let Some(mut files) = session.measure(&limits).await? else {
+            return Ok(ExitCode::from(INTERRUPTED));
+        };
+        for file in &arguments.merge {
+            files.push(samples::read(file)?);
+        }
+        session.conclude(&files, wanted).await
+    })
+}
+
+/// The InferenceModel whose runtime is measured: the cluster's, or one of the options.
+async fn model(arguments: &Arguments, client: &Client) -> anyhow::Result<InferenceModel> {
+    let name = arguments.model.as_deref().context("--cpu needs --model")?;
+    let namespace = arguments.cluster.namespace.as_deref();
+    let namespace = namespace.unwrap_or_else(|| client.default_namespace());
+    let max_batch = arguments.max_batch.and_then(|rows| i32::try_from(rows).ok());
+    let mut model = if let Some(image) = &arguments.image {
+        let memory = arguments
+            .memory
+            .clone()
+            .context("--image needs --memory, the pod's limit")?;
+        max_batch.context("--image needs --max-batch, the largest batch to measure")?;
+        let object = arguments.name.as_deref().unwrap_or(name);
+        options::check_object_name(object)?;
+        let identity = Identity {
+            name: object.to_owned(),
+            image: image.clone(),
+            memory: Memory {
+                base: memory,
+                per_row: arguments.memory_per_row.clone(),
+            },
+        };
+        let mut model = unmeasured(&identity, name);
+        model.spec.runtime.port = i32::from(arguments.cluster.port);
+        model
+    } else {
+        let api: Api<InferenceModel> = Api::namespaced(client.clone(), namespace);
+        let what = || format!("get InferenceModel {namespace}/{name}");
+        let found = call(api.get_opt(name)).await.with_context(what)?;
+        found.with_context(|| {
+            format!(
+                "InferenceModel {name} does not exist in namespace {namespace}: name another with --model and -n, or give --image, --memory and \
+                 --max-batch"
+            )
+        })?
+    };
+    model.metadata.namespace = Some(namespace.to_owned());
+    if let Some(rows) = max_batch {
+        model.spec.max_batch_size = rows;
+    }
+    Ok(model)
+}
+
+async fn call<T>(future: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
+    let answer = timeout(CALL_LIMIT, future).await;
+    Ok(answer.with_context(|| format!("no answer within {CALL_LIMIT:?}"))??)
+}
+
+/// A samples file, and what is in it already.
+struct Kept {
+    path: PathBuf,
+    begun: Option<(Header, Samples)>,
+}
+
+struct Session<'a> {
+    arguments: &'a Arguments,
+    goal: Goal,
+    model: InferenceModel,
+    client: Client,
+}
+
+impl Session<'_> {
+    fn namespace(&self) -> String {
+        self.model.namespace().unwrap_or_default()
+    }
+
+    fn max_batch(&self) -> u32 {
+        u32::try_from(self.model.spec.max_batch_size).unwrap_or(1)
+    }
+
+    /// The files of all limits; none after Ctrl-C.
+    async fn measure(&self, limits: &[Cpu]) -> anyhow::Result<Option<Vec<(Header, Samples)>>> {
+        // All are looked at before the first pod is started.
+        let kept = limits.iter().map(|limit| self.kept(*limit));
+        let kept: Vec<Kept> = kept.collect::<anyhow::Result<_>>()?;
+        let (stop, stopped) = watch::channel(false);
+        let signal = process::shutdown()?;
+        tokio::spawn(async move {
+            signal.await;
+            stop.send_replace(true);
+            // A channel that closes would stop them, too.
+            std::future::pending::<()>().await;
+        });
+        let mut files: Vec<(Header, Samples)> = Vec::new();
+        for (number, (limit, kept)) in (1..).zip(limits.iter().zip(kept)) {
+            let what = format!("cpu {limit} ({number} of {}): ", limits.len());
+            if let Some((header, samples)) = &kept.begun
+                && is_known(samples, header.max_batch, self.goal)
+            {
+                let path = kept.path.display();
+                print::error(&format!("{what}known well enough already, by {path}"));
+                files.extend(kept.begun);
+                continue;
+            }
+            let earlier = files.iter().find_map(|(header, _)| header.image_digest.clone());
+            let measured = self.one(*limit, kept, earlier, what, &stopped).await?;
+            let Some((end, file)) = measured else {
+                print::error("stopped; the pod is deleted; go on with the same command and --resume");
+                return Ok(None);
+            };
+            files.push(file);
+            if end == End::Stopped {
+                return Ok(None);
+            }
+        }
+        Ok(Some(files))
+    }
+
+    /// What there is of a limit.
+    fn kept(&self, limit: Cpu) -> anyhow::Result<Kept> {
+        let name = format!("{}-cpu-{limit}.samples.jsonl", self.model.name_any());
+        let path = self.arguments.cluster.folder.join(name);
+        if !path.try_exists().with_context(|| path.display().to_string())? {
+            return Ok(Kept { path, begun: None });
+        }
+        if self.arguments.resume.is_none() {
+            return Err(SamplesError::Exists(path)).context("--resume goes on with it");
+        }
+        let (header, samples) = samples::read(&path)?;
+        let image = &self.model.spec.runtime.image;
+        let same = [
+            ("image", header.image.clone().unwrap_or_default(), image.clone()),
+            (
+                "largest batch",
+                header.max_batch.to_string(),
+                self.max_batch().to_string(),
+            ),
+            ("model", header.model.clone(), self.protocol_name()),
+        ];
+        for (what, there, asked) in same {
+            if there != asked {
+                bail!(
+                    "samples file {} has the {what} {there:?}, and {asked:?} is to be measured: move the file away, or give another --folder",
+                    path.display()
+                );
+            }
+        }
+        Ok(Kept {
+            path,
+            begun: Some((header, samples)),
+        })
+    }
+
+    fn protocol_name(&self) -> String {
+        let name = self.model.spec.runtime.model_name.clone();
+        name.unwrap_or_else(|| self.model.name_any())
+    }
+
+    /// Runs the pod of one limit and measures it. None if stopped before there was something to measure.
+    async fn one(
+        &self,
+        limit: Cpu,
+        kept: Kept,
+        earlier: Option<String>,
+        what: String,
+        stopped: &watch::Receiver<bool>,
+    ) -> anyhow::Result<Option<(End, (Header, Samples))>> {
+        let options = &self.arguments.cluster;
+        let inside = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+        let reach = options.reach.reach(inside);
+        let host = Host {
+            client: self.client.clone(),
+            namespace: self.namespace(),
+            reach,
+            ready_within: options.ready_within,
+        };
+        let wanted = Wanted {
+            model: &self.model,
+            cpu: limit,
+            lives_at_most: options.ready_within + self.arguments.budget + WARM_UP,
+            owner: options.owner(),
+            near: options.own_node.clone(),
+        };
+        let mut say = |line: &str| print::error(&format!("{what}{line}"));
+        let measure = async |pod: &Running| {
+            let header = self.header(limit, pod);
+            let url = pod.url();
+            print::error(&format!("{what}{}", way(url, &header.model, reach).await?));
+            let opened = open(kept, header, earlier.as_deref())?;
+            let measured = session::measure(
+                self.arguments,
+                self.goal,
+                opened,
+                url,
+                what.clone(),
+                wait_for(stopped.clone()),
+            );
+            measured.await.with_context(|| format!("cpu {limit}"))
+        };
+        Box::pin(host.run(&wanted, wait_for(stopped.clone()), &mut say, measure)).await
+    }
+
+    fn header(&self, limit: Cpu, pod: &Running) -> Header {
+        let options = &self.arguments.cluster;
+        // A pod on the same node: what this process sees of the machine is true of it, and may be all that it may see.
+        let here = match (&pod.node, &options.own_node) {
+            (Some(node), Some(own)) if node == own => machine::here(),
+            _ => machine::Machine::default(),
+        };
+        let said = pod.machine.clone();
+        Header {
+            endpoint: format!(
+                "pods of InferenceModel {}/{}",
+                self.namespace(),
+                self.model.name_any()
+            ),
+            model: self.protocol_name(),
+            max_batch: self.max_batch(),
+            device: Device::Cpu { limit },
+            shapes: self.arguments.shapes(),
+            input: self.arguments.input.clone(),
+            seed: self.arguments.seed,
+            date: session::today(),
+            hardware: here
+                .hardware
+                .or(said.as_ref().map(|machine| machine.hardware.clone())),
+            kernel: said.and_then(|machine| machine.kernel).or(here.kernel),
+            image: Some(self.model.spec.runtime.image.clone()),
+            image_digest: pod.image_digest.clone(),
+        }
+    }
+
+    async fn conclude(&self, files: &[(Header, Samples)], wanted: bool) -> anyhow::Result<ExitCode> {
+        let judged = conclude::judge(self.arguments, self.goal, files)?;
+        if !wanted {
+            return Ok(judged.unwritten());
+        }
+        let fit = match &judged.fit {
+            Ok(fit) => fit,
+            Err(problem) => return Ok(conclude::refused(problem)),
+        };
+        let headers: Vec<&Header> = files.iter().map(|(header, _)| header).collect();
+        let profile = profile(&headers, &judged.points, fit)?;
+        if let Some(output) = &self.arguments.output {
+            conclude::write(output, &self.written(profile.clone()))?;
+        }
+        if self.arguments.cluster.apply {
+            publish::apply(&self.client, &self.model, &profile).await?;
+        }
+        if self.arguments.cluster.publish {
+            publish::publish(&self.client, &self.model, profile).await?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The model as a person would write it, with the profile.
+    fn written(&self, profile: Profile) -> InferenceModel {
+        let mut model = InferenceModel::new(&self.model.name_any(), self.model.spec.clone());
+        if self.arguments.image.is_none() {
+            model.metadata.namespace = self.model.namespace();
+        }
+        model.spec.profile.cpu = profile.cpu;
+        model.spec.profile.provenance = profile.provenance;
+        model
+    }
+}
+
+/// A new samples file, or one to go on with if it is of the image that runs.
+fn open(kept: Kept, header: Header, earlier: Option<&str>) -> anyhow::Result<Opened> {
+    let moved = |there: Option<&str>| match (there, header.image_digest.as_deref()) {
+        (Some(there), Some(runs)) => there != runs,
+        _ => false,
+    };
+    if let Some(there) = earlier
+        && moved(Some(there))
+    {
+        bail!(
+            "the pod runs the digest {} of the image, and limits before it were measured with {there}: the tag was moved meanwhile; begin anew in another \
+             --folder",
+            header.image_digest.unwrap_or_default()
+        );
+    }
+    let Some((begun, samples)) = kept.begun else {
+        return Ok(Opened {
+            header,
+            place: Place::New(kept.path),
+        });
+    };
+    if moved(begun.image_digest.as_deref()) {
+        bail!(
+            "samples file {} is of another digest of the image than the pod runs ({}): move the file away, or give another --folder",
+            kept.path.display(),
+            header.image_digest.unwrap_or_default()
+        );
+    }
+    let (file, begun, _) = SamplesFile::resume(&kept.path)?;
+    Ok(Opened {
+        header: begun,
+        place: Place::Begun(file, samples),
+    })
+}
+
+/// What a request that computes nothing takes, which is in every sample.
+async fn way(url: &str, model: &str, reach: Reach) -> anyhow::Result<String> {
+    let server = Server::new(url, model)?;
+    let mut trips = Vec::with_capacity(ROUND_TRIPS);
+    for _ in 0..ROUND_TRIPS {
+        let started = Instant::now();
+        server.metadata().await?;
+        trips.push(started.elapsed());
+    }
+    trips.sort_unstable();
+    let milliseconds = trips[ROUND_TRIPS / 2].as_secs_f64() * 1e3;
+    Ok(match reach {
+        Reach::Address => {
+            format!("the pod is Ready; a request that computes nothing takes {milliseconds:.2} ms")
+        }
+        Reach::PortForward => format!(
+            "the pod is Ready; through the API server a request that computes nothing takes {milliseconds:.2} ms, which is in every latency: where that \
+             is much, run this in the cluster or on a node (--reach address)"
+        ),
+    })
+}
+
+/// Completes when the channel says so.
+async fn wait_for(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_reached_by_address_from_inside_and_through_the_api_server_from_outside() {
+        for (way, inside, reach) in [
+            (Way::Auto, true, Reach::Address),
+            (Way::Auto, false, Reach::PortForward),
+            (Way::Address, false, Reach::Address),
+            (Way::PortForward, true, Reach::PortForward),
+        ] {
+            assert_eq!(way.reach(inside), reach, "{way:?} {inside}");
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! `harmonybatch profile --cpu` as a user runs it: the real program, a kubeconfig, and one server that is both the cluster's API and the runtime of
+//! whatever pod there is, whose latency follows a known law of its CPU limit.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// Nothing here takes a second.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What the cluster was asked for, and what it has.
+#[derive(Default)]
+struct State {
+    port: u16,
+    pods: BTreeMap<String, Value>,
+    /// CPU limits of all pods that were created, in order.
+    created: Vec<String>,
+    owners: Vec<Value>,
+    most_at_once: usize,
+    batches: usize,
+    progress: Option<Sender<(usize, usize)>>,
+    /// Patches of the InferenceModel.
+    patches: Vec<Value>,
+    digest: String,
+    crash: bool,
+    /// The next patch fails.
+    busy: bool,
+}
+
+struct Cluster {
+    state: Arc<Mutex<State>>,
+    /// Pods that were created and batches that were asked for, with every batch.
+    progress: Receiver<(usize, usize)>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// Seconds of a batch: `(20 ms exp(-vcpu / 0.5) + 8 ms) (1 + rows) / 2`.
+fn law(vcpu: f64, rows: f64) -> f64 {
+    (0.020 * (-vcpu / 0.5).exp() + 0.008) * f64::midpoint(1.0, rows)
+}
+
+fn vcpu(limit: &str) -> f64 {
+    limit.strip_suffix('m').map_or_else(
+        || limit.parse().unwrap(),
+        |millis| millis.parse::<f64>().unwrap() / 1e3,
+    )
+}
+
+fn refusal(code: u16, reason: &str) -> (u16, Value) {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason});
+    (code, status)
+}
+
+impl State {
+    fn api(&mut self, method: &Method, path: &str, body: &Value) -> (u16, Value) {
+        if path == "/api/v1/nodes/n1" {
+            let info = json!({"architecture": "amd64", "kernelVersion": "6.18.1", "bootID": "", "containerRuntimeVersion": "", "kubeProxyVersion": "",
+                "kubeletVersion": "", "machineID": "", "operatingSystem": "linux", "osImage": "", "systemUUID": ""});
+            return (
+                200,
+                json!({"metadata": {"name": "n1"}, "status": {"capacity": {"cpu": "2"}, "nodeInfo": info}}),
+            );
+        }
+        if let Some(model) =
+            path.strip_prefix("/apis/harmonybatch.dev/v1alpha1/namespaces/shop/inferencemodels/")
+        {
+            if model != "net" && model != "net/status" {
+                return refusal(404, "NotFound");
+            }
+            if *method == Method::PATCH {
+                self.patches.push(body.clone());
+                if self.busy {
+                    self.busy = false;
+                    return refusal(503, "ServiceUnavailable");
+                }
+            }
+            return (200, self.model());
+        }
+        let Some(name) = path.strip_prefix("/api/v1/namespaces/shop/pods") else {
+            return refusal(404, "NotFound");
+        };
+        let name = name.trim_matches('/').to_owned();
+        match *method {
+            Method::POST => self.create(body),
+            Method::GET => self
+                .pods
+                .get(&name)
+                .map_or_else(|| refusal(404, "NotFound"), |pod| (200, pod.clone())),
+            Method::DELETE => self
+                .pods
+                .remove(&name)
+                .map_or_else(|| refusal(404, "NotFound"), |pod| (200, pod)),
+            _ => refusal(405, "MethodNotAllowed"),
+        }
+    }
+
+    fn create(&mut self, body: &Value) -> (u16, Value) {
+        let container = &body["spec"]["containers"][0];
+        let limit = container["resources"]["limits"]["cpu"].as_str().unwrap();
+        assert_eq!(container["resources"]["requests"]["cpu"], limit);
+        self.created.push(limit.to_owned());
+        self.owners.push(body["metadata"]["ownerReferences"].clone());
+        let (ready, state) = if self.crash {
+            let ended = json!({"terminated": {"exitCode": 3, "reason": "Error", "message": "no weights"}});
+            ("False", ended)
+        } else {
+            ("True", json!({"running": {}}))
+        };
+        let mut pod = body.clone();
+        pod["metadata"]["uid"] = json!(format!("uid-{}", self.created.len()));
+        pod["spec"]["nodeName"] = json!("n1");
+        pod["status"] = json!({
+            "phase": "Running", "podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": ready}],
+            "containerStatuses": [{"name": "runtime", "ready": true, "restartCount": 0, "image": "", "state": state,
+                "imageID": format!("example.org/net@{}", self.digest)}],
+        });
+        self.pods
+            .insert(body["metadata"]["name"].as_str().unwrap().to_owned(), pod.clone());
+        self.most_at_once = self.most_at_once.max(self.pods.len());
+        (201, pod)
+    }
+
+    fn model(&self) -> Value {
+        let curve = json!({"exponential": {"alpha": "1s", "beta": "1", "gamma": "1s"}});
+        json!({
+            "apiVersion": "harmonybatch.dev/v1alpha1", "kind": "InferenceModel",
+            "metadata": {"name": "net", "namespace": "shop", "uid": "model", "resourceVersion": "7"},
+            "spec": {
+                "runtime": {"image": "example.org/net:1", "port": self.port, "memory": {"base": "64Mi"}},
+                "maxBatchSize": 2,
+                "profile": {"cpu": [{"batch": 1, "mean": curve, "max": curve}]},
+            },
+        })
+    }
+
+    /// The runtime's answer, and after what time.
+    fn infer(&mut self, path: &str, body: &Value) -> (Duration, Value) {
+        assert_eq!(self.pods.len(), 1, "somebody is asked, so that a pod is there");
+        if path == "/v2/models/net" {
+            let inputs = json!([{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]);
+            return (
+                Duration::ZERO,
+                json!({"name": "net", "inputs": inputs, "outputs": []}),
+            );
+        }
+        self.batches += 1;
+        if let Some(progress) = &self.progress {
+            // Where the test does not look, nobody does.
+            let _ = progress.send((self.created.len(), self.batches));
+        }
+        let rows = body["inputs"][0]["shape"][0].as_u64().unwrap();
+        let limit = vcpu(self.created.last().unwrap());
+        let latency = law(limit, f64::from(u32::try_from(rows).unwrap()));
+        let output = json!({"name": "y", "datatype": "FP32", "shape": [rows, 1], "data": vec![0; usize::try_from(rows).unwrap()]});
+        (
+            Duration::from_secs_f64(latency),
+            json!({"model_name": "net", "outputs": [output]}),
+        )
+    }
+}
+
+impl Cluster {
+    /// With a kubeconfig in the folder.
+    fn start(folder: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "here",
+            "clusters": [{"name": "here", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
+            "users": [{"name": "me", "user": {}}],
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me", "namespace": "shop"}}],
+        });
+        std::fs::write(folder.join("kubeconfig"), kubeconfig.to_string()).unwrap();
+        let (sender, progress) = channel();
+        let state = Arc::new(Mutex::new(State {
+            port,
+            digest: "sha256:ab12".to_owned(),
+            progress: Some(sender),
+            ..State::default()
+        }));
+        let shared = Arc::clone(&state);
+        runtime.spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let state = Arc::clone(&shared);
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let state = Arc::clone(&state);
+                    async move {
+                        let (parts, body) = request.into_parts();
+                        let body = body.collect().await.unwrap().to_bytes();
+                        let body = serde_json::from_slice(&body).unwrap_or_default();
+                        let path = parts.uri.path();
+                        let (code, answer) = if path.starts_with("/v2/") {
+                            let (latency, answer) = state.lock().unwrap().infer(path, &body);
+                            tokio::time::sleep(latency).await;
+                            (200, answer)
+                        } else {
+                            state.lock().unwrap().api(&parts.method, path, &body)
+                        };
+                        let answer = Full::new(Bytes::from(answer.to_string()));
+                        Ok::<_, Infallible>(Response::builder().status(code).body(answer).unwrap())
+                    }
+                });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        Self {
+            state,
+            progress,
+            _runtime: runtime,
+        }
+    }
+}
+
+fn spawn(folder: &Path, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_harmonybatch"))
+        .current_dir(folder)
+        .env("KUBECONFIG", folder.join("kubeconfig"))
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .args(["profile", "--model", "net", "--reach", "address"])
+        // Enough for the 80th percentile (17 batches a size) and no more.
+        .args([
+            "--quantile",
+            "80%",
+            "--precision",
+            "20%",
+            "--tail-precision",
+            "50%",
+            "--warm-up",
+            "1",
+        ])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn profile(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    told(spawn(folder, arguments).wait_with_output().unwrap())
+}
+
+fn told(output: Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// Latency in seconds of a curve as the InferenceModel has it.
+fn at(curve: &Value, vcpu: f64) -> f64 {
+    let seconds = |field: &str| {
+        let text = curve["exponential"][field].as_str().unwrap();
+        let (number, unit) = text.split_at(text.find(char::is_alphabetic).unwrap());
+        number.parse::<f64>().unwrap()
+            * [("us", 1e-6), ("ms", 1e-3), ("s", 1.0)]
+                .iter()
+                .find(|(name, _)| *name == unit)
+                .unwrap()
+                .1
+    };
+    let beta: f64 = curve["exponential"]["beta"].as_str().unwrap().parse().unwrap();
+    seconds("alpha") * (-vcpu / beta).exp() + seconds("gamma")
+}
+
+const LIMITS: &str = "2,0.25,500m,1";
+
+#[test]
+fn pods_at_four_limits_are_measured_one_after_the_other_and_the_model_gets_the_profile() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(folder.path());
+    let (code, told) = profile(
+        folder.path(),
+        &["--cpu", LIMITS, "--apply", "--output", "model.yaml"],
+    );
+    assert_eq!(code, Some(0), "{told}");
+    let state = cluster.state.lock().unwrap();
+    assert_eq!(state.created, ["250m", "500m", "1000m", "2000m"]);
+    assert_eq!((state.most_at_once, state.pods.len()), (1, 0));
+    let [patch] = &state.patches[..] else {
+        unreachable!("{:?}", state.patches)
+    };
+    let profile = &patch["spec"]["profile"];
+    for limit in [0.25, 0.5, 1.0, 2.0] {
+        for (index, rows) in [(0, 1.0), (1, 2.0)] {
+            let (mean, truth) = (at(&profile["cpu"][index]["mean"], limit), law(limit, rows));
+            // Wide, because timers are a millisecond late and the machine is shared.
+            assert!(
+                (0.95 * truth..1.3 * truth + 0.01).contains(&mean),
+                "{mean} for {truth} at {limit}"
+            );
+        }
+    }
+    let provenance = &profile["provenance"];
+    assert_eq!(provenance["imageDigest"], "sha256:ab12");
+    assert_eq!(
+        (&provenance["hardware"], &provenance["kernel"]),
+        (&json!("amd64, 2 cores, node n1"), &json!("6.18.1"))
+    );
+    assert_eq!(provenance["endpoint"], "pods of InferenceModel shop/net");
+
+    let written = std::fs::read_to_string(folder.path().join("model.yaml")).unwrap();
+    let model = harmonybatch_api::yaml::read(Path::new("model.yaml"), &written).unwrap()[0]
+        .to_json()
+        .unwrap();
+    assert_eq!(model["spec"]["profile"]["cpu"], profile["cpu"]);
+    assert_eq!(
+        model["spec"]["runtime"]["memory"]["base"], "64Mi",
+        "the rest is as it was"
+    );
+}
+
+#[test]
+fn a_job_writes_the_status_even_if_the_api_server_is_busy_and_its_pods_go_with_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(folder.path());
+    cluster.state.lock().unwrap().busy = true;
+    let own = [
+        "--own-pod",
+        "job-abcde",
+        "--own-uid",
+        "job-uid",
+        "--own-node",
+        "n1",
+    ];
+    let arguments = [&["--cpu", LIMITS, "--publish"][..], &own].concat();
+    let (code, told) = profile(folder.path(), &arguments);
+    assert_eq!(code, Some(0), "{told}");
+    let state = cluster.state.lock().unwrap();
+    let [first, second] = &state.patches[..] else {
+        unreachable!("{:?}", state.patches)
+    };
+    assert_eq!(first, second);
+    let measured = &second["status"]["profile"];
+    assert_eq!(measured["image"], "example.org/net:1");
+    let model: harmonybatch_api::InferenceModel = serde_json::from_value(state.model()).unwrap();
+    assert_eq!(measured["subject"], json!(model.spec.subject()));
+    assert_eq!(measured["cpu"].as_array().unwrap().len(), 2);
+    let provenance = &measured["provenance"];
+    // On the same node: what this process sees of the machine, past what the node's object says.
+    assert!(
+        provenance["hardware"].as_str().unwrap().contains(" cores"),
+        "{provenance}"
+    );
+    assert_ne!(provenance["hardware"], "amd64, 2 cores, node n1");
+    assert_eq!(
+        state.owners,
+        vec![json!([{"apiVersion": "v1", "kind": "Pod", "name": "job-abcde", "uid": "job-uid"}]); 4]
+    );
+}
+
+#[test]
+fn an_interrupt_leaves_no_pod_and_resume_runs_only_what_is_not_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(folder.path());
+    let child = spawn(folder.path(), &["--cpu", LIMITS, "--apply"]);
+    // In the midst of the second limit.
+    loop {
+        let (created, batches) = cluster.progress.recv_timeout(PATIENCE).unwrap();
+        if created == 2 && batches >= 50 {
+            break;
+        }
+    }
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let (code, said) = told(child.wait_with_output().unwrap());
+    assert_eq!(code, Some(130), "{said}");
+    let interrupted = {
+        let state = cluster.state.lock().unwrap();
+        assert!(state.pods.is_empty() && state.patches.is_empty());
+        state.created.clone()
+    };
+
+    let (code, said) = profile(folder.path(), &["--cpu", LIMITS, "--apply"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("exists: go on with it by --resume"), "{said}");
+    assert_eq!(cluster.state.lock().unwrap().created, interrupted, "nothing ran");
+
+    // Accepted, because how often the interrupted limit was measured is chance.
+    let (code, said) = profile(
+        folder.path(),
+        &["--cpu", LIMITS, "--apply", "--resume", "--accept", "noisy"],
+    );
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("cpu 250m (1 of 4): known well enough already"),
+        "{said}"
+    );
+    let state = cluster.state.lock().unwrap();
+    assert_eq!(
+        state.created.iter().filter(|limit| *limit == "250m").count(),
+        1,
+        "{:?}",
+        state.created
+    );
+    assert_eq!((state.patches.len(), state.pods.len()), (1, 0));
+}
+
+#[test]
+fn a_moved_tag_is_not_mixed_with_what_was_measured_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(folder.path());
+    let (code, said) = profile(folder.path(), &["--cpu", "0.5"]);
+    assert_eq!(code, Some(0), "{said}");
+    cluster.state.lock().unwrap().digest = "sha256:cd34".to_owned();
+    let (code, said) = profile(folder.path(), &["--cpu", "0.5,1", "--resume"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("the pod runs the digest sha256:cd34 of the image, and limits before it were measured with sha256:ab12"), "{said}");
+    assert!(cluster.state.lock().unwrap().pods.is_empty());
+}
+
+#[test]
+fn a_runtime_that_ends_is_quoted_and_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(folder.path());
+    cluster.state.lock().unwrap().crash = true;
+    let port = cluster.state.lock().unwrap().port.to_string();
+    let image = [
+        "--image",
+        "example.org/other:1",
+        "--memory",
+        "64Mi",
+        "--max-batch",
+        "2",
+        "--port",
+        &port,
+        "--cpu",
+        "1",
+    ];
+    let (code, said) = profile(folder.path(), &image);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("error: the container ended: pod net-profile-1000m: exit code 3 (Error): no weights"),
+        "{said}"
+    );
+    assert!(cluster.state.lock().unwrap().pods.is_empty());
+}
+
+#[test]
+fn what_cannot_come_to_a_profile_is_said_before_a_pod_is_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(folder.path());
+    for (arguments, part) in [
+        (
+            &["--cpu", "1,2", "--apply"][..],
+            "a profile needs 4 CPU limits or more, there are 2",
+        ),
+        (&["--cpu", "0"], "--cpu 0"),
+        (&["--cpu", "1", "--image", "i"], "--image needs --memory"),
+        (&["--cpu", "1", "--resume", "a.jsonl"], "leave out the file"),
+        (
+            &["--cpu", "1", "-n", "other"],
+            "InferenceModel net does not exist in namespace other",
+        ),
+    ] {
+        let (code, said) = profile(folder.path(), arguments);
+        assert!(code == Some(1) && said.contains(part), "{code:?} {said}");
+    }
+    assert!(cluster.state.lock().unwrap().created.is_empty());
+}
