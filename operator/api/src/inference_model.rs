@@ -261,6 +261,10 @@ pub struct Provenance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::percent")]
     pub fit_error: Option<String>,
+    /// Errors with which each form of latency against vCPU says limits that it was not fitted to, such as "throttled 3.1%, hyperbolic 9.4%, exponential 21.0%".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::text")]
+    pub cross_validation: Option<String>,
 }
 
 /// How a profile's figures were had.
