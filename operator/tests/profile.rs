@@ -1,6 +1,6 @@
 //! `harmonybatch profile` as a user runs it: the real program against a real server whose latency follows a known law.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
+use harmonybatch_planner::Throttled;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -131,20 +132,33 @@ fn law(vcpu: f64, rows: u64) -> f64 {
     (0.020 * (-vcpu / 0.5).exp() + 0.008) * f64::midpoint(1.0, rows)
 }
 
-/// Latency of a curve as the InferenceModel has it.
-fn at(curve: &Value, vcpu: f64) -> f64 {
-    let millis = |field: &str| {
-        let text = curve["exponential"][field].as_str().unwrap();
-        let (number, unit) = text.split_at(text.find(|letter: char| letter.is_alphabetic()).unwrap());
-        number.parse::<f64>().unwrap()
-            * [("us", 1e-6), ("ms", 1e-3), ("s", 1.0)]
-                .iter()
-                .find(|(name, _)| *name == unit)
-                .unwrap()
-                .1
-    };
-    let beta: f64 = curve["exponential"]["beta"].as_str().unwrap().parse().unwrap();
-    millis("alpha") * (-vcpu / beta).exp() + millis("gamma")
+/// A number with a unit of time, in seconds.
+fn time(text: &str) -> f64 {
+    let (number, unit) = text.split_at(text.find(|letter: char| letter.is_alphabetic()).unwrap());
+    let units = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0)];
+    number.parse::<f64>().unwrap() * units.iter().find(|(name, _)| *name == unit).unwrap().1
+}
+
+/// Mean and longest latency of a curve as the InferenceModel has it.
+fn at(curve: &Value, vcpu: f64) -> (f64, f64) {
+    let (form, coefficients) = curve.as_object().unwrap().iter().next().unwrap();
+    let seconds = |field: &str| time(coefficients[field].as_str().unwrap());
+    let number = |field: &str| coefficients[field].as_str().unwrap().parse::<f64>().unwrap();
+    match form.as_str() {
+        "exponential" => {
+            let latency = seconds("alpha") * (-vcpu / number("beta")).exp() + seconds("gamma");
+            (latency, latency)
+        }
+        "hyperbolic" => {
+            let latency = seconds("work") / vcpu + seconds("fixed");
+            (latency, latency)
+        }
+        "throttled" => {
+            let curve = Throttled::new(seconds("work"), number("parallelism"), seconds("period")).unwrap();
+            (curve.mean(vcpu), curve.bound(vcpu))
+        }
+        other => panic!("{other}"),
+    }
 }
 
 #[test]
@@ -211,7 +225,7 @@ fn a_server_is_measured_at_four_limits_and_its_model_is_planned() {
     for (_, limit) in limits {
         for (index, rows) in [(0, 1), (1, 2)] {
             let entry = &profile["cpu"][index];
-            let (mean, max) = (at(&entry["mean"], limit), at(&entry["max"], limit));
+            let (mean, max) = (at(&entry["mean"], limit).0, at(&entry["max"], limit).1);
             let truth = law(limit, rows);
             // Wide, because timers are a millisecond late and the machine is shared; the fit itself is off by a few percent at most.
             assert!(
@@ -224,7 +238,14 @@ fn a_server_is_measured_at_four_limits_and_its_model_is_planned() {
     let provenance = &profile["provenance"];
     assert_eq!(provenance["source"], "Measured");
     assert!(provenance["samples"].as_u64().unwrap() >= 4 * 34);
-    for known in ["hardware", "kernel", "endpoint", "date", "fitError"] {
+    for known in [
+        "hardware",
+        "kernel",
+        "endpoint",
+        "date",
+        "fitError",
+        "crossValidation",
+    ] {
         assert!(
             provenance[known].is_string(),
             "{known} is missing in {provenance}"
@@ -262,16 +283,17 @@ fn a_model_is_not_written_from_too_few_limits() {
 }
 
 #[test]
-fn throttled_samples_are_named_and_refused_until_they_are_accepted() {
+fn samples_that_nothing_explains_are_named_and_refused_until_they_are_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(json!([-1, 4]), |_, number| {
-        Duration::from_millis(if number % 2 == 0 { 5 } else { 60 })
+        Duration::from_millis(if number % 2 == 0 { 5 } else { 25 })
     });
     let output = measured(folder.path(), &server, "500m", "1");
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
     let told = text(&output.stderr);
     assert!(
-        told.contains("refused: batch 1 on cpu 500m: ") && told.contains("a CPU quota stops some of them"),
+        told.contains("refused: batch 1 on cpu 500m: ")
+            && told.contains("no CPU quota with a period of 100 ms"),
         "{told}"
     );
     let merge = [
@@ -287,6 +309,77 @@ fn throttled_samples_are_named_and_refused_until_they_are_accepted() {
         "{}",
         text(&output.stderr)
     );
+}
+
+/// Batches of `work` CPU seconds one after the other, under a quota of `vcpu` in every 100 ms: the clock stands at
+/// `floor(x / quota) period + x mod quota` when x CPU seconds are spent.
+fn under_quota(work: f64, vcpu: f64, number: u64) -> Duration {
+    const PERIOD: f64 = 0.1;
+    let quota = vcpu * PERIOD;
+    let clock = |batches: u64| {
+        let spent = work * f64::from(u32::try_from(batches).unwrap());
+        (spent / quota).floor() * PERIOD + spent % quota
+    };
+    Duration::from_secs_f64(clock(number + 1) - clock(number))
+}
+
+#[test]
+fn batches_that_a_quota_stops_are_fitted_drawn_and_planned() {
+    const WORK: f64 = 0.0137;
+    let folder = tempfile::tempdir().unwrap();
+    let limits = [("200m", 0.2), ("300m", 0.3), ("500m", 0.5), ("800m", 0.8)];
+    for (vcpu, limit) in limits {
+        let server = Server::start(json!([-1, 4]), move |_, number| under_quota(WORK, limit, number));
+        let output = measured(folder.path(), &server, vcpu, "1");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    }
+    let files = limits.map(|(vcpu, _)| format!("net-cpu-{vcpu}.samples.jsonl"));
+    let mut arguments = vec!["profile", "--merge"];
+    arguments.extend(files.iter().map(String::as_str));
+    arguments.extend(EFFORT);
+    arguments.extend([
+        "--image",
+        "i",
+        "--memory",
+        "1Gi",
+        "--output",
+        "model.yaml",
+        "--plot",
+        "net.svg",
+    ]);
+    let output = harmonybatch(folder.path(), &arguments);
+    let (told, warned) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{told}\n{warned}");
+    assert!(told.contains("Latency against vCPU is throttled: "), "{told}");
+    let model = std::fs::read_to_string(folder.path().join("model.yaml")).unwrap();
+    let model = harmonybatch_api::yaml::read(Path::new("model.yaml"), &model).unwrap()[0]
+        .to_json()
+        .unwrap();
+    let entry = &model["spec"]["profile"]["cpu"][0];
+    for (_, limit) in limits {
+        let (mean, max) = (at(&entry["mean"], limit).0, at(&entry["max"], limit).1);
+        // Timers are a millisecond late.
+        let truth = WORK / limit;
+        assert!(
+            (0.8 * truth..1.25 * truth + 0.003).contains(&mean),
+            "{mean} for {truth} at {limit}"
+        );
+        // What a quota stops takes its own time and the rest of the period.
+        let stopped = WORK + 0.1 * (1.0 - limit);
+        assert!(
+            max > 0.9 * stopped && max < stopped + 0.05,
+            "{max} for {stopped} at {limit}"
+        );
+    }
+    let picture = std::fs::read_to_string(folder.path().join("net.svg")).unwrap();
+    assert!(
+        picture.starts_with("<svg ") && picture.contains("throttled against vCPU"),
+        "{picture}"
+    );
+    let app = "apiVersion: harmonybatch.dev/v1alpha1\nkind: InferenceApp\nmetadata: {name: search}\nspec: {modelRef: {name: net}, slo: {latency: 500ms}, rate: 5/s}\n";
+    std::fs::write(folder.path().join("app.yaml"), app).unwrap();
+    let planned = harmonybatch(folder.path(), &["plan", "-f", "model.yaml", "app.yaml"]);
+    assert_eq!(planned.status.code(), Some(0), "{}", text(&planned.stderr));
 }
 
 #[test]

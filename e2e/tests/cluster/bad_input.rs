@@ -184,6 +184,17 @@ const MODEL: &[Field] = &[
         false,
     ),
     ("/spec/profile/cpu/0/max/exponential/gamma", Holds::Latency, false),
+    ("/spec/profile/cpu/1/mean/hyperbolic/work", Holds::Latency, false),
+    (
+        "/spec/profile/cpu/1/mean/hyperbolic/fixed",
+        Holds::Duration,
+        false,
+    ),
+    (
+        "/spec/profile/cpu/1/max/throttled/parallelism",
+        Holds::Positive,
+        false,
+    ),
     ("/spec/profile/gpu/0/device", Holds::Name, false),
     ("/spec/profile/gpu/0/perRow", Holds::Latency, false),
     ("/spec/profile/gpu/0/fixed", Holds::Duration, false),
@@ -234,7 +245,14 @@ fn model() -> Value {
         "runtime": { "image": "example.org/net:1", "port": 8080, "modelName": "net", "readinessPath": "/v2/health/ready", "readinessPort": 8080, "memory": { "base": "64Mi", "perRow": "1Mi" } },
         "maxBatchSize": 8, "platformRef": { "name": "default" }, "protocol": "OIPv2JSON",
         "profile": {
-            "cpu": [{ "batch": 1, "mean": curve, "max": curve }],
+            "cpu": [
+                { "batch": 1, "mean": curve, "max": curve },
+                {
+                    "batch": 2,
+                    "mean": { "hyperbolic": { "work": "100ms", "fixed": "10ms" } },
+                    "max": { "throttled": { "work": "100ms", "parallelism": "1", "period": "100ms" } }
+                }
+            ],
             "gpu": [{ "device": "a10", "perRow": "1ms", "fixed": "2ms", "memory": { "base": "1Gi", "perRow": "0" } }]
         }
     });

@@ -183,6 +183,21 @@ pub struct CpuProfile {
 pub enum CpuLatency {
     /// alpha * exp(-vCPU / beta) + gamma.
     Exponential(Exponential),
+    /// work / vCPU + fixed.
+    Hyperbolic(Hyperbolic),
+    /// CPU work under a quota in every period: as mean the larger of work / vCPU and work / parallelism, as max the worst time at which a batch can begin.
+    Throttled(Throttled),
+}
+
+impl CpuLatency {
+    /// Its name in YAML.
+    pub fn form(&self) -> &'static str {
+        match self {
+            Self::Exponential(_) => "exponential",
+            Self::Hyperbolic(_) => "hyperbolic",
+            Self::Throttled(_) => "throttled",
+        }
+    }
 }
 
 /// Coefficients of alpha * exp(-vCPU / beta) + gamma (HarmonyBatch, Eq. 1 and 2).
@@ -198,6 +213,39 @@ pub struct Exponential {
     /// What no vCPU can take away, such as 180.154ms.
     #[schemars(schema_with = "schema::latency")]
     pub gamma: String,
+}
+
+/// Coefficients of work / vCPU + fixed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Hyperbolic {
+    /// Time on one whole CPU that takes the longer the less there is, such as 19.5ms.
+    #[schemars(schema_with = "schema::latency")]
+    pub work: String,
+    /// What no vCPU can take away, such as 2.1ms.
+    #[schemars(schema_with = "schema::duration")]
+    pub fixed: String,
+}
+
+/// CPU work under a CPU limit that the kernel enforces by a quota in every period.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Throttled {
+    /// CPU time of a batch, such as 19.5ms.
+    #[schemars(schema_with = "schema::latency")]
+    pub work: String,
+    /// CPUs that a batch keeps busy, such as "2"; below 1 where it also waits for something else. No higher limit makes it faster.
+    #[schemars(schema_with = "schema::positive_decimal")]
+    pub parallelism: String,
+    /// The period of the quota, 1ms to 1s: the kubelet's cpuCFSQuotaPeriod.
+    #[serde(default = "cfs_period")]
+    #[schemars(schema_with = "schema::quota_period")]
+    pub period: String,
+}
+
+/// Kubernetes' default.
+fn cfs_period() -> String {
+    "100ms".to_owned()
 }
 
 /// Latency of a batch on a whole GPU: perRow * rows + fixed (HarmonyBatch, Eq. 3).
@@ -251,6 +299,10 @@ pub struct Provenance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::percent")]
     pub fit_error: Option<String>,
+    /// Errors with which each form of latency against vCPU says limits that it was not fitted to, such as "throttled 3.1%, hyperbolic 9.4%, exponential 21.0%".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::text")]
+    pub cross_validation: Option<String>,
 }
 
 /// How a profile's figures were had.

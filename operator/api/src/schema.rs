@@ -70,6 +70,16 @@ pub(crate) fn burst_duration(_: &mut SchemaGenerator) -> Schema {
     )])
 }
 
+/// The period of a CPU quota, as the kernel takes it.
+pub(crate) fn quota_period(_: &mut SchemaGenerator) -> Schema {
+    ruled(&[rule(
+        &format!(
+            "self.matches('^{DECIMAL}(us|ms|s)$') && duration(self) >= duration('1ms') && duration(self) <= duration('1s')"
+        ),
+        "is not a period of a CPU quota: write a decimal with unit us, ms or s, of 1ms to 1s, such as 100ms",
+    )])
+}
+
 /// A percentage above 0 and below 100.
 pub(crate) fn percentile(_: &mut SchemaGenerator) -> Schema {
     ruled(&[rule(

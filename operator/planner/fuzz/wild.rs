@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use harmonybatch_planner::units::{BatchSize, Bytes, GpuUnits, Percentile, Price, Rate, Seconds, Vcpu};
 use harmonybatch_planner::{
-    App, ArrivalModel, ArrivalProcess, Billing, Burst, CpuGrid, CpuLatency, Exponential, GpuLatency, GpuPool,
-    Memory, ModelProfile, ModelSet, PlanRequest, Planner, Platform, Prices, Sharing, Trace, audit,
-    plan_platform,
+    App, ArrivalModel, ArrivalProcess, Billing, Burst, CpuCurve, CpuGrid, CpuLatency, Exponential,
+    GpuLatency, GpuPool, Hyperbolic, Memory, ModelProfile, ModelSet, PlanRequest, Planner, Platform, Prices,
+    Sharing, Throttled, Trace, audit, plan_platform,
 };
 
 /// Plans what the bytes ask for and looks at the plan again; says what is wrong with it.
@@ -208,7 +208,7 @@ fn profile(source: &mut Source<'_>) -> Option<ModelProfile> {
     let mut cpu = Vec::new();
     for batch in 1..=entries {
         let grown = f64::from(batch);
-        let mut mean = || exponential(source, grown);
+        let mut mean = || curve(source, grown);
         let (mean, max) = (mean()?, mean()?);
         cpu.push(CpuLatency {
             batch: BatchSize::new(batch).ok()?,
@@ -235,6 +235,24 @@ fn profile(source: &mut Source<'_>) -> Option<ModelProfile> {
     }
     let largest = [32, 8, 1, 4, 32, 64, 128, 1024][source.below(8)];
     ModelProfile::new(cpu, gpu, BatchSize::new(largest).ok()?).ok()
+}
+
+/// A curve of any form that usually grows with the batch.
+fn curve(source: &mut Source<'_>, grown: f64) -> Option<CpuCurve> {
+    match source.below(4) {
+        2 => {
+            let work = source.number((0.1 * grown, 2.0 * grown), 1e-300, 1e6);
+            let fixed = source.number((1e-3, 0.1), 1e-300, 1e6);
+            Hyperbolic::new(work, fixed).ok().map(CpuCurve::from)
+        }
+        3 => {
+            let work = source.number((2e-3 * grown, grown), 1e-9, 1e6);
+            let parallelism = source.number((0.5, 4.0), 1e-3, 1e4);
+            let period = [0.1, 0.1, 0.01, 1.0, 1e-3][source.below(5)];
+            Throttled::new(work, parallelism, period).ok().map(CpuCurve::from)
+        }
+        _ => exponential(source, grown).map(CpuCurve::from),
+    }
 }
 
 /// A curve that usually grows with the batch.

@@ -56,7 +56,9 @@ pub use plan::{
 pub use platform::{
     ArrivalModel, Billing, CpuGrid, GpuPool, Planner, Platform, PlatformError, Prices, Sharing,
 };
-pub use profile::{CpuLatency, Exponential, GpuLatency, Memory, ModelProfile, ProfileError};
+pub use profile::{
+    CpuCurve, CpuLatency, Exponential, GpuLatency, Hyperbolic, Memory, ModelProfile, ProfileError, Throttled,
+};
 pub use session::{PlanError, Session, Stop};
 pub use simulate::{AppSimulation, GroupSimulation, LatencyRange, Simulation, simulate_plan};
 

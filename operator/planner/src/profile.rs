@@ -1,17 +1,25 @@
-//! A model's latency profile: the fitted coefficients of Eq. 1 to 4 of the paper, for one model.
+//! A model's latency profile: curves of latency against vCPU ([`CpuCurve`]) and lines against rows on GPUs, for one model.
 
 use crate::correction::Corrections;
 use crate::units::{BatchSize, Bytes, Seconds};
+
+mod curve;
+mod throttled;
+
+pub use curve::{CpuCurve, Exponential, Hyperbolic};
+pub use throttled::Throttled;
 
 /// Coefficients that describe no latency.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ProfileError {
     /// A coefficient of a CPU latency is out of bounds.
-    #[error("{coefficient} {found} of an exponential latency must be {allowed}")]
-    Exponential {
-        /// `alpha`, `beta`, `gamma`, or their sum.
+    #[error("{coefficient} {found} of {form} latency must be {allowed}")]
+    Curve {
+        /// With its article, such as `an exponential`.
+        form: &'static str,
+        /// As the constructor names it, or a sum of two.
         coefficient: &'static str,
-        /// What was found, in seconds (`beta` in vCPU).
+        /// What was found, in the coefficient's unit.
         found: f64,
         /// What is allowed, in words.
         allowed: &'static str,
@@ -44,55 +52,15 @@ pub enum ProfileError {
     GpuDeviceTwice(String),
 }
 
-/// Latency against CPU limit, Eq. 1 of the paper: `alpha * exp(-vcpu / beta) + gamma`, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Exponential {
-    alpha: f64,
-    beta: f64,
-    gamma: f64,
-}
-
-impl Exponential {
-    /// Takes `alpha` and `gamma` in seconds and `beta` in vCPU. Latency must be positive and must not grow with
-    /// the limit: `alpha >= 0`, `beta > 0`, `gamma >= 0`, `alpha + gamma > 0`, each at most one million.
-    pub fn new(alpha: f64, beta: f64, gamma: f64) -> Result<Self, ProfileError> {
-        let error = |coefficient, found, allowed| {
-            Err(ProfileError::Exponential {
-                coefficient,
-                found,
-                allowed,
-            })
-        };
-        if !(0.0..=1e6).contains(&alpha) {
-            return error("alpha", alpha, "between 0 and 1000000");
-        }
-        if !(1e-9..=1e6).contains(&beta) {
-            return error("beta", beta, "above 0 and at most 1000000");
-        }
-        if !(0.0..=1e6).contains(&gamma) {
-            return error("gamma", gamma, "between 0 and 1000000");
-        }
-        if alpha + gamma <= 0.0 {
-            return error("alpha + gamma", alpha + gamma, "above 0");
-        }
-        Ok(Self { alpha, beta, gamma })
-    }
-
-    /// The latency in seconds under a limit of `vcpu`.
-    pub fn at(&self, vcpu: f64) -> f64 {
-        self.alpha * (-vcpu / self.beta).exp() + self.gamma
-    }
-}
-
-/// Latency of one batch size on CPU, Eq. 1 (mean) and Eq. 2 (maximum) of the paper.
+/// Latency of one batch size on CPU (Eq. 1 and 2 of the paper where both curves are exponentials).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CpuLatency {
     /// The batch size that this entry describes.
     pub batch: BatchSize,
-    /// Mean latency.
-    pub mean: Exponential,
-    /// Maximum latency.
-    pub max: Exponential,
+    /// Of which [`CpuCurve::mean`] is the mean latency.
+    pub mean: CpuCurve,
+    /// Of which [`CpuCurve::bound`] is the maximum latency.
+    pub max: CpuCurve,
 }
 
 /// Memory of a process as a function of the batch: `base + per_row * batch`.

@@ -1,8 +1,11 @@
 //! Which points must not be fitted, and why.
 //!
 //! A curve goes through anything; what it goes through is looked at before. Two points contradict each other only where their confidence
-//! intervals are apart and the difference is more than the wanted precision, so that noise is no contradiction.
+//! intervals are apart and the difference is more than the wanted precision, so that noise is no contradiction. Two clusters are what a CPU quota makes
+//! of batches that follow each other; where they are its two times in their proportion, and the form that is fitted knows them, they are no problem.
 
+use crate::fit::form::Form;
+use crate::fit::throttled;
 use crate::goal::Goal;
 use crate::points::Point;
 
@@ -13,7 +16,7 @@ pub enum Kind {
     Noisy,
     /// Latency falls where it must not.
     NonMonotone,
-    /// Latencies come in two clusters.
+    /// Latencies come in two clusters that nothing explains.
     Throttled,
 }
 
@@ -45,7 +48,7 @@ pub enum Problem {
         quantile: f64,
     },
     /// Two clusters.
-    #[error("{point}: {:.0}% of the batches take about {:.1} ms and the others about {:.1} ms: a CPU quota stops some of them in their middle, so that latency depends on how batches follow each other", (1.0 - .slow_part) * 100.0, .fast * 1e3, .slow * 1e3)]
+    #[error("{point}: {:.0}% of the batches take about {:.1} ms and the others about {:.1} ms: {}", (1.0 - .slow_part) * 100.0, .fast * 1e3, .slow * 1e3, unexplained(*.expected, *.form))]
     Throttled {
         /// The point.
         point: String,
@@ -55,6 +58,10 @@ pub enum Problem {
         slow: f64,
         /// Part of the slower cluster.
         slow_part: f64,
+        /// The part that a quota would make slow, where it does not explain them.
+        expected: Option<f64>,
+        /// The form that was chosen, where a quota would.
+        form: Option<Form>,
     },
     /// A larger batch is faster.
     #[error("{larger} takes {:.1} ms, {smaller} {:.1} ms: more rows take no less time, so that one of them was disturbed", .fast * 1e3, .slow * 1e3)]
@@ -98,9 +105,24 @@ fn percent(part: f64) -> f64 {
     (part * 1e8).round() / 1e6
 }
 
-/// Every problem of the points, in the order of the points.
-pub fn problems(points: &[Point], goal: Goal) -> Vec<Problem> {
-    let mut found: Vec<Problem> = points.iter().flat_map(|point| alone(point, goal)).collect();
+fn unexplained(expected: Option<f64>, form: Option<Form>) -> String {
+    match (expected, form) {
+        (Some(expected), _) => format!(
+            "something stops some of them, and it is no CPU quota with a period of {:.0} ms, which would stop {:.0}%: look for what else runs on the machine",
+            throttled::PERIOD * 1e3,
+            expected * 100.0
+        ),
+        (None, Some(form)) => format!(
+            "a CPU quota stops some of them, which the {} form, the best for their means, does not know",
+            form.name()
+        ),
+        (None, None) => "something stops some of them, and the device has no CPU quota".to_owned(),
+    }
+}
+
+/// Every problem of the points, in the order of the points. `form` is that of latency against the CPU limit, where the points could be fitted.
+pub fn problems(points: &[Point], goal: Goal, form: Option<Form>) -> Vec<Problem> {
+    let mut found: Vec<Problem> = points.iter().flat_map(|point| alone(point, goal, form)).collect();
     for (index, one) in points.iter().enumerate() {
         found.extend(
             points[index + 1..]
@@ -111,7 +133,7 @@ pub fn problems(points: &[Point], goal: Goal) -> Vec<Problem> {
     found
 }
 
-fn alone(point: &Point, goal: Goal) -> impl Iterator<Item = Problem> {
+fn alone(point: &Point, goal: Goal, form: Option<Form>) -> impl Iterator<Item = Problem> {
     let summary = point.summary;
     let noisy = (summary.mean.relative() > goal.precision()).then(|| Problem::Noisy {
         point: point.to_string(),
@@ -125,11 +147,18 @@ fn alone(point: &Point, goal: Goal) -> impl Iterator<Item = Problem> {
         needed: goal.least(),
         quantile: goal.quantile(),
     });
-    let throttled = summary.clusters.map(|clusters| Problem::Throttled {
-        point: point.to_string(),
-        fast: clusters.fast,
-        slow: clusters.slow,
-        slow_part: clusters.slow_part,
+    let throttled = summary.clusters.and_then(|clusters| {
+        let on_cpu = point.vcpu().is_some();
+        let by_a_quota = on_cpu && throttled::explains(&clusters, summary.count);
+        let other_form = form.filter(|&form| form != Form::Throttled);
+        (!by_a_quota || other_form.is_some()).then(|| Problem::Throttled {
+            point: point.to_string(),
+            fast: clusters.fast,
+            slow: clusters.slow,
+            slow_part: clusters.slow_part,
+            expected: (on_cpu && !by_a_quota).then(|| throttled::slow_part(&clusters)),
+            form: other_form.filter(|_| by_a_quota),
+        })
     });
     noisy.into_iter().chain(no_tail).chain(throttled)
 }
@@ -184,7 +213,10 @@ mod tests {
     }
 
     fn told(points: &[Point]) -> Vec<String> {
-        problems(points, goal()).iter().map(ToString::to_string).collect()
+        problems(points, goal(), None)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
@@ -205,7 +237,7 @@ mod tests {
         let sample: Vec<f64> = (0..16)
             .map(|index| if index % 2 == 0 { 1.0 } else { 3.0 })
             .collect();
-        let found = problems(&[point(cpu(500), 3, &sample)], goal());
+        let found = problems(&[point(cpu(500), 3, &sample)], goal(), None);
         let found: Vec<_> = found
             .iter()
             .map(|problem| (problem.kind(), problem.to_string()))
@@ -219,14 +251,41 @@ mod tests {
         );
     }
 
+    /// A third takes 30 ms and the others `slow`.
+    fn two_clusters(slow: f64) -> Vec<f64> {
+        [around(0.03), around(slow), around(slow)].concat()
+    }
+
     #[test]
-    fn a_throttled_point_says_its_clusters() {
-        let mut sample = around(0.03);
-        sample.extend(around(0.08));
-        sample.extend(around(0.08));
-        let found = told(&[point(cpu(500), 1, &sample)]);
+    fn two_clusters_that_are_not_a_quotas_are_named() {
+        // Two thirds take 50 ms: 43 ms in the mean need 0.43 of a quota, and so many would wait.
+        let found = told(&[point(cpu(500), 1, &two_clusters(0.05))]);
+        assert_eq!(
+            found[found.len() - 1],
+            "batch 1 on cpu 500m: 33% of the batches take about 30.0 ms and the others about 50.0 ms: something stops some of them, and it is no CPU quota \
+             with a period of 100 ms, which would stop 43%: look for what else runs on the machine"
+        );
+        let found = told(&[point(gpu(), 1, &two_clusters(0.08))]);
         assert!(
-            found[found.len() - 1].starts_with("batch 1 on cpu 500m: 33% of the batches take about 30.0 ms and the others about 80.0 ms: a CPU quota"),
+            found[found.len() - 1].ends_with("the device has no CPU quota"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn two_clusters_of_a_quota_are_named_only_where_the_form_does_not_know_them() {
+        // Two thirds take 80 ms: 63 ms in the mean need 0.63 of a quota.
+        let points = [point(cpu(500), 1, &two_clusters(0.08))];
+        let throttled = |form| -> Vec<String> {
+            let found = problems(&points, goal(), form);
+            let found = found.iter().filter(|problem| problem.kind() == Kind::Throttled);
+            found.map(ToString::to_string).collect()
+        };
+        assert_eq!(throttled(None), Vec::<String>::new());
+        assert_eq!(throttled(Some(Form::Throttled)), Vec::<String>::new());
+        let found = throttled(Some(Form::Hyperbolic));
+        assert!(
+            found[0].ends_with("a CPU quota stops some of them, which the hyperbolic form, the best for their means, does not know"),
             "{found:?}"
         );
     }
@@ -253,7 +312,7 @@ mod tests {
             point(cpu(1000), 2, &around(0.11)),
             point(cpu(1000), 1, &around(0.05)),
         ];
-        let found = problems(&points, goal());
+        let found = problems(&points, goal(), None);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].kind(), Kind::NonMonotone);
         assert!(

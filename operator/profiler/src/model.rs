@@ -8,7 +8,9 @@ use harmonybatch_api::inference_model::{
 use harmonybatch_api::quantity::Duration;
 use harmonybatch_api::{InferenceModel, InferenceModelSpec, names};
 
-use crate::fit::exponential::Exponential;
+use crate::fit::choice::Choice;
+use crate::fit::form::Curve;
+use crate::fit::throttled::PERIOD;
 use crate::fit::{CpuFit, Fit, GpuFit};
 use crate::points::Point;
 use crate::samples::{Device, Header};
@@ -110,12 +112,23 @@ fn cpu_profile(fit: &CpuFit) -> Result<CpuProfile, ModelError> {
     })
 }
 
-fn cpu_latency(curve: &Exponential) -> Result<CpuLatency, ModelError> {
-    Ok(CpuLatency::Exponential(api::Exponential {
-        alpha: written(curve.alpha)?,
-        beta: format!("{:.6}", curve.beta),
-        gamma: positive(curve.gamma)?,
-    }))
+fn cpu_latency(curve: &Curve) -> Result<CpuLatency, ModelError> {
+    Ok(match curve {
+        Curve::Exponential(curve) => CpuLatency::Exponential(api::Exponential {
+            alpha: written(curve.alpha)?,
+            beta: format!("{:.6}", curve.beta),
+            gamma: positive(curve.gamma)?,
+        }),
+        Curve::Hyperbolic(curve) => CpuLatency::Hyperbolic(api::Hyperbolic {
+            work: positive(curve.work)?,
+            fixed: written(curve.fixed)?,
+        }),
+        Curve::Throttled(curve) => CpuLatency::Throttled(api::Throttled {
+            work: positive(curve.work)?,
+            parallelism: format!("{:.6}", curve.parallelism),
+            period: written(PERIOD)?,
+        }),
+    })
 }
 
 fn gpu_profile(fit: &GpuFit) -> Option<Result<GpuProfile, ModelError>> {
@@ -174,7 +187,17 @@ fn provenance(files: &[&Header], points: &[Point], fit: &Fit) -> Provenance {
             .ok()
             .filter(|count| (1..=MAX_SAMPLES).contains(count)),
         fit_error: Some(format!("{:.1}%", fit.error() * 100.0)),
+        cross_validation: fit.choice.as_ref().map(cross_validation),
     }
+}
+
+/// The errors of all forms.
+fn cross_validation(choice: &Choice) -> String {
+    let scores = choice.scores.iter().map(|score| {
+        let error = score.error() * 100.0;
+        format!("{} {error:.1}%", score.form.name())
+    });
+    scores.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -220,7 +243,9 @@ mod tests {
         let model = inference_model(&identity(), &[&earlier, &last], &points, &fit).unwrap();
         assert_eq!(model.spec.max_batch_size, 2);
         assert_eq!(model.spec.runtime.model_name.as_deref(), Some("net_v1"));
-        let CpuLatency::Exponential(curve) = &model.spec.profile.cpu[1].mean;
+        let CpuLatency::Exponential(curve) = &model.spec.profile.cpu[1].mean else {
+            panic!("{:?}", model.spec.profile.cpu[1]);
+        };
         let alpha: Duration = curve.alpha.parse().unwrap();
         assert!((alpha.as_secs_f64() - 1.0).abs() < 1e-4, "{curve:?}");
         let provenance = model.spec.profile.provenance.unwrap();

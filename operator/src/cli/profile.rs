@@ -21,6 +21,7 @@ use crate::cli::process;
 mod cluster;
 mod conclude;
 mod options;
+mod plot;
 mod progress;
 mod session;
 
@@ -44,8 +45,11 @@ const CONFIDENCE: f64 = 0.95;
 /// somebody else runs the endpoint: measure it under each limit, with --vcpu as the limit is, and give the samples files of all to --merge. A profile
 /// on GPU is measured on a whole device, once, and not by a cluster. --output writes the InferenceModel, --apply changes the one in the cluster.
 ///
-/// Samples that are noisy, that come in two clusters as under a CPU quota that stops batches in their middle, or of which larger batches or more CPU
-/// are slower than smaller or less, are named and not fitted, unless --accept names that kind.
+/// Of three forms of latency against vCPU (hyperbolic, exponential, and throttled: CPU work under a quota in every period) that one is taken for all
+/// batch sizes which says best the means at CPU limits that it was not fitted to; the errors of all are shown.
+///
+/// Samples that are noisy, that come in two clusters other than those of a CPU quota, or of which larger batches or more CPU are slower than smaller or
+/// less, are named and not fitted, unless --accept names that kind.
 ///
 /// Exit status: 0 if all is measured, and written where --output asks for it; 2 if the samples are refused; 130 after Ctrl-C; 1 if anything else is
 /// wrong.
@@ -132,6 +136,9 @@ pub(crate) struct Arguments {
     /// Write the InferenceModel to this file, - for standard output; without --cpu, --image and --memory are needed
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Draw what was measured and what was fitted, with the residuals, into this SVG file
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
     /// Name of the InferenceModel, where the model's own is not to be used
     #[arg(long, value_name = "NAME", requires = "output")]
     name: Option<String>,
@@ -153,7 +160,7 @@ enum Accepted {
     Noisy,
     /// A larger batch, or one with less CPU, is faster
     NonMonotone,
-    /// Latencies come in two clusters
+    /// Latencies come in two clusters that no form explains
     Throttled,
 }
 

@@ -77,7 +77,7 @@ const STRINGS: &[&str] = &[
 fn accepted(kind: &str, path: &str, text: &str) -> bool {
     let mut object = base(kind);
     set(&mut object, path, json!(text));
-    let named = path.replace(".0", "[0]");
+    let named = path.replace(".0", "[0]").replace(".1", "[1]");
     !decide(&object, None)
         .iter()
         .any(|error| error.starts_with(&named))
@@ -110,6 +110,15 @@ fn rules_and_parsers_agree() {
         "InferenceModel",
         "spec.profile.cpu.0.mean.exponential.gamma",
         latency,
+    );
+    check(
+        "InferenceModel",
+        "spec.profile.cpu.1.max.throttled.period",
+        |text| {
+            let kernels = 1_000_000..=1_000_000_000;
+            text.parse::<Duration>()
+                .is_ok_and(|duration| kernels.contains(&duration.as_nanos()))
+        },
     );
     check("InferencePlatform", "spec.overhead", |text| {
         text == "0ms" || latency(text)

@@ -1,4 +1,4 @@
-//! A function by the definitions: Eq. 1 to 4 of the paper on what platform and profile say.
+//! A function by the definitions: the profile's curves and Eq. 3 and 4 of the paper on what platform and profile say.
 
 use super::violation::Breach;
 use crate::correction::Correction;
@@ -143,7 +143,7 @@ impl<'a> Function<'a> {
 
     fn profiled_mean(&self, rows: u32) -> f64 {
         match self.site {
-            Site::Cpu { vcpu, curves } => curves[rows as usize - 1].mean.at(vcpu),
+            Site::Cpu { vcpu, curves } => curves[rows as usize - 1].mean.mean(vcpu),
             Site::Gpu { pool, units, latency } => {
                 let (own, round) = slices(pool, units);
                 round / own * latency.whole_device(rows).get()
@@ -155,7 +155,7 @@ impl<'a> Function<'a> {
     /// shorter than the mean.
     pub(super) fn longest(&self, rows: u32) -> f64 {
         let longest = match self.site {
-            Site::Cpu { vcpu, curves } => curves[rows as usize - 1].max.at(vcpu),
+            Site::Cpu { vcpu, curves } => curves[rows as usize - 1].max.bound(vcpu),
             Site::Gpu { pool, units, latency } => {
                 let (own, round) = slices(pool, units);
                 let (tau, alone) = (pool.tau().get(), latency.whole_device(rows).get());

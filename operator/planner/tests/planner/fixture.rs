@@ -5,9 +5,9 @@
 
 use harmonybatch_planner::units::{BatchSize, Bytes, GpuUnits, Percentile, Price, Rate, Seconds, Vcpu};
 use harmonybatch_planner::{
-    App, ArrivalModel, ArrivalProcess, Billing, CpuGrid, CpuLatency, Exponential, GpuLatency, GpuPool,
-    Memory, ModelProfile, ModelSet, Plan, PlanRequest, Platform, PlatformPlan, Prices, Sharing, audit,
-    plan_platform,
+    App, ArrivalModel, ArrivalProcess, Billing, CpuCurve, CpuGrid, CpuLatency, Exponential, GpuLatency,
+    GpuPool, Memory, ModelProfile, ModelSet, Plan, PlanRequest, Platform, PlatformPlan, Prices, Sharing,
+    audit, plan_platform,
 };
 
 /// Coefficients of a model as published: (alpha, beta, gamma) per CPU batch size, xi1 and xi2 of the A10.
@@ -240,8 +240,9 @@ pub(crate) fn app(name: &str, slo: f64, rate: f64) -> App {
     }
 }
 
-pub(crate) fn exponential(coefficients: [f64; 3]) -> Exponential {
-    Exponential::new(coefficients[0], coefficients[1], coefficients[2]).unwrap()
+pub(crate) fn exponential(coefficients: [f64; 3]) -> CpuCurve {
+    let [alpha, beta, gamma] = coefficients;
+    Exponential::new(alpha, beta, gamma).unwrap().into()
 }
 
 pub(crate) fn profile(model: &Coefficients) -> ModelProfile {

@@ -17,6 +17,7 @@ mod paper;
 mod partitions;
 mod plan_diff;
 mod properties;
+mod quota;
 mod random;
 mod reference;
 mod replanning;

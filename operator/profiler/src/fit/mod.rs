@@ -1,17 +1,24 @@
-//! The planner's forms through the points: an exponential in the CPU limit for each batch size, a line in the batch size for each GPU.
+//! The planner's forms through the points: a curve in the CPU limit for each batch size, all of the one form that [`choice`] finds, and a line in the
+//! batch size for each GPU.
 //!
 //! Squares are of *relative* errors, because latencies at a tenth of a core are ten times those at a whole one and would else be all that
 //! counts. The error of a fit is the largest relative one, at the points themselves and, between the first and the last of them, at each
 //! point that the fit was made without (leave-one-out): at the ends that would be an extrapolation, which is another question.
 
+pub mod choice;
 pub mod exponential;
+pub mod form;
+pub mod hyperbolic;
 pub mod line;
+mod search;
+pub mod throttled;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::points::Point;
 use crate::samples::Device;
-use exponential::Exponential;
+use choice::{Choice, Means};
+use form::{Curve, Form};
 use line::Line;
 
 /// An abscissa (vCPU or rows) and a latency in seconds.
@@ -58,10 +65,10 @@ fn counted(count: usize, what: &str) -> String {
 pub struct CpuFit {
     /// Rows in the batch.
     pub batch: u32,
-    /// Through the means.
-    pub mean: Exponential,
-    /// Above the upper ends of the high quantile.
-    pub tail: Exponential,
+    /// Of which the mean goes through the means.
+    pub mean: Curve,
+    /// Of which the bound is above the upper ends of the high quantile.
+    pub tail: Curve,
     /// Of the mean.
     pub error: f64,
 }
@@ -82,6 +89,8 @@ pub struct GpuFit {
 pub struct Fit {
     /// Batch sizes 1, 2, ... in this order.
     pub cpu: Vec<CpuFit>,
+    /// Why they have the form that they have, where there are any.
+    pub choice: Option<Choice>,
     /// By device.
     pub gpu: Vec<GpuFit>,
 }
@@ -112,9 +121,19 @@ pub fn fit(points: &[Point]) -> Result<Fit, FitError> {
         }
     }
     let largest = by_batch.keys().next_back().copied().unwrap_or(0);
-    let on_cpu = |batch| cpu(batch, by_batch.get(&batch).map_or(&[][..], Vec::as_slice));
+    let sizes: Vec<Size> = (1..=largest)
+        .map(|batch| Size::new(batch, by_batch.get(&batch).map_or(&[][..], Vec::as_slice)))
+        .collect::<Result<_, _>>()?;
+    let choice = (!sizes.is_empty()).then(|| {
+        let means: Vec<Means> = sizes.iter().map(|size| size.means.clone()).collect();
+        let on_cpu = by_batch.values().flatten().copied();
+        Choice::of(&means, choice::has_clusters_of_a_quota(on_cpu))
+    });
+    let form = choice.as_ref().map(|choice| choice.form);
+    let cpu = sizes.iter().zip(form.into_iter().cycle());
     Ok(Fit {
-        cpu: (1..=largest).map(on_cpu).collect::<Result<_, _>>()?,
+        cpu: cpu.map(|(size, form)| size.fit(form)).collect::<Result<_, _>>()?,
+        choice,
         gpu: gpus
             .iter()
             .map(|(device, points)| gpu(device, points))
@@ -122,34 +141,53 @@ pub fn fit(points: &[Point]) -> Result<Fit, FitError> {
     })
 }
 
-fn cpu(batch: u32, points: &[&Point]) -> Result<CpuFit, FitError> {
-    let limits: BTreeSet<String> = points.iter().map(|point| point.device.to_string()).collect();
-    if limits.len() < LEAST_LIMITS {
-        return Err(FitError::TooFewLimits {
+/// What is known of one batch size on CPU, by limit.
+struct Size {
+    batch: u32,
+    means: Means,
+    tails: Vec<Observation>,
+}
+
+impl Size {
+    fn new(batch: u32, points: &[&Point]) -> Result<Self, FitError> {
+        let limits: BTreeSet<String> = points.iter().map(|point| point.device.to_string()).collect();
+        if limits.len() < LEAST_LIMITS {
+            return Err(FitError::TooFewLimits {
+                batch,
+                limits: limits.into_iter().collect(),
+            });
+        }
+        let at = |latency: fn(&Point) -> f64| -> Vec<Observation> {
+            points
+                .iter()
+                .filter_map(|point| Some((point.vcpu()?, latency(point))))
+                .collect()
+        };
+        Ok(Self {
             batch,
-            limits: limits.into_iter().collect(),
-        });
+            means: Means {
+                observations: at(|point| point.summary.mean.value),
+                known_to: points.iter().map(|point| point.summary.mean.relative()).collect(),
+            },
+            // Where a tail without an upper end was accepted, the largest that was seen is all there is.
+            tails: at(|point| point.summary.tail.high.unwrap_or(point.summary.tail.value)),
+        })
     }
-    let at = |latency: fn(&Point) -> f64| -> Vec<Observation> {
-        points
-            .iter()
-            .filter_map(|point| Some((point.vcpu()?, latency(point))))
-            .collect()
-    };
-    let means = at(|point| point.summary.mean.value);
-    // Where a tail without an upper end was accepted, the largest that was seen is all there is.
-    let tails = at(|point| point.summary.tail.high.unwrap_or(point.summary.tail.value));
-    let (Some(mean), Some(tail)) = (exponential::through(&means), exponential::above(&tails)) else {
-        return Err(FitError::NoCurve(format!("batch {batch}")));
-    };
-    Ok(CpuFit {
-        batch,
-        mean,
-        tail,
-        error: error(&means, |some| {
-            exponential::through(some).map(|curve| move |vcpu| curve.at(vcpu))
-        }),
-    })
+
+    fn fit(&self, form: Form) -> Result<CpuFit, FitError> {
+        let (Some(mean), Some(tail)) = (form.through(&self.means.observations), form.above(&self.tails))
+        else {
+            return Err(FitError::NoCurve(format!("batch {}", self.batch)));
+        };
+        Ok(CpuFit {
+            batch: self.batch,
+            mean,
+            tail,
+            error: error(&self.means.observations, |some| {
+                form.through(some).map(|curve| move |vcpu| curve.mean(vcpu))
+            }),
+        })
+    }
 }
 
 fn gpu(device: &Device, points: &[&Point]) -> Result<GpuFit, FitError> {
@@ -170,6 +208,22 @@ fn gpu(device: &Device, points: &[&Point]) -> Result<GpuFit, FitError> {
             line::through(some).map(|line| move |rows| line.at(rows))
         }),
     })
+}
+
+/// Sum of the squares of relative errors.
+fn squares(observations: &[Observation], curve: impl Fn(f64) -> f64) -> f64 {
+    observations
+        .iter()
+        .map(|&(x, seconds)| (curve(x) / seconds - 1.0).powi(2))
+        .sum()
+}
+
+/// By how much a curve is to be multiplied so that no latency exceeds it.
+fn scale_above(observations: &[Observation], curve: impl Fn(f64) -> f64) -> f64 {
+    observations
+        .iter()
+        .map(|&(x, seconds)| seconds / curve(x))
+        .fold(0.0, f64::max)
 }
 
 /// The largest relative error at the observations, in order, and at those between the first and the last without themselves.

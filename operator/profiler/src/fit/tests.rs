@@ -1,7 +1,9 @@
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
 
+use super::exponential::Exponential;
+use super::throttled::Throttled;
 use super::*;
 use crate::points::tests::{cpu, gpu, point};
 
@@ -22,6 +24,13 @@ fn exact(law: impl Fn(f64) -> f64) -> Vec<Observation> {
         .iter()
         .map(|&millis| (vcpu(millis), law(vcpu(millis))))
         .collect()
+}
+
+fn exponential_of(curve: Curve) -> Exponential {
+    let Curve::Exponential(curve) = curve else {
+        panic!("{curve:?}");
+    };
+    curve
 }
 
 /// VGG-19 on CPU in the paper, batch 1, and two more.
@@ -73,7 +82,7 @@ proptest! {
             .map(|&millis| point(cpu(millis), 1, &around(known.at(vcpu(millis)), &mut random)))
             .collect();
         let found = fit(&points).unwrap();
-        let mean = found.cpu[0].mean;
+        let mean = exponential_of(found.cpu[0].mean);
         for millis in (250..=4000).step_by(50) {
             let off = mean.at(vcpu(millis)) / known.at(vcpu(millis)) - 1.0;
             prop_assert!(off.abs() < 0.02, "{off} at {millis}: {mean:?} for {known:?}");
@@ -84,7 +93,7 @@ proptest! {
         prop_assert!(found.error() < 0.05, "{}", found.error());
         // The tail is above the true 90th percentile, which is 1.08 of the mean, in 97 of 100 cases, and three standard errors (of 0.0035) below it
         // in none; no sample is above 1.1 of the mean.
-        let tail = found.cpu[0].tail;
+        let tail = exponential_of(found.cpu[0].tail);
         for millis in LIMITS {
             let ratio = tail.at(vcpu(millis)) / known.at(vcpu(millis));
             prop_assert!((1.069..1.13).contains(&ratio), "{ratio} at {millis}: {tail:?} for {known:?}");
@@ -112,13 +121,18 @@ proptest! {
     #[test]
     fn coefficients_are_physical_whatever_was_measured(latencies in prop::collection::vec(1e-6..1e3_f64, 4..8)) {
         let observed: Vec<Observation> = latencies.iter().zip(LIMITS).map(|(&seconds, millis)| (vcpu(millis), seconds)).collect();
+        for form in Form::ALL {
+            let (mean, tail) = (form.through(&observed).unwrap(), form.above(&observed).unwrap());
+            let short_of = if form == Form::Throttled { 1.0 + throttled::BEYOND_PERIODS } else { 1.0 };
+            for &(vcpu, seconds) in &observed {
+                prop_assert!(mean.mean(vcpu) > 0.0 && mean.mean(vcpu + 0.1) <= mean.mean(vcpu) * (1.0 + 1e-12), "{mean:?}");
+                prop_assert!(tail.bound(vcpu + 0.1) <= tail.bound(vcpu) * (1.0 + 1e-12), "{tail:?}");
+                prop_assert!(tail.bound(vcpu) >= seconds / short_of * (1.0 - 1e-8), "{tail:?} at {vcpu}");
+            }
+        }
         for curve in [exponential::through(&observed).unwrap(), exponential::above(&observed).unwrap()] {
             prop_assert!(curve.alpha >= 0.0 && curve.gamma >= 0.0 && curve.alpha.is_finite(), "{curve:?}");
             prop_assert!(curve.beta >= 0.03 && curve.at(0.25) > 0.0, "{curve:?}");
-        }
-        let above = exponential::above(&observed).unwrap();
-        for &(vcpu, seconds) in &observed {
-            prop_assert!(above.at(vcpu) >= seconds * (1.0 - 1e-9), "{above:?} at {vcpu}");
         }
     }
 }
@@ -133,15 +147,67 @@ fn the_error_is_that_of_the_point_left_out() {
     assert!((found - (32.0 / 30.0 - 1.0)).abs() < 1e-9, "{found}");
 }
 
+/// Latency that rises with the CPU limit and falls again.
 #[test]
 fn another_law_has_a_large_error() {
-    // Latency in proportion to 1 / vCPU, as a quota makes of a long batch.
     let points: Vec<Point> = LIMITS
         .iter()
-        .map(|&millis| point(cpu(millis), 1, &[0.01 / vcpu(millis); 40]))
+        .map(|&millis| {
+            point(
+                cpu(millis),
+                1,
+                &[0.01 + 0.02 * (3.0 * vcpu(millis)).sin().powi(2); 40],
+            )
+        })
         .collect();
     let error = fit(&points).unwrap().error();
     assert!(error > 0.1, "{error}");
+}
+
+#[test]
+fn a_throttled_curve_without_noise_is_recovered_wherever_its_corner_is() {
+    const DIGITS: f64 = 1e-9;
+    for parallelism in [0.25, 0.65, 1.0, 1.7, 4.0] {
+        let known = Throttled {
+            work: 0.0123,
+            parallelism,
+        };
+        let found = throttled::through(&exact(|vcpu| known.mean(vcpu))).unwrap();
+        assert!(
+            (found.work / known.work - 1.0).abs() < DIGITS,
+            "{found:?} {known:?}"
+        );
+        for &(vcpu, seconds) in &exact(|vcpu| known.mean(vcpu)) {
+            assert!(
+                (found.mean(vcpu) / seconds - 1.0).abs() < DIGITS,
+                "{found:?} {known:?}"
+            );
+        }
+    }
+}
+
+/// Some limits say nothing of the corner between two of them: the best fit is at least as good as any of a fine grid.
+#[test]
+fn no_coefficients_of_a_grid_are_better_than_those_found() {
+    let mut random = fastrand::Rng::with_seed(11);
+    for _ in 0..40 {
+        let known = Throttled {
+            work: 0.005 + 0.1 * random.f64(),
+            parallelism: 0.2 + 4.0 * random.f64(),
+        };
+        let observed: Vec<Observation> = exact(|vcpu| known.mean(vcpu))
+            .into_iter()
+            .map(|(vcpu, seconds)| (vcpu, seconds * (0.9 + 0.2 * random.f64())))
+            .collect();
+        let of = |curve: Throttled| squares(&observed, |vcpu| curve.mean(vcpu));
+        let found = of(throttled::through(&observed).unwrap());
+        for work in (0..100).map(|step| known.work * (0.8 + 0.004 * f64::from(step))) {
+            for parallelism in (0..100).map(|step| 0.25 * 16.0_f64.powf(f64::from(step) / 99.0)) {
+                let other = of(Throttled { work, parallelism });
+                assert!(found <= other * (1.0 + 1e-9), "{found} {other} {known:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use harmonybatch_api::{InferenceModel, yaml};
+use harmonybatch_profiler::fit::choice::Reason;
 use harmonybatch_profiler::fit::{self, Fit};
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::judge;
@@ -13,7 +14,7 @@ use harmonybatch_profiler::model::{Identity, inference_model};
 use harmonybatch_profiler::points::{Point, points};
 use harmonybatch_profiler::samples::{Device, Header, Samples};
 
-use super::{Arguments, REFUSED};
+use super::{Arguments, REFUSED, plot};
 use crate::cli::plan::table;
 use crate::cli::print;
 
@@ -36,7 +37,13 @@ pub(super) fn judge(
     files: &[(Header, Samples)],
 ) -> anyhow::Result<Judged> {
     let points = points(files, goal)?;
-    let problems = judge::problems(&points, goal);
+    let fit = fit::fit(&points);
+    let form = fit
+        .as_ref()
+        .ok()
+        .and_then(|fit| fit.choice.as_ref())
+        .map(|choice| choice.form);
+    let problems = judge::problems(&points, goal, form);
     let (accepted, refused): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| {
         arguments
             .accept
@@ -50,7 +57,7 @@ pub(super) fn judge(
         print::error(&format!("refused: {problem}"));
     }
     let fit = if refused.is_empty() {
-        fit::fit(&points).map_err(|error| error.to_string())
+        fit.map_err(|error| error.to_string())
     } else {
         Err(
             "what is refused is not fitted; --accept noisy, non-monotone or throttled fits it all the same"
@@ -62,6 +69,12 @@ pub(super) fn judge(
         print::error(text.trim_start());
     } else {
         print::output(text.trim_start())?;
+    }
+    if let (Some(file), Ok(fit)) = (&arguments.plot, &fit) {
+        let model = files.first().map_or("", |(header, _)| header.model.as_str());
+        let picture = plot::render(model, &percentile(goal), &points, fit);
+        std::fs::write(file, picture).with_context(|| format!("write {}", file.display()))?;
+        print::error(&format!("wrote {}", file.display()));
     }
     Ok(Judged {
         good: refused.is_empty(),
@@ -125,8 +138,13 @@ fn code(good: bool) -> ExitCode {
     }
 }
 
+/// Such as P99.9.
+fn percentile(goal: Goal) -> String {
+    format!("P{}", (goal.quantile() * 1e4).round() / 1e2)
+}
+
 fn render(points: &[Point], goal: Goal, fit: Option<&Fit>) -> String {
-    let percentile = format!("P{}", (goal.quantile() * 1e4).round() / 1e2);
+    let percentile = percentile(goal);
     let at_most = format!("{percentile} AT MOST");
     let header = [
         "DEVICE",
@@ -160,6 +178,25 @@ fn render(points: &[Point], goal: Goal, fit: Option<&Fit>) -> String {
     });
     let mut text = String::new();
     table::columns(&mut text, &header, rows.collect());
+    if let Some(choice) = fit.and_then(|fit| fit.choice.as_ref()) {
+        let rows = choice.scores.iter().map(|score| {
+            vec![
+                score.form.name().to_owned(),
+                score.form.coefficients().to_string(),
+                format!("{:.1}%", score.error() * 100.0),
+                format!("{:.1}%", score.worst() * 100.0),
+            ]
+        });
+        let header = ["FORM", "COEFFICIENTS", "CROSS-VALIDATION", "WORST"];
+        table::columns(&mut text, &header, rows.collect());
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "\nLatency against vCPU is {}: {}.",
+            choice.form.name(),
+            why(choice.reason)
+        );
+    }
     if let Some(fit) = fit {
         let error = fit.error() * 100.0;
         // Writing to a string cannot fail.
@@ -171,11 +208,27 @@ fn render(points: &[Point], goal: Goal, fit: Option<&Fit>) -> String {
     text
 }
 
+/// Why a form was chosen.
+fn why(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Error => "it says best what CPU limits take that it was not fitted to",
+        Reason::Clusters => {
+            "of the forms that say equally well what CPU limits take that they were not fitted to, it alone knows of the two times that batches take under a quota"
+        }
+        Reason::Simplest => {
+            "of the forms that say equally well what CPU limits take that they were not fitted to, it has the fewest coefficients"
+        }
+        Reason::LeastOfEqual => {
+            "of the simplest forms that say equally well what CPU limits take that they were not fitted to, it has the smallest error"
+        }
+    }
+}
+
 fn fitted(point: &Point, fit: &Fit) -> Option<f64> {
     match &point.device {
         Device::Cpu { limit } => {
             let entry = fit.cpu.iter().find(|entry| entry.batch == point.batch)?;
-            Some(entry.mean.at(limit.vcpu()))
+            Some(entry.mean.mean(limit.vcpu()))
         }
         device @ Device::Gpu { .. } => {
             let entry = fit.gpu.iter().find(|entry| entry.device == *device)?;

@@ -7,7 +7,7 @@ const LABEL: f64 = 0.12;
 const MARGIN: f64 = 1.3;
 
 /// An axis and its ticks.
-pub(super) struct Axis {
+pub(crate) struct Axis {
     low: f64,
     high: f64,
     logarithmic: bool,
@@ -16,7 +16,7 @@ pub(super) struct Axis {
 
 impl Axis {
     /// From a little below the least value to a little above the largest, equal factors equally far apart.
-    pub(super) fn logarithmic(values: impl Iterator<Item = f64>) -> Self {
+    pub(crate) fn logarithmic(values: impl Iterator<Item = f64>) -> Self {
         let positive = values.filter(|value| *value > 0.0);
         let (least, most) = positive.fold((f64::INFINITY, 0.0_f64), |(least, most), value| {
             (least.min(value), most.max(value))
@@ -53,7 +53,7 @@ impl Axis {
     }
 
     /// The place of a value, 0 to 100; what lies outside stands at the end.
-    pub(super) fn at(&self, value: f64) -> f64 {
+    pub(crate) fn at(&self, value: f64) -> f64 {
         let part = if self.logarithmic {
             (value / self.low).ln() / (self.high / self.low).ln()
         } else {
@@ -68,7 +68,7 @@ impl Axis {
     }
 
     /// Round values on the axis, least first.
-    pub(super) fn ticks(&self) -> &[f64] {
+    pub(crate) fn ticks(&self) -> &[f64] {
         &self.ticks
     }
 }

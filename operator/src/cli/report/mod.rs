@@ -26,6 +26,7 @@ mod palette;
 mod pools;
 mod prices;
 
+pub(crate) use axis::Axis;
 pub(crate) use file::Target;
 pub(crate) use gather::{Wishes, gather};
 pub(crate) use page::render;

@@ -111,8 +111,8 @@ fn set(named: &Named) -> ModelSet {
     let curve = Exponential::new(0.1, 0.2, 0.01).unwrap();
     let cpu = CpuLatency {
         batch: BatchSize::ONE,
-        mean: curve,
-        max: curve,
+        mean: curve.into(),
+        max: curve.into(),
     };
     let profile = ModelProfile::new(vec![cpu], Vec::new(), BatchSize::ONE).unwrap();
     let apps = named.plan.infeasible.iter().map(|tight| App {

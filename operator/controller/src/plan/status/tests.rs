@@ -318,7 +318,14 @@ fn a_models_plan_number_never_falls_and_its_time_moves_with_it() {
 fn what_others_write_of_a_model_is_no_difference() {
     let apps = [fixtures::app("search", "500ms", "5/s")];
     let plan = plan(&apps);
-    let ours = model(&fixtures::model(), None, Some((&plan, 4)), 1, &[], &fixtures::at(10));
+    let ours = model(
+        &fixtures::model(),
+        None,
+        Some((&plan, 4)),
+        1,
+        &[],
+        &fixtures::at(10),
+    );
     assert!(model_differs(None, &ours));
     let mut stored = ours.clone();
     let profiled = Observation::new(conditions::PROFILED, true, reason::MEASURED, "measured");
@@ -332,7 +339,14 @@ fn what_others_write_of_a_model_is_no_difference() {
         provenance: None,
     });
     assert!(!model_differs(Some(&stored), &ours));
-    let other = model(&fixtures::model(), None, Some((&plan, 5)), 1, &[], &fixtures::at(10));
+    let other = model(
+        &fixtures::model(),
+        None,
+        Some((&plan, 5)),
+        1,
+        &[],
+        &fixtures::at(10),
+    );
     assert!(model_differs(Some(&stored), &other));
 }
 

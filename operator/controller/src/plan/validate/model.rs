@@ -25,8 +25,8 @@ pub(super) fn profile(model: &InferenceModel) -> Result<ModelProfile, Problem> {
         let field = format!("profile.cpu[{index}]");
         Ok(planner::CpuLatency {
             batch: rows(&format!("{field}.batch"), entry.batch)?,
-            mean: exponential(&format!("{field}.mean.exponential"), &entry.mean)?,
-            max: exponential(&format!("{field}.max.exponential"), &entry.max)?,
+            mean: curve(&format!("{field}.mean"), &entry.mean)?,
+            max: curve(&format!("{field}.max"), &entry.max)?,
         })
     });
     let gpu = gpu.iter().enumerate().map(|(index, entry)| {
@@ -65,13 +65,33 @@ fn without_gaps(mut measured: Vec<planner::CpuLatency>) -> Vec<planner::CpuLaten
     all
 }
 
-fn exponential(field: &str, latency: &written::CpuLatency) -> Result<planner::Exponential, Problem> {
-    let written::CpuLatency::Exponential(curve) = latency;
-    let alpha: Duration = parse(&format!("{field}.alpha"), &curve.alpha)?;
-    let beta: Decimal = parse(&format!("{field}.beta"), &curve.beta)?;
-    let gamma: Duration = parse(&format!("{field}.gamma"), &curve.gamma)?;
-    planner::Exponential::new(alpha.as_secs_f64(), beta.to_f64(), gamma.as_secs_f64())
-        .map_err(|error| Problem::invalid(format!("{field}: {error}")))
+fn curve(field: &str, latency: &written::CpuLatency) -> Result<planner::CpuCurve, Problem> {
+    let field = format!("{field}.{}", latency.form());
+    let seconds = |name: &str, text: &str| -> Result<f64, Problem> {
+        parse(&format!("{field}.{name}"), text).map(|duration: Duration| duration.as_secs_f64())
+    };
+    let number = |name: &str, text: &str| -> Result<f64, Problem> {
+        parse(&format!("{field}.{name}"), text).map(|decimal: Decimal| decimal.to_f64())
+    };
+    let checked = match latency {
+        written::CpuLatency::Exponential(curve) => planner::Exponential::new(
+            seconds("alpha", &curve.alpha)?,
+            number("beta", &curve.beta)?,
+            seconds("gamma", &curve.gamma)?,
+        )
+        .map(planner::CpuCurve::from),
+        written::CpuLatency::Hyperbolic(curve) => {
+            planner::Hyperbolic::new(seconds("work", &curve.work)?, seconds("fixed", &curve.fixed)?)
+                .map(planner::CpuCurve::from)
+        }
+        written::CpuLatency::Throttled(curve) => planner::Throttled::new(
+            seconds("work", &curve.work)?,
+            number("parallelism", &curve.parallelism)?,
+            seconds("period", &curve.period)?,
+        )
+        .map(planner::CpuCurve::from),
+    };
+    checked.map_err(|error| Problem::invalid(format!("{field}: {error}")))
 }
 
 fn rows(field: &str, rows: i32) -> Result<BatchSize, Problem> {

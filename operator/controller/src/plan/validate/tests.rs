@@ -2,7 +2,7 @@
 
 use harmonybatch_api::InferenceModelStatus;
 use harmonybatch_api::inference_app::{Burst, RateLimits, Trace};
-use harmonybatch_api::inference_model::{KeyRef, MeasuredProfile, ProfileFrom};
+use harmonybatch_api::inference_model::{self as written, KeyRef, MeasuredProfile, ProfileFrom};
 use harmonybatch_api::inference_platform;
 use harmonybatch_planner::{self as planner, ArrivalProcess, units};
 
@@ -214,6 +214,35 @@ fn a_model_to_be_measured_is_planned_from_what_was_measured() {
 }
 
 #[test]
+fn every_form_of_latency_is_read_as_it_is_written() {
+    let mut inputs = inputs();
+    let cpu = &mut inputs.models[0].spec.profile.cpu;
+    cpu[0].mean = written::CpuLatency::Hyperbolic(written::Hyperbolic {
+        work: "10ms".to_owned(),
+        fixed: "5ms".to_owned(),
+    });
+    cpu[0].max = written::CpuLatency::Throttled(written::Throttled {
+        work: "30ms".to_owned(),
+        parallelism: "1.5".to_owned(),
+        period: "50ms".to_owned(),
+    });
+    let validated = validate(&inputs, &BTreeSet::new());
+    let found = validated.requests["default"].models[0].profile().cpu()[0];
+    assert_eq!(
+        found.mean,
+        planner::Hyperbolic::new(0.01, 0.005)
+            .expect("coefficients")
+            .into()
+    );
+    assert_eq!(
+        found.max,
+        planner::Throttled::new(0.03, 1.5, 0.05)
+            .expect("coefficients")
+            .into()
+    );
+}
+
+#[test]
 fn a_wrong_model_or_platform_is_named_and_its_apps_say_which() {
     let no_unit = |inputs: &mut Inputs| inputs.models[0].spec.runtime.memory.base = "1Xi".to_owned();
     check(
@@ -224,6 +253,19 @@ fn a_wrong_model_or_platform_is_named_and_its_apps_say_which() {
     );
     let twice = |inputs: &mut Inputs| inputs.models[0].spec.profile.cpu[1].batch = 1;
     check(twice, Kind::Model, "mlp", "two entries for batch 1");
+    let slow_period = |inputs: &mut Inputs| {
+        inputs.models[0].spec.profile.cpu[1].max = written::CpuLatency::Throttled(written::Throttled {
+            work: "10ms".to_owned(),
+            parallelism: "1".to_owned(),
+            period: "2s".to_owned(),
+        });
+    };
+    check(
+        slow_period,
+        Kind::Model,
+        "mlp",
+        "profile.cpu[1].max.throttled: period 2 of a throttled latency must be between 0.001 and 1 seconds",
+    );
     let nowhere = |inputs: &mut Inputs| inputs.models[0].spec.platform_ref.name = "cloud".to_owned();
     check(
         nowhere,
