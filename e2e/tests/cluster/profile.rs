@@ -51,12 +51,9 @@ async fn a_model_without_figures_is_measured_and_planned_and_measured_again_when
 
     let profile = model.status.as_ref().unwrap().profile.clone().unwrap();
     assert_eq!(profile.image, model.spec.runtime.image);
-    let CpuLatency::Exponential(mean) = &profile.cpu[0].mean;
-    let seconds = |text: &str| text.parse::<quantity::Duration>().unwrap().as_secs_f64();
-    let beta: f64 = mean.beta.parse().unwrap();
     for limit in [0.1_f64, 0.2, 0.3, 0.4] {
         let truth = 0.200 * (-limit / 0.15).exp() + 0.020;
-        let found = seconds(&mean.alpha) * (-limit / beta).exp() + seconds(&mean.gamma);
+        let found = latency(&profile.cpu[0].mean, limit);
         // What the protocol takes under the limit is on top of the law.
         assert!(
             (0.8 * truth..1.5 * truth + 0.02).contains(&found),
@@ -126,6 +123,22 @@ async fn a_pod_is_measured_through_the_api_server_from_outside() {
     }
     assert!(list(&scenario.api::<Pod>()).await.is_empty());
     scenario.end().await;
+}
+
+/// What a curve says of a limit, in seconds; whichever form was chosen.
+fn latency(curve: &CpuLatency, limit: f64) -> f64 {
+    let seconds = |text: &str| text.parse::<quantity::Duration>().unwrap().as_secs_f64();
+    match curve {
+        CpuLatency::Exponential(curve) => {
+            let beta: f64 = curve.beta.parse().unwrap();
+            seconds(&curve.alpha) * (-limit / beta).exp() + seconds(&curve.gamma)
+        }
+        CpuLatency::Hyperbolic(curve) => seconds(&curve.work) / limit + seconds(&curve.fixed),
+        CpuLatency::Throttled(curve) => {
+            let parallelism: f64 = curve.parallelism.parse().unwrap();
+            seconds(&curve.work) / limit.min(parallelism)
+        }
+    }
 }
 
 /// What the runtime says of its model, with the head of the answer.
