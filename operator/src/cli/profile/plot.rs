@@ -132,7 +132,7 @@ fn panels<'a>(points: &[Point], fit: &'a Fit) -> Vec<Panel<'a>> {
     let kept: Vec<usize> = (0..sizes.min(DRAWN))
         .map(|place| place * sizes.saturating_sub(1) / (sizes.min(DRAWN) - 1).max(1))
         .collect();
-    let on_cpu = kept.into_iter().filter_map(|index| {
+    let by_limit = kept.into_iter().filter_map(|index| {
         let entry = fit.cpu.get(index)?;
         let own = points.iter().filter(|point| point.batch == entry.batch);
         Some(Panel {
@@ -145,7 +145,7 @@ fn panels<'a>(points: &[Point], fit: &'a Fit) -> Vec<Panel<'a>> {
             bound: Some(Box::new(|vcpu| entry.tail.bound(vcpu))),
         })
     });
-    let on_gpu = fit.gpu.iter().map(|entry| {
+    let by_rows = fit.gpu.iter().map(|entry| {
         let own = points.iter().filter(|point| point.device == entry.device);
         Panel {
             title: match &entry.device {
@@ -160,7 +160,7 @@ fn panels<'a>(points: &[Point], fit: &'a Fit) -> Vec<Panel<'a>> {
             bound: None,
         }
     });
-    on_cpu.chain(on_gpu).collect()
+    by_limit.chain(by_rows).collect()
 }
 
 /// From a place of 0 to 100 on an axis to one between two ends.
