@@ -315,8 +315,8 @@ mod tests {
 
     /// 20 ms of one CPU for each row, under five limits, on so many rows; and on a GPU.
     fn points(sizes: u32) -> Vec<Point> {
-        let sample = |mean: f64| vec![0.98 * mean, mean, 1.02 * mean].repeat(20);
-        let on_cpu = [100, 250, 500, 1000, 2000_u32].into_iter().map(|millis| {
+        let sample = |mean: f64| [0.98 * mean, mean, 1.02 * mean].repeat(20);
+        let by_limit = [100, 250, 500, 1000, 2000_u32].into_iter().map(|millis| {
             let vcpu = f64::from(millis) / 1e3;
             let samples: Samples = (1..=sizes)
                 .map(|batch| (batch, sample(0.02 * f64::from(batch) / vcpu.min(1.0))))
@@ -329,10 +329,10 @@ mod tests {
             memory: "1Gi".to_owned(),
             memory_per_row: "0".to_owned(),
         };
-        let on_gpu: Samples = (1..=4)
+        let by_rows: Samples = (1..=4)
             .map(|rows| (rows, sample(1e-3 * f64::from(rows))))
             .collect();
-        let files: Vec<(Header, Samples)> = on_cpu.chain([(header(gpu), on_gpu)]).collect();
+        let files: Vec<(Header, Samples)> = by_limit.chain([(header(gpu), by_rows)]).collect();
         points::points(&files, Goal::new(0.05, 0.2, 0.9, 0.95).unwrap()).unwrap()
     }
 
