@@ -28,7 +28,7 @@ fn exact(law: impl Fn(f64) -> f64) -> Vec<Observation> {
 
 fn exponential_of(curve: Curve) -> Exponential {
     let Curve::Exponential(curve) = curve else {
-        unreachable!("the points are those of one: {curve:?}");
+        panic!("{curve:?}");
     };
     curve
 }
