@@ -132,7 +132,7 @@ fn panels<'a>(points: &[Point], fit: &'a Fit) -> Vec<Panel<'a>> {
     let kept: Vec<usize> = (0..sizes.min(DRAWN))
         .map(|place| place * sizes.saturating_sub(1) / (sizes.min(DRAWN) - 1).max(1))
         .collect();
-    let on_cpu = kept.into_iter().filter_map(|index| {
+    let by_size = kept.into_iter().filter_map(|index| {
         let entry = fit.cpu.get(index)?;
         let own = points.iter().filter(|point| point.batch == entry.batch);
         Some(Panel {
@@ -145,7 +145,7 @@ fn panels<'a>(points: &[Point], fit: &'a Fit) -> Vec<Panel<'a>> {
             bound: Some(Box::new(|vcpu| entry.tail.bound(vcpu))),
         })
     });
-    let on_gpu = fit.gpu.iter().map(|entry| {
+    let by_device = fit.gpu.iter().map(|entry| {
         let own = points.iter().filter(|point| point.device == entry.device);
         Panel {
             title: match &entry.device {
@@ -160,7 +160,7 @@ fn panels<'a>(points: &[Point], fit: &'a Fit) -> Vec<Panel<'a>> {
             bound: None,
         }
     });
-    on_cpu.chain(on_gpu).collect()
+    by_size.chain(by_device).collect()
 }
 
 /// From a place of 0 to 100 on an axis to one between two ends.
@@ -313,8 +313,8 @@ mod tests {
 
     /// 20 ms of one CPU for each row, under five limits, on so many rows; and on a GPU.
     fn points(sizes: u32) -> Vec<Point> {
-        let sample = |mean: f64| vec![0.98 * mean, mean, 1.02 * mean].repeat(20);
-        let on_cpu = [100, 250, 500, 1000, 2000_u32].into_iter().map(|millis| {
+        let sample = |mean: f64| [0.98 * mean, mean, 1.02 * mean].repeat(20);
+        let by_size = [100, 250, 500, 1000, 2000_u32].into_iter().map(|millis| {
             let vcpu = f64::from(millis) / 1e3;
             let samples: Samples = (1..=sizes)
                 .map(|batch| (batch, sample(0.02 * f64::from(batch) / vcpu.min(1.0))))
@@ -327,10 +327,10 @@ mod tests {
             memory: "1Gi".to_owned(),
             memory_per_row: "0".to_owned(),
         };
-        let on_gpu: Samples = (1..=4)
+        let by_device: Samples = (1..=4)
             .map(|rows| (rows, sample(1e-3 * f64::from(rows))))
             .collect();
-        let files: Vec<(Header, Samples)> = on_cpu.chain([(header(gpu), on_gpu)]).collect();
+        let files: Vec<(Header, Samples)> = by_size.chain([(header(gpu), by_device)]).collect();
         points::points(&files, Goal::new(0.05, 0.2, 0.9, 0.95).unwrap()).unwrap()
     }
 
