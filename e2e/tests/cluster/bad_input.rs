@@ -184,11 +184,7 @@ const MODEL: &[Field] = &[
         false,
     ),
     ("/spec/profile/cpu/0/max/exponential/gamma", Holds::Latency, false),
-    (
-        "/spec/profile/cpu/1/mean/hyperbolic/work",
-        Holds::Latency,
-        false,
-    ),
+    ("/spec/profile/cpu/1/mean/hyperbolic/work", Holds::Latency, false),
     (
         "/spec/profile/cpu/1/mean/hyperbolic/fixed",
         Holds::Duration,
