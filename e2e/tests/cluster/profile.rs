@@ -70,7 +70,12 @@ async fn a_model_without_figures_is_measured_and_planned_and_measured_again_when
     let app = scenario.ready(&[SEARCH]).await.remove(0);
     assert!(app.status.as_ref().unwrap().plan.is_some());
     let pods = list(&scenario.api::<Pod>()).await;
-    let measured = |pod: &Pod| pod.name_any().ends_with('m') && pod.name_any().starts_with("mlp-profile-");
+    // They end with their limit; the Job's own pod, which is done, ends with five letters and digits.
+    let measured = |pod: &Pod| {
+        ["-100m", "-200m", "-300m", "-400m"]
+            .iter()
+            .any(|limit| pod.name_any().ends_with(limit))
+    };
     assert!(!pods.iter().any(measured), "the measured pods are gone");
     let first = jobs(&scenario).await;
     assert_eq!(first.len(), 1);

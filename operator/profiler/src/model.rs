@@ -202,7 +202,7 @@ fn cross_validation(choice: &Choice) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
     use super::*;
     use crate::fit;

@@ -54,8 +54,24 @@ struct CpuEntry {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Curve {
-    exponential: Exponential,
+#[serde(rename_all = "camelCase")]
+enum Curve {
+    Exponential(Exponential),
+    Hyperbolic(Hyperbolic),
+    Throttled(Throttled),
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Hyperbolic {
+    work: String,
+    fixed: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Throttled {
+    work: String,
+    parallelism: String,
+    period: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -124,13 +140,7 @@ impl Profile {
                 let mut entries = self
                     .cpu
                     .iter()
-                    .map(|entry| {
-                        Ok((
-                            entry.batch,
-                            entry.mean.exponential.at(vcpu)?,
-                            entry.max.exponential.at(vcpu)?,
-                        ))
-                    })
+                    .map(|entry| Ok((entry.batch, entry.mean.at(vcpu)?.0, entry.max.at(vcpu)?.1)))
                     .collect::<Result<Vec<_>, ProfileError>>()?;
                 entries.sort_by_key(|entry| entry.0);
                 Ok(Device::Cpu(entries))
@@ -139,20 +149,52 @@ impl Profile {
     }
 }
 
+impl Curve {
+    /// Mean and longest latency.
+    fn at(&self, vcpu: f64) -> Result<(f64, f64), ProfileError> {
+        match self {
+            Self::Exponential(curve) => {
+                let latency = curve.at(vcpu)?;
+                Ok((latency, latency))
+            }
+            Self::Hyperbolic(curve) => {
+                let latency = seconds(&curve.work)? / vcpu + seconds(&curve.fixed)?;
+                Ok((latency, latency))
+            }
+            Self::Throttled(curve) => curve.at(vcpu),
+        }
+    }
+}
+
 impl Exponential {
     /// Eq. 1: `alpha exp(-c / beta) + gamma`.
     fn at(&self, vcpu: f64) -> Result<f64, ProfileError> {
-        let beta = self
-            .beta
-            .parse::<f64>()
-            .ok()
-            .filter(|beta| *beta > 0.0 && beta.is_finite());
-        let beta = beta.ok_or_else(|| ProfileError::Number {
-            field: "beta",
-            text: self.beta.clone(),
-        })?;
+        let beta = above_zero("beta", &self.beta)?;
         Ok(seconds(&self.alpha)? * (-vcpu / beta).exp() + seconds(&self.gamma)?)
     }
+}
+
+impl Throttled {
+    /// `max(work / n, work / c)`, and `work / n` with one wait for each quota that is begun.
+    fn at(&self, vcpu: f64) -> Result<(f64, f64), ProfileError> {
+        let parallelism = above_zero("parallelism", &self.parallelism)?;
+        let (work, period) = (
+            seconds(&self.work)?,
+            seconds(self.period.as_deref().unwrap_or("100ms"))?,
+        );
+        let wait = period * (1.0 - vcpu / parallelism).max(0.0);
+        let quotas = (work / (vcpu * period)).ceil();
+        Ok((work / vcpu.min(parallelism), work / parallelism + quotas * wait))
+    }
+}
+
+fn above_zero(field: &'static str, text: &str) -> Result<f64, ProfileError> {
+    let number = text.parse::<f64>().ok();
+    let number = number.filter(|number| *number > 0.0 && number.is_finite());
+    number.ok_or_else(|| ProfileError::Number {
+        field,
+        text: text.to_owned(),
+    })
 }
 
 impl GpuEntry {
@@ -278,6 +320,18 @@ mod tests {
             device.latency(rows, Law::Spread, chance).unwrap().as_secs_f64()
         });
         sum.sum::<f64>() / f64::from(samples)
+    }
+
+    /// 20 ms of one CPU under half of one: 40 ms in the mean, 20 ms and the 50 ms without quota at most.
+    #[test]
+    fn every_form_on_cpu_has_its_mean_and_its_longest_latency() {
+        let text = r#"{"cpu":[{"batch":1,
+            "mean":{"hyperbolic":{"work":"20ms","fixed":"1ms"}}, "max":{"throttled":{"work":"20ms","parallelism":"1"}}}]}"#;
+        let device = Profile::parse(text).unwrap().at(&share(Some(500), None)).unwrap();
+        for (law, expected) in [(Law::Mean, 0.041), (Law::Worst, 0.07)] {
+            let found = device.latency(1, law, 0.0).unwrap().as_secs_f64();
+            assert!((found - expected).abs() < 1e-8, "{found}");
+        }
     }
 
     #[test]
