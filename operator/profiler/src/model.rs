@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(model.spec.max_batch_size, 2);
         assert_eq!(model.spec.runtime.model_name.as_deref(), Some("net_v1"));
         let CpuLatency::Exponential(curve) = &model.spec.profile.cpu[1].mean else {
-            unreachable!("the law is one: {:?}", model.spec.profile.cpu[1]);
+            panic!("{:?}", model.spec.profile.cpu[1]);
         };
         let alpha: Duration = curve.alpha.parse().unwrap();
         assert!((alpha.as_secs_f64() - 1.0).abs() < 1e-4, "{curve:?}");
