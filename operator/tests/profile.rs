@@ -1,8 +1,9 @@
 //! `harmonybatch profile` as a user runs it: the real program against a real server whose latency follows a known law.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::convert::Infallible;
+mod measured;
+
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -10,65 +11,43 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use bytes::Bytes;
-use harmonybatch_planner::Throttled;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use measured::{EFFORT, PATIENCE, answer_all, at, law, listen};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-
-/// Nothing here takes a second.
-const PATIENCE: Duration = Duration::from_mins(1);
+use tokio::runtime::Runtime;
 
 /// A server of the protocol whose batches take as long as a law of (rows, number of the batch) says.
 struct Server {
     address: String,
     answered: Receiver<u64>,
     // Ends the server with the test.
-    _runtime: tokio::runtime::Runtime,
+    _runtime: Runtime,
 }
 
 impl Server {
     fn start(shape: Value, law: impl Fn(u64, u64) -> Duration + Send + Sync + 'static) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let (runtime, listener) = listen();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (sender, answered) = channel();
         let (law, count) = (Arc::new(law), Arc::new(AtomicU64::new(0)));
-        runtime.spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (law, count, sender, shape) = (law.clone(), count.clone(), sender.clone(), shape.clone());
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let (law, count, sender, shape) = (law.clone(), count.clone(), sender.clone(), shape.clone());
-                    async move {
-                        let answer = if request.uri().path() == "/v2/models/net" {
-                            json!({"name": "net", "inputs": [{"name": "x", "datatype": "FP32", "shape": shape}], "outputs": []})
-                        } else {
-                            let body = request.into_body().collect().await.unwrap().to_bytes();
-                            let asked: Value = serde_json::from_slice(&body).unwrap();
-                            let rows = asked["inputs"][0]["shape"][0].as_u64().unwrap();
-                            let values = asked["inputs"][0]["data"].as_array().unwrap().len();
-                            assert_eq!(values as u64, 4 * rows, "{asked}");
-                            let number = count.fetch_add(1, Ordering::Relaxed);
-                            tokio::time::sleep(law(rows, number)).await;
-                            // Where the test does not look, nobody does.
-                            let _ = sender.send(number);
-                            json!({"model_name": "net", "outputs": [{"name": "y", "datatype": "FP32", "shape": [rows, 1], "data": vec![0; usize::try_from(rows).unwrap()]}]})
-                        };
-                        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(answer.to_string()))))
-                    }
-                });
-                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        runtime.spawn(answer_all(listener, move |parts, asked| {
+            let (law, count, sender, shape) = (law.clone(), count.clone(), sender.clone(), shape.clone());
+            async move {
+                if parts.uri.path() == "/v2/models/net" {
+                    let inputs = json!([{"name": "x", "datatype": "FP32", "shape": shape}]);
+                    return (200, json!({"name": "net", "inputs": inputs, "outputs": []}));
+                }
+                let rows = asked["inputs"][0]["shape"][0].as_u64().unwrap();
+                let values = asked["inputs"][0]["data"].as_array().unwrap().len();
+                assert_eq!(values as u64, 4 * rows, "{asked}");
+                let number = count.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(law(rows, number)).await;
+                // Where the test does not look, nobody does.
+                let _ = sender.send(number);
+                let data = vec![0; usize::try_from(rows).unwrap()];
+                let outputs = json!([{"name": "y", "datatype": "FP32", "shape": [rows, 1], "data": data}]);
+                (200, json!({"model_name": "net", "outputs": outputs}))
             }
-        });
+        }));
         Self {
             address,
             answered,
@@ -95,18 +74,6 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// Enough for the 80th percentile (17 batches a size) and no more.
-const EFFORT: [&str; 8] = [
-    "--quantile",
-    "80%",
-    "--precision",
-    "20%",
-    "--tail-precision",
-    "50%",
-    "--warm-up",
-    "1",
-];
-
 /// The command that measures a server, without its effort.
 fn asking<'a>(server: &'a Server, vcpu: &'a str, max_batch: &'a str) -> [&'a str; 9] {
     [
@@ -124,41 +91,6 @@ fn asking<'a>(server: &'a Server, vcpu: &'a str, max_batch: &'a str) -> [&'a str
 
 fn measured(folder: &Path, server: &Server, vcpu: &str, max_batch: &str) -> Output {
     harmonybatch(folder, &[&asking(server, vcpu, max_batch)[..], &EFFORT].concat())
-}
-
-/// Seconds of a batch: `(20 ms exp(-vcpu / 0.5) + 8 ms) (1 + rows) / 2`.
-fn law(vcpu: f64, rows: u64) -> f64 {
-    let rows = f64::from(u32::try_from(rows).unwrap());
-    (0.020 * (-vcpu / 0.5).exp() + 0.008) * f64::midpoint(1.0, rows)
-}
-
-/// A number with a unit of time, in seconds.
-fn time(text: &str) -> f64 {
-    let (number, unit) = text.split_at(text.find(|letter: char| letter.is_alphabetic()).unwrap());
-    let units = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0)];
-    number.parse::<f64>().unwrap() * units.iter().find(|(name, _)| *name == unit).unwrap().1
-}
-
-/// Mean and longest latency of a curve as the InferenceModel has it.
-fn at(curve: &Value, vcpu: f64) -> (f64, f64) {
-    let (form, coefficients) = curve.as_object().unwrap().iter().next().unwrap();
-    let seconds = |field: &str| time(coefficients[field].as_str().unwrap());
-    let number = |field: &str| coefficients[field].as_str().unwrap().parse::<f64>().unwrap();
-    match form.as_str() {
-        "exponential" => {
-            let latency = seconds("alpha") * (-vcpu / number("beta")).exp() + seconds("gamma");
-            (latency, latency)
-        }
-        "hyperbolic" => {
-            let latency = seconds("work") / vcpu + seconds("fixed");
-            (latency, latency)
-        }
-        "throttled" => {
-            let curve = Throttled::new(seconds("work"), number("parallelism"), seconds("period")).unwrap();
-            (curve.mean(vcpu), curve.bound(vcpu))
-        }
-        other => panic!("{other}"),
-    }
 }
 
 #[test]

@@ -3,25 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod measured;
+
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper::Method;
+use measured::{EFFORT, PATIENCE, answer_all, at, law, listen};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-
-/// Nothing here takes a second.
-const PATIENCE: Duration = Duration::from_mins(1);
+use tokio::runtime::Runtime;
 
 /// What the cluster was asked for, and what it has.
 #[derive(Default)]
@@ -46,12 +40,7 @@ struct Cluster {
     state: Arc<Mutex<State>>,
     /// Pods that were created and batches that were asked for, with every batch.
     progress: Receiver<(usize, usize)>,
-    _runtime: tokio::runtime::Runtime,
-}
-
-/// Seconds of a batch: `(20 ms exp(-vcpu / 0.5) + 8 ms) (1 + rows) / 2`.
-fn law(vcpu: f64, rows: f64) -> f64 {
-    (0.020 * (-vcpu / 0.5).exp() + 0.008) * f64::midpoint(1.0, rows)
+    _runtime: Runtime,
 }
 
 fn vcpu(limit: &str) -> f64 {
@@ -165,7 +154,7 @@ impl State {
         }
         let rows = body["inputs"][0]["shape"][0].as_u64().unwrap();
         let limit = vcpu(self.created.last().unwrap());
-        let latency = law(limit, f64::from(u32::try_from(rows).unwrap()));
+        let latency = law(limit, rows);
         let output = json!({"name": "y", "datatype": "FP32", "shape": [rows, 1], "data": vec![0; usize::try_from(rows).unwrap()]});
         (
             Duration::from_secs_f64(latency),
@@ -177,12 +166,7 @@ impl State {
 impl Cluster {
     /// With a kubeconfig in the folder.
     fn start(folder: &Path) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let (runtime, listener) = listen();
         let port = listener.local_addr().unwrap().port();
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
@@ -199,34 +183,18 @@ impl Cluster {
             ..State::default()
         }));
         let shared = Arc::clone(&state);
-        runtime.spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let state = Arc::clone(&shared);
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let state = Arc::clone(&state);
-                    async move {
-                        let (parts, body) = request.into_parts();
-                        let body = body.collect().await.unwrap().to_bytes();
-                        let body = serde_json::from_slice(&body).unwrap_or_default();
-                        let path = parts.uri.path();
-                        let (code, answer) = if path.starts_with("/v2/") {
-                            let (latency, answer) = state.lock().unwrap().infer(path, &body);
-                            tokio::time::sleep(latency).await;
-                            (200, answer)
-                        } else {
-                            state.lock().unwrap().api(&parts.method, path, &body)
-                        };
-                        let answer = Full::new(Bytes::from(answer.to_string()));
-                        Ok::<_, Infallible>(Response::builder().status(code).body(answer).unwrap())
-                    }
-                });
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service),
-                );
+        runtime.spawn(answer_all(listener, move |parts, body| {
+            let state = Arc::clone(&shared);
+            async move {
+                let path = parts.uri.path();
+                if path.starts_with("/v2/") {
+                    let (latency, answer) = state.lock().unwrap().infer(path, &body);
+                    tokio::time::sleep(latency).await;
+                    return (200, answer);
+                }
+                state.lock().unwrap().api(&parts.method, path, &body)
             }
-        });
+        }));
         Self {
             state,
             progress,
@@ -241,17 +209,7 @@ fn spawn(folder: &Path, arguments: &[&str]) -> Child {
         .env("KUBECONFIG", folder.join("kubeconfig"))
         .env_remove("KUBERNETES_SERVICE_HOST")
         .args(["profile", "--model", "net", "--reach", "address"])
-        // Enough for the 80th percentile (17 batches a size) and no more.
-        .args([
-            "--quantile",
-            "80%",
-            "--precision",
-            "20%",
-            "--tail-precision",
-            "50%",
-            "--warm-up",
-            "1",
-        ])
+        .args(EFFORT)
         .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -265,22 +223,6 @@ fn profile(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
 
 fn told(output: Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
-}
-
-/// Latency in seconds of a curve as the InferenceModel has it.
-fn at(curve: &Value, vcpu: f64) -> f64 {
-    let seconds = |field: &str| {
-        let text = curve["exponential"][field].as_str().unwrap();
-        let (number, unit) = text.split_at(text.find(char::is_alphabetic).unwrap());
-        number.parse::<f64>().unwrap()
-            * [("us", 1e-6), ("ms", 1e-3), ("s", 1.0)]
-                .iter()
-                .find(|(name, _)| *name == unit)
-                .unwrap()
-                .1
-    };
-    let beta: f64 = curve["exponential"]["beta"].as_str().unwrap().parse().unwrap();
-    seconds("alpha") * (-vcpu / beta).exp() + seconds("gamma")
 }
 
 const LIMITS: &str = "2,0.25,500m,1";
@@ -302,8 +244,8 @@ fn pods_at_four_limits_are_measured_one_after_the_other_and_the_model_gets_the_p
     };
     let profile = &patch["spec"]["profile"];
     for limit in [0.25, 0.5, 1.0, 2.0] {
-        for (index, rows) in [(0, 1.0), (1, 2.0)] {
-            let (mean, truth) = (at(&profile["cpu"][index]["mean"], limit), law(limit, rows));
+        for (index, rows) in [(0, 1), (1, 2)] {
+            let (mean, truth) = (at(&profile["cpu"][index]["mean"], limit).0, law(limit, rows));
             // Wide, because timers are a millisecond late and the machine is shared.
             assert!(
                 (0.95 * truth..1.3 * truth + 0.01).contains(&mean),

@@ -28,7 +28,7 @@ pub(crate) async fn knative_served(client: &Client) -> Result<bool, cluster::Err
 /// Asks for ever, and calls `changed` after every change.
 pub(crate) async fn follow(client: Client, served: watch::Sender<bool>, changed: impl Fn()) {
     loop {
-        // Nothing tells of an API group that comes or goes: it is asked for.
+        // An API group cannot be watched: whether it came or went is asked, for as long as the controller runs.
         tokio::time::sleep(INTERVAL).await;
         match knative_served(&client).await {
             Ok(now) => {

@@ -284,7 +284,7 @@ async fn first_discovery(client: &Client, served: &latest::Sender<bool>) {
             }
             Err(error) => {
                 tracing::warn!(%error, "whether Knative is served is asked again");
-                // An API server that is away is not asked more often.
+                // Nothing tells when the API server answers again: it is asked, and no more often than that.
                 tokio::time::sleep(DISCOVERY_PAUSE).await;
             }
         }

@@ -252,23 +252,13 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+    use crate::points;
 
     fn header() -> Header {
+        let limit = Cpu::from_millis(500);
         Header {
-            endpoint: "http://127.0.0.1:8080".to_owned(),
-            model: "mlp".to_owned(),
-            max_batch: 4,
-            device: Device::Cpu {
-                limit: Cpu::from_millis(500),
-            },
             shapes: BTreeMap::from([("image".to_owned(), vec![3, 224, 224])]),
-            input: None,
-            seed: 1,
-            date: "2026-03-31".to_owned(),
-            hardware: None,
-            kernel: None,
-            image: None,
-            image_digest: None,
+            ..points::tests::header("mlp", Device::Cpu { limit })
         }
     }
 

@@ -36,7 +36,7 @@ pub use state::{Failure, Kind, State, image_digest, state};
 
 pub use crate::runtime::Invalid;
 
-/// Between two looks at a pod.
+/// Between two looks at a pod. It is not watched: whoever measures needs no other right on pods than to get, create and delete those that it runs.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long what holds a pod up may take to pass: a registry that is asked again, a node that is being added.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -239,6 +239,7 @@ impl Host {
                     last,
                 });
             }
+            // Without a watch nothing tells of a change: it is looked at, for `ready_within` at most.
             sleep(LOOK_AGAIN).await;
         }
     }
@@ -309,6 +310,7 @@ impl Host {
                 Err(error) if error.is_refusal() => return Err(error.into()),
                 Err(_) => {}
             }
+            // As above, for GONE_WITHIN at most.
             sleep(LOOK_AGAIN).await;
         }
         Err(Error::Stays { name })

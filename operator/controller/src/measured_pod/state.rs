@@ -216,6 +216,11 @@ mod tests {
         }))
     }
 
+    fn container_of(pod: &mut Pod) -> &mut ContainerStatus {
+        let containers = pod.status.as_mut().unwrap().container_statuses.as_mut();
+        &mut containers.unwrap()[0]
+    }
+
     /// The kind, whether it is over, and what is told.
     fn failed(pod: &Pod) -> (Kind, bool, String) {
         match state(pod) {
@@ -235,14 +240,7 @@ mod tests {
         let creating = json!({"waiting": {"reason": "ContainerCreating"}});
         assert_eq!(told(&with_container("Pending", &creating)), "the image is");
         let mut loading = with_container("Running", &json!({"running": {}}));
-        loading
-            .status
-            .as_mut()
-            .unwrap()
-            .container_statuses
-            .as_mut()
-            .unwrap()[0]
-            .started = Some(true);
+        container_of(&mut loading).started = Some(true);
         assert_eq!(told(&loading), "the model is");
     }
 
@@ -321,14 +319,7 @@ mod tests {
             ("example.org:5000/mlp", None),
         ] {
             let mut running = with_container("Running", &json!({"running": {}}));
-            running
-                .status
-                .as_mut()
-                .unwrap()
-                .container_statuses
-                .as_mut()
-                .unwrap()[0]
-                .image_id = id.to_owned();
+            container_of(&mut running).image_id = id.to_owned();
             assert_eq!(image_digest(&running).as_deref(), digest, "{id}");
         }
     }

@@ -83,7 +83,7 @@ impl Observer {
     /// Runs for ever.
     pub(crate) async fn run(mut self) {
         loop {
-            // The gateways are asked, they do not tell: a figure of a sliding hour has no event.
+            // The period of the measurement itself: gateways count, and are asked; a figure of a sliding hour has no event.
             tokio::time::sleep(INTERVAL).await;
             let timer = self.metrics.time("observe");
             match self.gateways.observed().await {
