@@ -257,6 +257,7 @@ mod tests {
     fn header() -> Header {
         let limit = Cpu::from_millis(500);
         Header {
+            max_batch: 4,
             shapes: BTreeMap::from([("image".to_owned(), vec![3, 224, 224])]),
             ..points::tests::header("mlp", Device::Cpu { limit })
         }
