@@ -4,6 +4,7 @@
 //! it. Reading order: [`up`] (the steps), [`parts`] (programs from Go modules), [`image`] (container images without an engine), [`node`] (the
 //! node in its namespaces), [`product`] (Helm, samples, the first request). Tests start at [`cluster::Cluster::ensure`].
 
+pub mod accuracy;
 pub mod cache;
 mod certificates;
 pub mod cluster;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use e2e::accuracy;
 use e2e::cache::Cache;
 use e2e::image;
 use e2e::node;
@@ -41,6 +42,11 @@ enum Command {
     Down,
     /// Say what runs.
     Status,
+    /// Hold what plans predict against what pods do: a report over four networks on the cluster.
+    ///
+    /// Each network is measured, and every configuration of it is planned, deployed under real CPU limits and driven by Poisson arrivals. Takes an
+    /// hour, in which the machine should have nothing else to do; what is in the file already is not measured again.
+    Accuracy(accuracy::Options),
     /// Write the product's image as an OCI archive, for a registry.
     Image {
         /// File to write.
@@ -87,6 +93,7 @@ fn main() -> Result<()> {
         Command::Up { knative, .. } => print(&up::up(Extent::Product, knative, &progress)?),
         Command::Down => up::down(&progress),
         Command::Status => print(&up::status()?),
+        Command::Accuracy(options) => print(&runtime()?.block_on(accuracy::run(&options, &progress))?),
         Command::Image { output } => {
             let archive = image::of_the_product(&Cache::locate()?, &progress)?;
             std::fs::copy(&archive.file, &output)
@@ -107,14 +114,17 @@ fn main() -> Result<()> {
             )
         }
         Command::KnativeStandIn { kubeconfig, webhook } => {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()
-                .context("no runtime")?;
-            runtime.block_on(e2e::knative::run(&kubeconfig, webhook))
+            runtime()?.block_on(e2e::knative::run(&kubeconfig, webhook))
         }
         Command::NodeInit { root } => node::init::run(&root),
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")
 }
 
 /// To standard output, which a reader may close early.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+/// The pause between two looks.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Looks again and again until `look` returns something.
@@ -20,6 +21,27 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<Op
             bail!("waited {} s in vain for {what}", limit.as_secs());
         }
         pause();
+    }
+}
+
+/// The same without a thread that waits; nothing where the limit came first.
+///
+/// # Errors
+/// The error of `look`, which ends the wait at once.
+pub async fn found<T>(
+    limit: Duration,
+    mut look: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    let end = tokio::time::Instant::now() + limit;
+    loop {
+        if let Some(found) = look().await? {
+            return Ok(Some(found));
+        }
+        if tokio::time::Instant::now() >= end {
+            return Ok(None);
+        }
+        // As below.
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
 }
 

@@ -127,7 +127,7 @@ fn work(command: Command) -> anyhow::Result<()> {
 
 async fn serve(options: Serve) -> anyhow::Result<()> {
     let signals = Signals::install()?;
-    let statistics = Arc::new(Statistics::new());
+    let statistics = Arc::new(Statistics::new(options.max_batch));
     let worker = start(&options, Arc::clone(&statistics))?;
     let listener = TcpListener::bind(options.listen)
         .await

@@ -1,7 +1,7 @@
 //! What the server counts: batches and rows, so that a test sees whether requests were batched. `/stats` as JSON, `/metrics`
 //! in the OpenMetrics text format.
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -27,9 +27,14 @@ pub(crate) struct Statistics {
     abandoned: Counter,
     batch_rows: Histogram,
     inference: Histogram,
+    /// Batches of 1, 2, ... rows.
+    sizes: Box<[AtomicU64]>,
+    /// Nanoseconds in which the engine has computed.
+    computed: AtomicU64,
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Snapshot {
     batches: u64,
     rows: u64,
@@ -37,10 +42,15 @@ struct Snapshot {
     failed: u64,
     refused: u64,
     abandoned: u64,
+    /// Batches of 1, 2, ... rows.
+    sizes: Vec<u64>,
+    /// In which the engine has computed.
+    computed_seconds: f64,
 }
 
 impl Statistics {
-    pub(crate) fn new() -> Self {
+    /// Of an engine whose batches have at most so many rows.
+    pub(crate) fn new(max_batch: usize) -> Self {
         let mut registry = Registry::with_prefix("runtime");
         let (batches, rows, largest) = (Counter::default(), Counter::default(), Gauge::default());
         let (failed, refused, abandoned) = (Counter::default(), Counter::default(), Counter::default());
@@ -84,6 +94,10 @@ impl Statistics {
             abandoned,
             batch_rows,
             inference,
+            sizes: std::iter::repeat_with(AtomicU64::default)
+                .take(max_batch)
+                .collect(),
+            computed: AtomicU64::default(),
         }
     }
 
@@ -99,6 +113,11 @@ impl Statistics {
         self.largest.set(self.largest.get().max(rows as i64));
         self.batch_rows.observe(rows as f64);
         self.inference.observe(elapsed.as_secs_f64());
+        if let Some(size) = self.sizes.get(rows.saturating_sub(1)) {
+            size.fetch_add(1, Ordering::Relaxed);
+        }
+        let elapsed = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        self.computed.fetch_add(elapsed, Ordering::Relaxed);
     }
 
     pub(crate) fn failed(&self) {
@@ -121,6 +140,12 @@ impl Statistics {
             failed: self.failed.get(),
             refused: self.refused.get(),
             abandoned: self.abandoned.get(),
+            sizes: self
+                .sizes
+                .iter()
+                .map(|size| size.load(Ordering::Relaxed))
+                .collect(),
+            computed_seconds: Duration::from_nanos(self.computed.load(Ordering::Relaxed)).as_secs_f64(),
         };
         serde_json::to_vec(&snapshot).unwrap_or_default()
     }

@@ -65,6 +65,14 @@ pub fn of_the_product(cache: &Cache, progress: &Progress) -> Result<Archive> {
     of_a_package(cache, progress, "harmonybatch", "harmonybatch")
 }
 
+/// The product's program itself, as it is in its image.
+///
+/// # Errors
+/// Cargo's, with the end of its output.
+pub(crate) fn program_of_the_product(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
+    program(cache, progress, "harmonybatch", "harmonybatch")
+}
+
 /// The image of the inference server that the samples run.
 ///
 /// # Errors
@@ -78,12 +86,16 @@ pub fn of_the_demo_runtime(cache: &Cache, progress: &Progress) -> Result<Archive
 /// # Errors
 /// Cargo's, with the end of its output.
 pub fn of_a_package(cache: &Cache, progress: &Progress, package: &str, name: &str) -> Result<Archive> {
-    let program = progress.long_step(
+    let program = program(cache, progress, package, name)?;
+    archived(cache, name, env!("CARGO_PKG_VERSION"), &program)
+}
+
+fn program(cache: &Cache, progress: &Progress, package: &str, name: &str) -> Result<PathBuf> {
+    progress.long_step(
         &format!("Building the program of image {name}"),
         "release build, static",
         || programs::cargo(cache, package, package),
-    )?;
-    archived(cache, name, env!("CARGO_PKG_VERSION"), &program)
+    )
 }
 
 /// Writes the archive of `program` unless the same one is there.
