@@ -29,7 +29,7 @@ use prost::Message;
 use tokio::net::TcpListener;
 
 use listener::{Drain, Signals};
-use network::Architecture;
+use network::{Network, Options};
 use protocol::Signature;
 use service::Service;
 use simulate::{Law, Profile, Share, Simulation};
@@ -53,7 +53,7 @@ enum Command {
         /// Where to.
         file: PathBuf,
         #[command(flatten)]
-        architecture: Architecture,
+        options: Options,
     },
 }
 
@@ -78,7 +78,7 @@ struct Serve {
     #[arg(long, default_value_t = 25_000)]
     drain: u64,
     #[command(flatten)]
-    architecture: Architecture,
+    options: Options,
     /// Sleep as long as this latency profile says, and compute nothing: `spec.profile` of an InferenceModel as JSON, or a
     /// file that holds it. `gpu` is one object here and may carry the pool's `slice`, as in
     /// {"gpu":{"perRow":"1.68ms","fixed":"2.11ms","slice":"2ms"}}.
@@ -118,8 +118,8 @@ fn work(command: Command) -> anyhow::Result<()> {
                 .build()?
                 .block_on(serve(options))
         }
-        Command::Export { file, architecture } => {
-            let bytes = onnx::model(architecture).encode_to_vec();
+        Command::Export { file, options } => {
+            let bytes = options.network()?.model().encode_to_vec();
             std::fs::write(&file, bytes).with_context(|| format!("write {}", file.display()))
         }
     }
@@ -128,15 +128,17 @@ fn work(command: Command) -> anyhow::Result<()> {
 async fn serve(options: Serve) -> anyhow::Result<()> {
     let signals = Signals::install()?;
     let statistics = Arc::new(Statistics::new());
-    let worker = start(&options, Arc::clone(&statistics))?;
+    let network = options.options.network()?;
+    let (columns, classes) = (network.columns, network.classes);
+    let worker = start(&options, network, Arc::clone(&statistics))?;
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("listen on {}", options.listen))?;
     tracing::info!(address = %listener.local_addr()?, model = options.model_name, "listening");
     let signature = Signature {
         model: options.model_name,
-        columns: options.architecture.columns,
-        classes: options.architecture.classes,
+        columns,
+        classes,
         max_batch: options.max_batch,
     };
     let drain = Drain {
@@ -147,8 +149,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     listener::serve(listener, service, signals, drain).await
 }
 
-fn start(options: &Serve, statistics: Arc<Statistics>) -> anyhow::Result<Worker> {
-    let (architecture, queue) = (options.architecture, usize::from(options.queue));
+fn start(options: &Serve, network: Network, statistics: Arc<Statistics>) -> anyhow::Result<Worker> {
+    let (columns, queue) = (network.columns, usize::from(options.queue));
     let worker = if let Some(profile) = &options.simulate {
         let json = if profile.trim_start().starts_with('{') {
             profile.clone()
@@ -157,14 +159,22 @@ fn start(options: &Serve, statistics: Arc<Statistics>) -> anyhow::Result<Worker>
         };
         let device = Profile::parse(&json)?.at(&options.share)?;
         tracing::info!(?device, law = ?options.law, "simulating");
-        let simulation = Simulation::new(device, options.law, architecture.seed, architecture);
+        let simulation = Simulation::new(
+            device,
+            options.law,
+            options.options.seed,
+            columns,
+            network.classes,
+        );
         Worker::start(move || Ok(simulation), queue, statistics)
     } else {
         let load = move || {
             let started = Instant::now();
-            let network = tract::Network::load(architecture)?;
-            tracing::info!(bytes = architecture.bytes(), elapsed = ?started.elapsed(), "the network is ready");
-            Ok(network)
+            let model = network.model();
+            let bytes = model.encoded_len();
+            let plan = tract::Plan::new(&model, columns)?;
+            tracing::info!(bytes, elapsed = ?started.elapsed(), "the network is ready");
+            Ok(plan)
         };
         Worker::start(load, queue, statistics)
     };
