@@ -1,7 +1,7 @@
 //! Demo inference server of the local cluster: the Open Inference Protocol v2 over REST, on tract.
 //!
-//! `serve` runs a real ONNX network whose weights follow from a seed ([`network`], [`onnx`]) on one thread ([`worker`],
-//! [`tract`]); with `--simulate` it takes as long as a latency profile says, and computes nothing ([`simulate`]). `export`
+//! `serve` runs a real ONNX network, whose weights follow from a seed or come with a trained one ([`network`], [`onnx`]), on
+//! one thread ([`worker`], [`tract`]); with `--simulate` it takes as long as a latency profile says, and computes nothing ([`simulate`]). `export`
 //! writes the network for any other ONNX reader.
 
 mod engine;
@@ -36,7 +36,11 @@ use simulate::{Law, Profile, Share, Simulation};
 use statistics::Statistics;
 use worker::Worker;
 
-/// Demo inference server: the Open Inference Protocol v2 on a network whose weights follow from a seed.
+/// Demo inference server: the Open Inference Protocol v2 on a perceptron, a convolutional network, a transformer encoder or a
+/// trained network from a file.
+///
+/// A row of the input is two numbers that come back as `echo` and the numbers that the network reads: --columns for the mlp,
+/// 2 + C*H*W for images, 2 + tokens * token width for sequences. `serve` and `export` take the same options of the network.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
