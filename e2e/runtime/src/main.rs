@@ -154,7 +154,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
 }
 
 fn start(options: &Serve, network: Network, statistics: Arc<Statistics>) -> anyhow::Result<Worker> {
-    let (columns, queue) = (network.columns, usize::from(options.queue));
+    let (columns, max_batch) = (network.columns, options.max_batch);
+    let queue = usize::from(options.queue);
     let worker = if let Some(profile) = &options.simulate {
         let json = if profile.trim_start().starts_with('{') {
             profile.clone()
@@ -176,7 +177,7 @@ fn start(options: &Serve, network: Network, statistics: Arc<Statistics>) -> anyh
             let started = Instant::now();
             let model = network.model();
             let bytes = model.encoded_len();
-            let plan = tract::Plan::new(&model, columns)?;
+            let plan = tract::Plan::new(&model, columns, max_batch)?;
             tracing::info!(bytes, elapsed = ?started.elapsed(), "the network is ready");
             Ok(plan)
         };

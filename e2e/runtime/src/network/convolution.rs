@@ -28,7 +28,7 @@ pub(crate) struct Convolutional {
     #[arg(long, default_value_t = 3, value_parser = within::<1, 4>)]
     pub(crate) stages: usize,
     /// Residual blocks of a stage.
-    #[arg(long, default_value_t = 2, value_parser = within::<1, 16>)]
+    #[arg(long, default_value_t = 3, value_parser = within::<1, 16>)]
     pub(crate) blocks: usize,
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Encoder {
     #[arg(long, default_value_t = 4, value_parser = within::<1, 64>)]
     pub(crate) heads: usize,
     /// Blocks of attention and feed-forward layer.
-    #[arg(long, default_value_t = 3, value_parser = within::<1, 48>)]
+    #[arg(long, default_value_t = 4, value_parser = within::<1, 48>)]
     pub(crate) layers: usize,
 }
 

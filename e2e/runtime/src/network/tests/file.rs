@@ -9,10 +9,12 @@ use tract_onnx::pb::{
 };
 
 use super::{assert_close, check};
+use crate::engine::{Batch, Engine};
 use crate::network::file::{Error, prefix_names, wrap};
 use crate::network::image::Image;
 use crate::network::{INPUT, OUTPUT, TAG};
 use crate::onnx::integer;
+use crate::tract::Plan;
 
 const IMAGE: Image = Image {
     channels: 2,
@@ -98,6 +100,37 @@ fn file(input: &[Option<i64>]) -> ModelProto {
     }
 }
 
+/// The same, flattened as PaddlePaddle's exporter writes it: the shape is computed from the batch, through another type.
+fn with_computed_shape() -> ModelProto {
+    let mut model = file(&[None, Some(2), None, None]);
+    let graph = model.graph.as_mut().unwrap();
+    let bounds = [("from", 0), ("to", 1), ("classes", 3)];
+    graph.initializer.extend(bounds.map(|(name, value)| TensorProto {
+        name: name.to_owned(),
+        dims: vec![1],
+        data_type: DataType::Int32 as i32,
+        int32_data: vec![value],
+        ..TensorProto::default()
+    }));
+    let cast = |to: DataType| vec![integer("to", to as i64)];
+    graph.node.extend([
+        node("Shape", &[OUTPUT], "shape", vec![]),
+        node("Cast", &["shape"], "shape32", cast(DataType::Int32)),
+        node("Slice", &["shape32", "from", "to", "from"], "batch32", vec![]),
+        node("Cast", &["batch32"], "batch", cast(DataType::Int64)),
+        node("Cast", &["classes"], "classes64", cast(DataType::Int64)),
+        node(
+            "Concat",
+            &["batch", "classes64"],
+            "flat_shape",
+            vec![integer("axis", -1)],
+        ),
+        node("Reshape", &[OUTPUT, "flat_shape"], "flat", vec![]),
+    ]);
+    graph.output = vec![value("flat", &[None, Some(3)])];
+    model
+}
+
 /// The mean of a convolution of 1 x 1 is that convolution of the means.
 fn closed_form(row: &[f32]) -> Vec<f64> {
     let area = IMAGE.height * IMAGE.width;
@@ -131,6 +164,18 @@ fn a_wrapped_file_answers_every_row_of_every_batch() {
     let row = [&[0.0; TAG][..], &[1.0; 15], &[0.0; 15]].concat();
     let classes = closed_form(&row);
     assert_close(&[0.6, 1.8, -0.45], &classes, "a white plane and a black one");
+}
+
+#[test]
+fn a_network_that_computes_shapes_from_its_batch_gets_a_plan_for_each_size() {
+    let (model, _, classes) = wrap(with_computed_shape(), Some(IMAGE)).unwrap();
+    assert_eq!(classes, 3);
+    let columns = TAG + IMAGE.numbers();
+    check(&model, columns, &[1, 2, 5, 16], closed_form);
+    let mut plan = Plan::of_each_size(&model, columns, 2).unwrap();
+    let values = vec![0.0; 3 * columns];
+    let error = plan.infer(Batch { rows: 3, values }).unwrap_err();
+    assert!(error.to_string().contains("3 rows"), "{error}");
 }
 
 #[test]

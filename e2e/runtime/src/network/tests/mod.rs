@@ -48,10 +48,20 @@ fn assert_close(found: &[f32], expected: &[f64], what: &str) {
 /// read nothing from it.
 fn check(model: &ModelProto, columns: usize, counts: &[usize], naive: impl Fn(&[f32]) -> Vec<f64>) {
     let bytes = model.encode_to_vec();
-    let mut plan = Plan::new(&ModelProto::decode(bytes.as_slice()).unwrap(), columns).unwrap();
+    let model = ModelProto::decode(bytes.as_slice()).unwrap();
+    let largest = *counts.iter().max().unwrap();
+    let mut plan = Plan::new(&model, columns, largest).unwrap();
+    check_plan(&mut plan, columns, counts, &naive);
+    if plan.is_of_any_size() {
+        let mut plan = Plan::of_each_size(&model, columns, largest).unwrap();
+        check_plan(&mut plan, columns, counts, &naive);
+    }
+}
+
+fn check_plan(plan: &mut Plan, columns: usize, counts: &[usize], naive: &impl Fn(&[f32]) -> Vec<f64>) {
     for &count in counts {
         let values = rows(count, columns);
-        let answer = infer(&mut plan, count, &values);
+        let answer = infer(plan, count, &values);
         let classes = answer.output.len() / count;
         assert_eq!(answer.output.len(), count * classes);
         let mut before: Option<Vec<f64>> = None;
@@ -59,7 +69,7 @@ fn check(model: &ModelProto, columns: usize, counts: &[usize], naive: impl Fn(&[
             let output = &answer.output[index * classes..(index + 1) * classes];
             let expected = naive(row);
             assert_close(output, &expected, &format!("row {index} of {count}"));
-            let alone = infer(&mut plan, 1, row);
+            let alone = infer(plan, 1, row);
             let alone = alone
                 .output
                 .iter()
@@ -79,7 +89,7 @@ fn check(model: &ModelProto, columns: usize, counts: &[usize], naive: impl Fn(&[
                 );
             }
         }
-        check_tags(&mut plan, count, columns, &values, &answer.output);
+        check_tags(plan, count, columns, &values, &answer.output);
     }
 }
 
