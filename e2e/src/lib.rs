@@ -13,6 +13,7 @@ mod digest;
 mod http;
 pub mod image;
 pub mod knative;
+pub mod models;
 pub mod node;
 pub mod parts;
 pub mod product;

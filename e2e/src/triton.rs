@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::python;
 
@@ -33,7 +33,7 @@ pub fn environment(requirements: &Path) -> Result<PathBuf> {
 /// # Errors
 /// Where the interpreter's environment has no Triton, or the folder cannot be written.
 pub fn command(interpreter: &Path, folder: &Path, run: impl FnOnce(&Path) -> Command) -> Result<Command> {
-    let packages = packages(interpreter)?;
+    let packages = python::packages(interpreter, "pytriton")?;
     let server = packages.join("pytriton/tritonserver");
     let backend = folder.join("backends/python");
     fs::create_dir_all(&backend)?;
@@ -65,18 +65,6 @@ fn path(interpreter: &Path) -> Result<OsString> {
     Ok(std::env::join_paths(
         own.into_iter().chain(std::env::split_paths(&others)),
     )?)
-}
-
-/// Where an environment has its packages.
-fn packages(interpreter: &Path) -> Result<PathBuf> {
-    let library = interpreter.with_file_name("../lib");
-    for entry in fs::read_dir(&library)? {
-        let packages = entry?.path().join("site-packages");
-        if packages.join("pytriton").exists() {
-            return Ok(packages);
-        }
-    }
-    bail!("pytriton is not below {}", library.display())
 }
 
 /// `3.11` of `.../python3.11/site-packages`.

@@ -1,7 +1,7 @@
 //! Demo inference server of the local cluster: the Open Inference Protocol v2 over REST, on tract.
 //!
-//! `serve` runs a real ONNX network whose weights follow from a seed ([`network`], [`onnx`]) on one thread ([`worker`],
-//! [`tract`]); with `--simulate` it takes as long as a latency profile says, and computes nothing ([`simulate`]). `export`
+//! `serve` runs a real ONNX network, whose weights follow from a seed or come with a trained one ([`network`], [`onnx`]), on
+//! one thread ([`worker`], [`tract`]); with `--simulate` it takes as long as a latency profile says, and computes nothing ([`simulate`]). `export`
 //! writes the network for any other ONNX reader.
 
 mod engine;
@@ -29,14 +29,18 @@ use prost::Message;
 use tokio::net::TcpListener;
 
 use listener::{Drain, Signals};
-use network::Architecture;
+use network::{Network, Options};
 use protocol::Signature;
 use service::Service;
 use simulate::{Law, Profile, Share, Simulation};
 use statistics::Statistics;
 use worker::Worker;
 
-/// Demo inference server: the Open Inference Protocol v2 on a network whose weights follow from a seed.
+/// Demo inference server: the Open Inference Protocol v2 on a perceptron, a convolutional network, a transformer encoder or a
+/// trained network from a file.
+///
+/// A row of the input is two numbers that come back as `echo` and the numbers that the network reads: --columns for the mlp,
+/// 2 + C*H*W for images, 2 + tokens * token width for sequences. `serve` and `export` take the same options of the network.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -53,7 +57,7 @@ enum Command {
         /// Where to.
         file: PathBuf,
         #[command(flatten)]
-        architecture: Architecture,
+        options: Options,
     },
 }
 
@@ -78,7 +82,7 @@ struct Serve {
     #[arg(long, default_value_t = 25_000)]
     drain: u64,
     #[command(flatten)]
-    architecture: Architecture,
+    options: Options,
     /// Sleep as long as this latency profile says, and compute nothing: `spec.profile` of an InferenceModel as JSON, or a
     /// file that holds it. `gpu` is one object here and may carry the pool's `slice`, as in
     /// {"gpu":{"perRow":"1.68ms","fixed":"2.11ms","slice":"2ms"}}.
@@ -118,8 +122,8 @@ fn work(command: Command) -> anyhow::Result<()> {
                 .build()?
                 .block_on(serve(options))
         }
-        Command::Export { file, architecture } => {
-            let bytes = onnx::model(architecture).encode_to_vec();
+        Command::Export { file, options } => {
+            let bytes = options.network()?.model().encode_to_vec();
             std::fs::write(&file, bytes).with_context(|| format!("write {}", file.display()))
         }
     }
@@ -128,15 +132,17 @@ fn work(command: Command) -> anyhow::Result<()> {
 async fn serve(options: Serve) -> anyhow::Result<()> {
     let signals = Signals::install()?;
     let statistics = Arc::new(Statistics::new(options.max_batch));
-    let worker = start(&options, Arc::clone(&statistics))?;
+    let network = options.options.network()?;
+    let (columns, classes) = (network.columns, network.classes);
+    let worker = start(&options, network, Arc::clone(&statistics))?;
     let listener = TcpListener::bind(options.listen)
         .await
         .with_context(|| format!("listen on {}", options.listen))?;
     tracing::info!(address = %listener.local_addr()?, model = options.model_name, "listening");
     let signature = Signature {
         model: options.model_name,
-        columns: options.architecture.columns,
-        classes: options.architecture.classes,
+        columns,
+        classes,
         max_batch: options.max_batch,
     };
     let drain = Drain {
@@ -147,8 +153,9 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
     listener::serve(listener, service, signals, drain).await
 }
 
-fn start(options: &Serve, statistics: Arc<Statistics>) -> anyhow::Result<Worker> {
-    let (architecture, queue) = (options.architecture, usize::from(options.queue));
+fn start(options: &Serve, network: Network, statistics: Arc<Statistics>) -> anyhow::Result<Worker> {
+    let (columns, max_batch) = (network.columns, options.max_batch);
+    let queue = usize::from(options.queue);
     let worker = if let Some(profile) = &options.simulate {
         let json = if profile.trim_start().starts_with('{') {
             profile.clone()
@@ -157,14 +164,22 @@ fn start(options: &Serve, statistics: Arc<Statistics>) -> anyhow::Result<Worker>
         };
         let device = Profile::parse(&json)?.at(&options.share)?;
         tracing::info!(?device, law = ?options.law, "simulating");
-        let simulation = Simulation::new(device, options.law, architecture.seed, architecture);
+        let simulation = Simulation::new(
+            device,
+            options.law,
+            options.options.seed,
+            columns,
+            network.classes,
+        );
         Worker::start(move || Ok(simulation), queue, statistics)
     } else {
         let load = move || {
             let started = Instant::now();
-            let network = tract::Network::load(architecture)?;
-            tracing::info!(bytes = architecture.bytes(), elapsed = ?started.elapsed(), "the network is ready");
-            Ok(network)
+            let model = network.model();
+            let bytes = model.encoded_len();
+            let plan = tract::Plan::new(&model, columns, max_batch)?;
+            tracing::info!(bytes, elapsed = ?started.elapsed(), "the network is ready");
+            Ok(plan)
         };
         Worker::start(load, queue, statistics)
     };

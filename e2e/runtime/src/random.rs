@@ -10,6 +10,11 @@ impl SplitMix64 {
         Self(seed)
     }
 
+    /// One of many generators that share a seed, so that a tensor does not depend on the length of those before it.
+    pub(crate) fn stream(seed: u64, index: u64) -> Self {
+        Self(seed ^ index.wrapping_mul(0xD1B5_4A32_D192_ED03))
+    }
+
     /// The next 64 bits.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -28,6 +33,11 @@ impl SplitMix64 {
     /// Uniform in `[-limit, limit)`.
     pub(crate) fn symmetric(&mut self, limit: f32) -> f32 {
         (self.unit() * 2.0 - 1.0) * limit
+    }
+
+    /// As many numbers, uniform in `[-limit, limit)`.
+    pub(crate) fn uniform(&mut self, count: usize, limit: f32) -> Vec<f32> {
+        (0..count).map(|_| self.symmetric(limit)).collect()
     }
 }
 

@@ -18,8 +18,10 @@ use crate::worker::Worker;
 
 const JSON: &str = "application/json";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// 32 rows of 4096 numbers of 20 characters, and some air.
-const BODY_LIMIT: usize = 4 << 20;
+/// What a body may have at least: 32 rows of 4096 numbers, and some air.
+const SMALL_BODY: usize = 4 << 20;
+/// Most characters of a number and what is around it.
+const NUMBER: usize = 20;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What every connection shares.
@@ -140,22 +142,28 @@ impl Service {
         if request.headers().contains_key("inference-header-content-length") {
             return Err(Refusal::Binary);
         }
-        let body = read(request.into_body()).await?;
+        let body = read(request.into_body(), body_limit(&self.signature)).await?;
         let (batch, reply) = protocol::Request::parse(&body, &self.signature)?.split();
         let answer = self.worker.infer(batch).await?;
         reply.body(&answer, &self.signature)
     }
 }
 
-async fn read<B>(body: B) -> Result<Bytes, Refusal>
+/// Bytes of the largest batch of images or sequences.
+fn body_limit(signature: &Signature) -> usize {
+    let numbers = signature.max_batch.saturating_mul(signature.columns);
+    numbers.saturating_mul(NUMBER).max(SMALL_BODY)
+}
+
+async fn read<B>(body: B, limit: usize) -> Result<Bytes, Refusal>
 where
     B: Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let collected = timeout(BODY_TIMEOUT, Limited::new(body, BODY_LIMIT).collect()).await;
+    let collected = timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await;
     match collected {
         Err(_) => Err(Refusal::SlowBody),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(BODY_LIMIT)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(limit)),
         Ok(Err(error)) => Err(Refusal::Malformed(error.to_string())),
         Ok(Ok(body)) => Ok(body.to_bytes()),
     }

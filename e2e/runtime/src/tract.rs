@@ -1,42 +1,91 @@
-//! The network on tract: one plan with a symbolic batch dimension, so that the packed weights are held once, and one thread.
+//! Networks on tract, on one thread. One plan has a symbolic batch dimension, so that the packed weights are held once. Some
+//! trained networks compute shapes from their batch in ways that tract cannot follow without knowing it: those get one plan,
+//! with weights of its own, for each batch size.
 
 use anyhow::Context;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 
 use crate::engine::{Answer, Batch, Engine};
-use crate::network::Architecture;
-use crate::onnx;
 
-/// A plan that takes any number of rows.
-pub(crate) struct Network {
-    plan: Arc<TypedRunnableModel>,
-    architecture: Architecture,
+/// A network that is ready to run.
+pub(crate) struct Plan {
+    columns: usize,
+    sizes: Sizes,
 }
 
-impl Network {
-    /// Builds the network, brings it through tract's ONNX parser, and optimises it.
-    pub(crate) fn load(architecture: Architecture) -> anyhow::Result<Self> {
-        let proto = onnx::model(architecture);
-        Self::parse(&proto, architecture)
+/// For which batch sizes a plan is.
+enum Sizes {
+    Any(Arc<TypedRunnableModel>),
+    /// The first is for one row.
+    Each(Vec<Arc<TypedRunnableModel>>),
+}
+
+impl Plan {
+    /// Brings a model whose rows have `columns` numbers through tract's ONNX parser, and optimises it.
+    pub(crate) fn new(proto: &ModelProto, columns: usize, max_batch: usize) -> anyhow::Result<Self> {
+        Self::of_any_size(proto, columns).or_else(|error| {
+            tracing::info!(
+                reason = format!("{error:#}"),
+                max_batch,
+                "one plan for each batch size"
+            );
+            Self::of_each_size(proto, columns, max_batch)
+        })
     }
 
-    fn parse(proto: &tract_onnx::pb::ModelProto, architecture: Architecture) -> anyhow::Result<Self> {
-        let model = tract_onnx::onnx()
-            .model_for_proto_model(proto)
-            .context("parse the ONNX model")?;
-        let plan = model
-            .into_optimized()
-            .context("optimise the ONNX model")?
-            .into_runnable()?;
-        Ok(Self { plan, architecture })
+    fn of_any_size(proto: &ModelProto, columns: usize) -> anyhow::Result<Self> {
+        Ok(Self {
+            columns,
+            sizes: Sizes::Any(optimised(parsed(proto)?)?),
+        })
+    }
+
+    /// One plan for each size up to the largest; there is none for a larger batch.
+    pub(crate) fn of_each_size(proto: &ModelProto, columns: usize, max_batch: usize) -> anyhow::Result<Self> {
+        let model = parsed(proto)?;
+        let plans = (1..=max_batch).map(|rows| {
+            let fact = f32::fact([rows, columns]).into();
+            optimised(model.clone().with_input_fact(0, fact)?)
+        });
+        Ok(Self {
+            columns,
+            sizes: Sizes::Each(plans.collect::<anyhow::Result<_>>()?),
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_of_any_size(&self) -> bool {
+        matches!(self.sizes, Sizes::Any(_))
+    }
+
+    fn of(&self, rows: usize) -> anyhow::Result<&Arc<TypedRunnableModel>> {
+        match &self.sizes {
+            Sizes::Any(plan) => Ok(plan),
+            Sizes::Each(plans) => rows
+                .checked_sub(1)
+                .and_then(|index| plans.get(index))
+                .with_context(|| format!("no plan for {rows} rows")),
+        }
     }
 }
 
-impl Engine for Network {
+fn parsed(proto: &ModelProto) -> anyhow::Result<InferenceModel> {
+    tract_onnx::onnx()
+        .model_for_proto_model(proto)
+        .context("parse the ONNX model")
+}
+
+fn optimised(model: InferenceModel) -> anyhow::Result<Arc<TypedRunnableModel>> {
+    let model = model.into_optimized().context("optimise the ONNX model")?;
+    model.into_runnable()
+}
+
+impl Engine for Plan {
     fn infer(&mut self, batch: Batch) -> anyhow::Result<Answer> {
-        let shape = [batch.rows, self.architecture.columns];
+        let shape = [batch.rows, self.columns];
         let input = Tensor::from_shape(&shape, &batch.values)?;
-        let outputs = self.plan.run(tvec!(input.into_tvalue()))?;
+        let outputs = self.of(batch.rows)?.run(tvec!(input.into_tvalue()))?;
         let [output, echo] = outputs.as_slice() else {
             anyhow::bail!("the network has {} outputs, not 2", outputs.len());
         };
@@ -51,88 +100,19 @@ fn floats(tensor: &Tensor) -> anyhow::Result<Vec<f32>> {
     Ok(tensor.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
 }
 
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use prost::Message;
-    use tract_onnx::pb::ModelProto;
-
-    use super::*;
-    use crate::network::TAG;
-    use crate::network::tests::{SMALL, naive};
-
-    /// Single precision over at most a few hundred terms a sum, relative to outputs of about one.
-    const TOLERANCE: f64 = 1e-4;
-
-    fn rows(count: usize, columns: usize) -> Vec<f32> {
-        (0..count * columns)
-            .map(|index| f32::from(u8::try_from(index * 37 % 101).unwrap()) / 50.0 - 1.0)
-            .collect()
-    }
-
-    fn check(network: &mut Network, architecture: Architecture, count: usize) {
-        let values = rows(count, architecture.columns);
-        let answer = network
-            .infer(Batch {
-                rows: count,
-                values: values.clone(),
-            })
-            .unwrap();
-        assert_eq!(answer.output.len(), count * architecture.classes);
-        for (index, row) in values.chunks(architecture.columns).enumerate() {
-            assert_eq!(&answer.echo[index * TAG..(index + 1) * TAG], &row[..TAG]);
-            let output = &answer.output[index * architecture.classes..(index + 1) * architecture.classes];
-            for (found, expected) in output.iter().zip(naive(architecture, row)) {
-                assert!(
-                    (f64::from(*found) - expected).abs() < TOLERANCE,
-                    "row {index}: {found} for {expected}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn tract_agrees_with_the_naive_product_at_every_batch_size() {
-        let mut network = Network::load(SMALL).unwrap();
-        for count in 1..=9 {
-            check(&mut network, SMALL, count);
-        }
-        let wide = Architecture {
-            columns: 66,
-            width: 300,
-            depth: 1,
-            classes: 7,
-            seed: 9,
-        };
-        let mut network = Network::load(wide).unwrap();
-        for count in [1, 2, 8, 33] {
-            check(&mut network, wide, count);
-        }
-    }
-
-    #[test]
-    fn the_exported_bytes_are_the_network_that_is_served() {
-        let bytes = onnx::model(SMALL).encode_to_vec();
-        let proto = ModelProto::decode(bytes.as_slice()).unwrap();
-        check(&mut Network::parse(&proto, SMALL).unwrap(), SMALL, 3);
-    }
-
-    #[test]
-    fn a_large_tag_comes_back_exactly_and_touches_nothing_else() {
-        let mut network = Network::load(SMALL).unwrap();
-        let mut values = rows(2, SMALL.columns);
-        let plain = network
-            .infer(Batch {
-                rows: 2,
-                values: values.clone(),
-            })
-            .unwrap();
-        values[0] = 16_777_215.0;
-        values[SMALL.columns + 1] = 16_777_213.0;
-        let tagged = network.infer(Batch { rows: 2, values }).unwrap();
-        assert_eq!(tagged.echo[0].to_bits(), 16_777_215.0_f32.to_bits());
-        assert_eq!(tagged.echo[TAG + 1].to_bits(), 16_777_213.0_f32.to_bits());
-        assert_eq!(tagged.output, plain.output);
+/// How many numbers a row of the first output has, where the only input is rows of `dimensions`.
+pub(crate) fn row_of_the_output(proto: &ModelProto, dimensions: [usize; 3]) -> anyhow::Result<usize> {
+    // Two rows, so that an output whose first dimension is another one is found out.
+    const ROWS: usize = 2;
+    let mut shape = tvec!(ROWS);
+    shape.extend(dimensions);
+    let model = parsed(proto)?
+        .with_input_fact(0, f32::fact(shape).into())?
+        .into_typed()
+        .context("find the shapes of the ONNX model")?;
+    let output = model.output_fact(0)?;
+    match output.shape.as_concrete() {
+        Some([ROWS, rest @ ..]) if output.datum_type == f32::datum_type() => Ok(rest.iter().product()),
+        _ => anyhow::bail!("the first output is {output:?} for {ROWS} rows, not one row of f32 for each"),
     }
 }

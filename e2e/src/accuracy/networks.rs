@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::cache::Cache;
 use crate::cluster::Cluster;
 use crate::image::{self, NEWEST, REGISTRY};
+use crate::models;
 use crate::progress::Progress;
 
 /// One network.
@@ -17,13 +18,16 @@ pub(super) struct Network {
     pub(super) what: &'static str,
     /// Arguments of the runtime besides `serve`.
     arguments: &'static [&'static str],
-    /// Numbers of a row.
+    /// Numbers of a row: the two that come back as they were sent, and those that the network reads.
     pub(super) columns: usize,
     /// Rows of the largest batch.
     max_batch: u32,
     /// Whether its weights are a file of the image.
     is_trained: bool,
 }
+
+/// Where the trained network lies in its image.
+const FILE: &str = "models/text-direction.onnx";
 
 pub(super) const ALL: &[Network] = &[
     Network {
@@ -38,7 +42,7 @@ pub(super) const ALL: &[Network] = &[
         name: "conv",
         what: "a convolutional net with residual blocks, random",
         arguments: &["--network=conv"],
-        columns: 64,
+        columns: 3074,
         max_batch: 4,
         is_trained: false,
     },
@@ -46,15 +50,15 @@ pub(super) const ALL: &[Network] = &[
         name: "encoder",
         what: "a transformer encoder, random",
         arguments: &["--network=encoder"],
-        columns: 64,
+        columns: 2050,
         max_batch: 8,
         is_trained: false,
     },
     Network {
         name: "ocr",
-        what: "the classifier of PP-OCR, trained",
-        arguments: &["--onnx=/models/cls.onnx"],
-        columns: 64,
+        what: "PP-OCR's classifier of text lines, trained",
+        arguments: &["--onnx=/models/text-direction.onnx", "--image=3x48x96"],
+        columns: 13_826,
         max_batch: 4,
         is_trained: true,
     },
@@ -94,7 +98,7 @@ impl Network {
 
     fn image(&self) -> &'static str {
         if self.is_trained {
-            "harmonybatch-demo-runtime-ocr"
+            "harmonybatch-demo-runtime-with-files"
         } else {
             "harmonybatch-demo-runtime"
         }
@@ -128,7 +132,8 @@ pub(super) fn import(network: &Network, cluster: &Cluster, cache: &Cache, progre
     let Some(node) = cluster.local_node().filter(|_| network.is_trained) else {
         return Ok(());
     };
-    let archive = image::of_the_demo_runtime(cache, progress)?;
+    let file = models::text_direction(FILE)?;
+    let archive = image::of_the_demo_runtime_with(cache, progress, &[file])?;
     node.import(&archive)
         .with_context(|| format!("cannot import the image of {}", network.name))
 }

@@ -1,9 +1,11 @@
 //! The OCI image layout as a tar archive (<https://github.com/opencontainers/image-spec/blob/main/image-layout.md>).
 //!
-//! One uncompressed layer that holds one program. Everything is written in a fixed order, with no time and no owner of this machine, so the
-//! same program gives the same bytes.
+//! One uncompressed layer that holds one program and the files that it reads. Everything is written in a fixed order, with no time and no owner of this machine, so the
+//! same program and files give the same bytes.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::digest::sha256;
@@ -12,8 +14,18 @@ use crate::digest::sha256;
 const USER: &str = "65532:65532";
 const PROGRAM_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
+const FOLDER_MODE: u32 = 0o755;
 
-/// An image of one static program.
+/// A file that a program of an image reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Where it is in the image, from the root: `/models/digits.onnx`.
+    pub path: String,
+    /// What is in it.
+    pub content: Vec<u8>,
+}
+
+/// An image of one static program and its files.
 #[derive(Debug)]
 pub struct Image {
     /// Full names, each with its tag.
@@ -22,6 +34,8 @@ pub struct Image {
     pub program: String,
     /// The program.
     pub content: Vec<u8>,
+    /// What the program reads.
+    pub files: Vec<File>,
 }
 
 /// A blob of the archive, named by its digest.
@@ -59,12 +73,9 @@ impl Image {
     /// The archive's bytes.
     ///
     /// # Errors
-    /// Where a name is longer than tar can say.
+    /// Where a name is longer than tar can say, or the path of a file is not one below the root, or is that of the program or of another file.
     pub fn archive(&self) -> Result<Vec<u8>> {
-        let layer = Blob::new(
-            "application/vnd.oci.image.layer.v1.tar",
-            tar(&[(self.program.clone(), &self.content, PROGRAM_MODE)])?,
-        );
+        let layer = Blob::new("application/vnd.oci.image.layer.v1.tar", tar(&self.layer()?)?);
         let config = Blob::json(
             "application/vnd.oci.image.config.v1+json",
             &self.configuration(&layer),
@@ -80,7 +91,7 @@ impl Image {
         );
         let index = self.index(&manifest).to_string();
         let blobs = [&config, &layer, &manifest];
-        let mut files: Vec<(String, &[u8], u32)> = blobs
+        let mut files: Vec<Entry<'_>> = blobs
             .iter()
             .map(|blob| (blob.path(), blob.bytes.as_slice(), FILE_MODE))
             .collect();
@@ -92,6 +103,34 @@ impl Image {
         ));
         files.sort_by(|left, right| left.0.cmp(&right.0));
         tar(&files)
+    }
+
+    /// Program, folders and files; a folder comes before what is in it.
+    fn layer(&self) -> Result<Vec<Entry<'_>>> {
+        let mut entries = BTreeMap::from([(self.program.clone(), (self.content.as_slice(), PROGRAM_MODE))]);
+        for File { path, content } in &self.files {
+            let names = path.strip_prefix('/').unwrap_or_default();
+            let proper = names.split('/').all(|name| !["", ".", ".."].contains(&name));
+            ensure!(proper, "{path:?} is not the path of a file from the root");
+            for (end, _) in names.match_indices('/') {
+                // The trailing slash makes it a folder.
+                entries.insert(names[..=end].to_owned(), (&[], FOLDER_MODE));
+            }
+            let before = entries.insert(names.to_owned(), (content, FILE_MODE));
+            ensure!(before.is_none(), "the image has {path:?} twice");
+        }
+        let clash = entries.keys().find(|path| {
+            path.strip_suffix('/')
+                .is_some_and(|file| entries.contains_key(file))
+        });
+        ensure!(
+            clash.is_none(),
+            "the image has both a file and a folder {clash:?}"
+        );
+        Ok(entries
+            .into_iter()
+            .map(|(path, (bytes, mode))| (path, bytes, mode))
+            .collect())
     }
 
     fn configuration(&self, layer: &Blob) -> Value {
@@ -127,11 +166,17 @@ impl Image {
     }
 }
 
-/// A tar archive of files that belong to root and have no time.
-fn tar(files: &[(String, &[u8], u32)]) -> Result<Vec<u8>> {
+/// Path, content and mode; a folder's path ends with a slash.
+type Entry<'a> = (String, &'a [u8], u32);
+
+/// A tar archive of entries that belong to root and have no time.
+fn tar(files: &[Entry<'_>]) -> Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     for (path, bytes, mode) in files {
         let mut header = tar::Header::new_ustar();
+        if path.ends_with('/') {
+            header.set_entry_type(tar::EntryType::Directory);
+        }
         header.set_size(bytes.len() as u64);
         header.set_mode(*mode);
         header.set_uid(0);
@@ -149,7 +194,7 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::Image;
+    use super::{File, Image};
     use crate::digest::sha256;
 
     fn image() -> Image {
@@ -161,6 +206,7 @@ mod tests {
             names,
             program: "thing".to_owned(),
             content: b"\x7fELF and so on".to_vec(),
+            files: Vec::new(),
         }
     }
 
@@ -208,6 +254,65 @@ mod tests {
         assert_eq!(config["config"]["User"], "65532:65532");
         assert_eq!(config["config"]["Entrypoint"][0], "/thing");
         assert_eq!(super::tests::files(layer)["thing"], image().content);
+    }
+
+    fn with_files(paths: &[&str]) -> Image {
+        let file = |&path: &&str| File {
+            path: path.to_owned(),
+            content: path.as_bytes().to_vec(),
+        };
+        Image {
+            files: paths.iter().map(file).collect(),
+            ..image()
+        }
+    }
+
+    #[test]
+    fn files_lie_in_the_layer_behind_their_folders() {
+        let image = with_files(&["/models/b/c.onnx", "/models/a.onnx", "/etc/thing"]);
+        let files = files(&image.archive().expect("an archive"));
+        let index = json(&files["index.json"]);
+        let manifest = json(blob(&files, &index["manifests"][0]));
+        let mut layer = tar::Archive::new(blob(&files, &manifest["layers"][0]));
+        let mut found = Vec::new();
+        for entry in layer.entries().expect("a tar archive") {
+            let mut entry = entry.expect("an entry");
+            let path = entry.path().expect("a path").display().to_string();
+            let mode = entry.header().mode().expect("a mode");
+            let mut content = String::new();
+            entry.read_to_string(&mut content).expect("its text");
+            found.push((path, entry.header().entry_type().is_dir(), mode, content));
+        }
+        let folder = |path: &str| (path.to_owned(), true, 0o755, String::new());
+        let file = |path: &str| (path.to_owned(), false, 0o644, format!("/{path}"));
+        let program = ("thing".to_owned(), false, 0o755, "\x7fELF and so on".to_owned());
+        let expected = [
+            folder("etc/"),
+            file("etc/thing"),
+            folder("models/"),
+            file("models/a.onnx"),
+            folder("models/b/"),
+            file("models/b/c.onnx"),
+            program,
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn paths_that_leave_the_image_or_clash_are_refused() {
+        for paths in [
+            &["a"][..],
+            &["/"],
+            &["/../a"],
+            &["/a//b"],
+            &["/a/"],
+            &["/thing"],
+            &["/a", "/a"],
+            &["/a", "/a/b"],
+            &["/thing/a"],
+        ] {
+            assert!(with_files(paths).archive().is_err(), "{paths:?}");
+        }
     }
 
     #[test]

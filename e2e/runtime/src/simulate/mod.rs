@@ -13,7 +13,7 @@ pub(crate) use profile::{Law, Profile, Share};
 use profile::Device;
 
 use crate::engine::{Answer, Batch, Engine};
-use crate::network::{Architecture, TAG};
+use crate::network::TAG;
 use crate::random::SplitMix64;
 
 /// Sleeps in place of computing.
@@ -21,17 +21,19 @@ pub(crate) struct Simulation {
     device: Device,
     law: Law,
     random: SplitMix64,
-    architecture: Architecture,
+    columns: usize,
+    classes: usize,
 }
 
 impl Simulation {
     /// `seed` makes the sequence of latencies repeatable.
-    pub(crate) fn new(device: Device, law: Law, seed: u64, architecture: Architecture) -> Self {
+    pub(crate) fn new(device: Device, law: Law, seed: u64, columns: usize, classes: usize) -> Self {
         Self {
             device,
             law,
             random: SplitMix64::new(seed),
-            architecture,
+            columns,
+            classes,
         }
     }
 }
@@ -41,11 +43,11 @@ impl Engine for Simulation {
         let end = Instant::now() + self.device.latency(batch.rows, self.law, self.random.unit())?;
         let echo = batch
             .values
-            .chunks_exact(self.architecture.columns)
+            .chunks_exact(self.columns)
             .flat_map(|row| &row[..TAG])
             .copied();
         let answer = Answer {
-            output: vec![0.0; batch.rows * self.architecture.classes],
+            output: vec![0.0; batch.rows * self.classes],
             echo: echo.collect(),
         };
         wait_until(end);
