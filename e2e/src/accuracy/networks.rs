@@ -27,7 +27,7 @@ pub(super) struct Network {
 }
 
 /// Where the trained network lies in its image.
-const FILE: &str = "models/text-direction.onnx";
+const FILE: &str = "/models/text-direction.onnx";
 
 pub(super) const ALL: &[Network] = &[
     Network {
