@@ -72,6 +72,22 @@ impl Throttled {
         self.parallelism
     }
 
+    /// CPU seconds of a batch.
+    pub(crate) fn work(&self) -> f64 {
+        self.work
+    }
+
+    /// Between two quotas, in seconds.
+    pub(crate) fn period(&self) -> f64 {
+        self.period
+    }
+
+    /// So many times as much work.
+    pub(crate) fn times(self, factor: f64) -> Self {
+        let work = self.work * factor;
+        Self { work, ..self }
+    }
+
     /// `A`: the latency in seconds of a batch that nothing stops.
     fn alone(&self) -> f64 {
         self.work / self.parallelism
@@ -95,6 +111,18 @@ impl Throttled {
     /// The latency in seconds that no batch exceeds, whatever is left of the quota when it begins: `A + ceil(x) D`.
     pub fn bound(&self, vcpu: f64) -> f64 {
         self.alone() + self.quotas(vcpu).ceil() * self.wait(vcpu)
+    }
+
+    /// The largest work in CPU seconds whose [`bound`](Self::bound) is no more than so many seconds. The bound of k whole quotas is k periods; what
+    /// is above that must first wait once more.
+    pub(crate) fn work_within(&self, seconds: f64, vcpu: f64) -> f64 {
+        let wait = self.wait(vcpu);
+        if wait <= 0.0 {
+            return seconds * self.parallelism;
+        }
+        let quotas = (seconds / self.period).floor();
+        let beyond = seconds - quotas * self.period;
+        quotas * vcpu * self.period + (beyond - wait).max(0.0) * self.parallelism
     }
 
     /// The shorter of the two latencies in seconds on a replica that is never idle: `A + floor(x) D`.
