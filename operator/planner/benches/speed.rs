@@ -1,4 +1,4 @@
-//! How long a plan takes: `cargo bench -p harmonybatch-planner --bench speed -- [PART OF A NAME] [NUMBER OF APPS...]`; the least of several runs.
+//! How long a plan takes: `cargo bench -p harmonybatch-planner --bench speed -- [PARTS OF NAMES...] [NUMBER OF APPS...]`; the least of several runs.
 //!
 //! Besides it prints how long an unchanged application set takes to be planned again by a session that knows it, with what runs as its input, how far the plan is at
 //! most above the cheapest, and at the end the most memory that the process ever held.
@@ -109,7 +109,6 @@ fn main() {
         .filter(|argument| !argument.starts_with('-'));
     let (numbers, names): (Vec<_>, Vec<_>) =
         arguments.partition(|argument| argument.parse::<usize>().is_ok());
-    let wanted = names.first();
     let mut counts: Vec<usize> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
     if counts.is_empty() {
         counts = vec![12, 100, 1000];
@@ -121,10 +120,11 @@ fn main() {
     let models = profiles();
     for way in ways {
         let (name, ..) = way;
-        if wanted.is_some_and(|wanted| !name.contains(wanted.as_str())) {
-            continue;
-        }
         for model in &models {
+            let row = format!("{name} {}", model.0);
+            if !names.iter().all(|part| row.contains(part.as_str())) {
+                continue;
+            }
             for &count in &counts {
                 let request = asked(
                     way,

@@ -221,17 +221,16 @@ impl Catalogue {
     /// All times of all functions.
     pub(crate) fn services(&self) -> Fingerprint {
         let services = self.functions.iter().flat_map(|function| &function.service);
-        let print = Fingerprint::EMPTY.of_numbers(services.flat_map(|service| {
-            let law = |spread| f64::from(u8::from(spread == Spread::TwoPoints));
-            let times = [service.mean, service.max, service.least, law(service.spread)];
-            let work = service.work.iter().flat_map(move |work| {
-                let quota = [work.parallelism(), work.vcpu(), work.period()];
-                [work.mean(), work.least, work.most, law(work.spread)]
-                    .into_iter()
-                    .chain(quota)
-            });
-            times.into_iter().chain(work)
-        }));
+        let law = |spread| f64::from(u8::from(spread == Spread::TwoPoints));
+        let print = services.fold(Fingerprint::EMPTY, |print, service| {
+            let print = print.of_numbers([service.mean, service.max, service.least, law(service.spread)]);
+            match &service.work {
+                Some(work) => print
+                    .of_numbers([work.mean(), work.least, work.most, law(work.spread)])
+                    .of_numbers([work.parallelism(), work.vcpu(), work.period()]),
+                None => print,
+            }
+        });
         // Where one function ends and the next begins.
         let sizes = self
             .functions

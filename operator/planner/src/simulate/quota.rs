@@ -27,6 +27,21 @@ struct Replica {
     left: f64,
 }
 
+/// How batches of one size go, and what is computed of that once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Speed {
+    /// CPUs that they keep busy.
+    parallelism: f64,
+    /// Whether the quota stops them at all.
+    is_stopped: bool,
+    /// CPU time that one gets in a whole period.
+    in_period: f64,
+    /// Ticks for each tick of CPU time.
+    per_work: f64,
+    /// Whole periods for each tick of CPU time.
+    periods_per_work: f64,
+}
+
 impl Quotas {
     /// Replicas under a limit, each with the whole quota in a period that began at a random moment.
     #[expect(
@@ -51,43 +66,60 @@ impl Quotas {
         }
     }
 
-    /// Ticks that a batch takes which begins now on a replica that is free, and needs so much CPU time on so many CPUs.
+    /// How batches go that keep so many CPUs busy.
+    #[expect(clippy::cast_precision_loss, reason = "ticks of one period")]
+    pub(super) fn speed(&self, parallelism: f64) -> Speed {
+        let is_stopped = self.vcpu < parallelism;
+        let in_period = if is_stopped {
+            self.quota
+        } else {
+            parallelism * self.period as f64
+        };
+        Speed {
+            parallelism,
+            is_stopped,
+            in_period,
+            per_work: 1.0 / parallelism,
+            periods_per_work: 1.0 / in_period,
+        }
+    }
+
+    /// Ticks that a batch takes which begins now on a replica that is free, and needs so much CPU time.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "ticks of one batch, not negative"
     )]
-    pub(super) fn run(&mut self, replica: u32, now: u64, work: f64, parallelism: f64) -> u64 {
+    pub(super) fn run(&mut self, replica: u32, now: u64, work: f64, speed: Speed) -> u64 {
         let replica = &mut self.replicas[replica as usize];
         if now >= replica.refill_at {
-            let periods = (now - replica.refill_at) / self.period + 1;
-            replica.refill_at += periods * self.period;
+            let late = now - replica.refill_at;
+            let periods = if late < self.period { 0 } else { late / self.period };
+            replica.refill_at += (periods + 1) * self.period;
             replica.left = self.quota;
         }
         let until_refill = (replica.refill_at - now) as f64;
-        let is_stopped = self.vcpu < parallelism;
-        let mut in_period = parallelism * until_refill;
-        if is_stopped {
-            in_period = in_period.min(replica.left);
+        let mut before_refill = speed.parallelism * until_refill;
+        if speed.is_stopped {
+            before_refill = before_refill.min(replica.left);
         }
-        if work <= in_period {
+        if work <= before_refill {
             replica.left = (replica.left - work).max(0.0);
-            return (work / parallelism).round() as u64;
+            return (work * speed.per_work) as u64;
         }
         // Of what is left at the first refill all but the last part, which may be a whole one, fills periods.
-        let period = self.period as f64;
-        let at_refill = work - in_period;
-        let each = if is_stopped {
-            self.quota
-        } else {
-            parallelism * period
-        };
-        let whole = ((at_refill / each).ceil() - 1.0).max(0.0);
-        let last = (at_refill - whole * each).max(0.0);
-        replica.refill_at += (whole as u64 + 1) * self.period;
+        let after_refill = work - before_refill;
+        let mut whole = (after_refill * speed.periods_per_work) as u64;
+        let mut last = after_refill - whole as f64 * speed.in_period;
+        if last <= 0.0 && whole > 0 {
+            whole -= 1;
+            last += speed.in_period;
+        }
+        let last = last.max(0.0);
+        replica.refill_at += (whole + 1) * self.period;
         replica.left = (self.quota - last).max(0.0);
-        (until_refill + whole * period + last / parallelism).round() as u64
+        (until_refill + last * speed.per_work) as u64 + whole * self.period
     }
 }
 

@@ -1,6 +1,6 @@
 //! How long batches take in a run: drawn from a law, or played under a CPU quota.
 
-use super::quota::Quotas;
+use super::quota::{Quotas, Speed};
 use super::random::{Random, mix, unit_of};
 use super::{Look, Pace, Setup, to_ticks};
 use crate::latency::{Service, Spread, Work};
@@ -23,8 +23,7 @@ struct Metered {
     spread: f64,
     chance: f64,
     law: Spread,
-    /// CPUs that the batch keeps busy.
-    parallelism: f64,
+    speed: Speed,
 }
 
 /// Says how long batches take.
@@ -39,21 +38,6 @@ pub(super) struct ServiceTimes {
 
 impl ServiceTimes {
     pub(super) fn new(setup: &Setup<'_>, ticks: f64, look: &Look) -> Self {
-        let metered = |work: Work| Metered {
-            least: work.least * ticks,
-            spread: (work.most - work.least) * ticks,
-            chance: work.chance_of_most(),
-            law: work.spread,
-            parallelism: work.parallelism(),
-        };
-        let duration = |service: &Service| Duration {
-            least: to_ticks(service.least, ticks),
-            #[expect(clippy::cast_precision_loss, reason = "ticks of one batch")]
-            spread: (to_ticks(service.max, ticks).saturating_sub(to_ticks(service.least, ticks))) as f64,
-            chance: service.chance_of_max(),
-            law: service.spread,
-            work: service.work.map(metered),
-        };
         let mut random = Random::seeded(mix(look.seed ^ 0x5e41));
         // All sizes of a function have one quota, or none has.
         let work = setup.service.first().and_then(|service| service.work);
@@ -61,6 +45,24 @@ impl ServiceTimes {
             let period = to_ticks(work.period(), ticks);
             Quotas::new(work.vcpu(), period, setup.replicas, &mut random)
         });
+        let metered = |work: Work, quotas: &Quotas| Metered {
+            least: work.least * ticks,
+            spread: (work.most - work.least) * ticks,
+            chance: work.chance_of_most(),
+            law: work.spread,
+            speed: quotas.speed(work.parallelism()),
+        };
+        let duration = |service: &Service| Duration {
+            least: to_ticks(service.least, ticks),
+            #[expect(clippy::cast_precision_loss, reason = "ticks of one batch")]
+            spread: (to_ticks(service.max, ticks).saturating_sub(to_ticks(service.least, ticks))) as f64,
+            chance: service.chance_of_max(),
+            law: service.spread,
+            work: service
+                .work
+                .zip(quotas.as_ref())
+                .map(|(work, quotas)| metered(work, quotas)),
+        };
         Self {
             durations: setup.service.iter().map(duration).collect(),
             pace: look.pace,
@@ -76,11 +78,11 @@ impl ServiceTimes {
         reason = "ticks of one batch, not negative"
     )]
     pub(super) fn of_batch(&mut self, rows: u32, replica: u32, now: u64) -> u64 {
-        let duration = self.durations[rows as usize - 1];
+        let duration = &self.durations[rows as usize - 1];
         if let (Some(quotas), Some(work)) = (&mut self.quotas, duration.work) {
             let part = part(Pace::Drawn, work.law, work.chance, &mut self.random);
             let needed = work.least + work.spread * part;
-            let taken = quotas.run(replica, now, needed, work.parallelism);
+            let taken = quotas.run(replica, now, needed, work.speed);
             // But for rounding it is no longer anyway.
             return taken.min(duration.least + duration.spread as u64);
         }

@@ -106,7 +106,7 @@ fn batches_that_follow_each_other_use_every_quota() {
         let (mut now, mut work) = (0, 0.0);
         for _ in 0..10_000 {
             let needed = random.unit() * largest * TICKS;
-            now += quotas.run(0, now, needed, parallelism);
+            now += quotas.run(0, now, needed, quotas.speed(parallelism));
             work += needed;
         }
         #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
@@ -191,7 +191,7 @@ fn a_controller_that_is_played_step_by_step_takes_as_long() {
                 needed -= steps.step(needed.min(parallelism * STEP as f64));
             }
             let expected = (steps.now - begun) * STEP;
-            let found = quotas.run(0, begun * STEP, work, parallelism);
+            let found = quotas.run(0, begun * STEP, work, quotas.speed(parallelism));
             // The last step ends after the batch.
             assert!(
                 (found..=found + STEP + 2).contains(&expected),
@@ -212,6 +212,12 @@ fn a_controller_that_is_played_step_by_step_takes_as_long() {
 
 /// The largest work at the worst moment takes as long as the longest batch of a plan, which is what every batch takes at the slowest pace.
 #[test]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a few thousand periods"
+)]
 fn no_batch_takes_longer_than_the_slowest() {
     for case in CASES {
         let service = service(case);
@@ -219,14 +225,15 @@ fn no_batch_takes_longer_than_the_slowest() {
         assert!(work.most <= case.1 * (1.0 + 1e-12) && work.least > 0.0 && work.least <= case.0);
         let mut random = Random::seeded(2);
         let mut quotas = Quotas::new(work.vcpu(), 100_000_000, 1, &mut random);
+        let speed = quotas.speed(work.parallelism());
         let mut longest = 0;
         let mut now = 0;
         for _ in 0..20_000 {
             now += (random.unit() * 2e8) as u64 / 4;
             // All but a little of the quota, then at once the batch that is looked at.
             let before = random.unit() * work.vcpu() * 1e8;
-            now += quotas.run(0, now, before, work.parallelism());
-            let taken = quotas.run(0, now, work.most * TICKS, work.parallelism());
+            now += quotas.run(0, now, before, speed);
+            let taken = quotas.run(0, now, work.most * TICKS, speed);
             longest = longest.max(taken);
             now += taken;
         }
@@ -250,4 +257,74 @@ fn a_quota_of_which_little_is_used_stops_little() {
     let (idle, some, busy) = (mean(0.25), mean(10.0), mean(24.0));
     assert!((idle - 0.02).abs() < 1e-4, "{idle}");
     assert!(idle < some && some < busy && busy < 0.04, "{idle} {some} {busy}");
+}
+
+/// Seconds of batches of each size that followed each other in random order under a quota of the kernel's (`profiler/tests/measured.rs`).
+const MEASURED: [(f64, &str); 4] = [
+    (
+        0.1,
+        include_str!("../../../../profiler/tests/measured/deep-100.jsonl"),
+    ),
+    (
+        0.2,
+        include_str!("../../../../profiler/tests/measured/deep-200.jsonl"),
+    ),
+    (
+        0.3,
+        include_str!("../../../../profiler/tests/measured/deep-300.jsonl"),
+    ),
+    (
+        0.4,
+        include_str!("../../../../profiler/tests/measured/deep-400.jsonl"),
+    ),
+];
+
+/// Mean work, largest work and CPUs of batches of 1 and 2 rows, as the profiler's fit finds them in all eight files, with a 95 % quantile for `max`.
+const FITTED: [(f64, f64, f64); 2] = [(0.011_4, 0.017_2, 0.633_5), (0.015_1, 0.020_0, 0.709_5)];
+
+fn measured(samples: &str, rows: usize) -> Vec<f64> {
+    let of_rows = format!("{{\"batch\":{rows},\"seconds\":");
+    let seconds = |line: &str| line.strip_prefix(&of_rows)?.strip_suffix('}')?.parse().ok();
+    samples.lines().filter_map(seconds).collect()
+}
+
+/// The largest of the smallest nine tenths, and the mean.
+#[expect(clippy::cast_precision_loss, reason = "a small count")]
+fn ninth_tenth_and_mean(mut latencies: Vec<f64>) -> (f64, f64) {
+    latencies.sort_by(f64::total_cmp);
+    let mean = latencies.iter().sum::<f64>() / latencies.len() as f64;
+    (latencies[latencies.len() * 9 / 10], mean)
+}
+
+/// Of 44 to 130 batches a size, which in two clusters tell their mean to 5 to 11 %.
+#[test]
+#[expect(clippy::cast_precision_loss, reason = "ticks of one batch")]
+fn real_batches_under_a_real_quota_take_as_long() {
+    let (mut found_means, mut expected_means) = (0.0, 0.0);
+    for (vcpu, samples) in MEASURED {
+        let mut random = Random::seeded(4);
+        let mut quotas = Quotas::new(vcpu, 100_000_000, 1, &mut random);
+        let mut taken = [Vec::new(), Vec::new()];
+        let mut now = 0;
+        for _ in 0..40_000 {
+            let rows = usize::from(random.unit() > 0.5);
+            let (mean, largest, parallelism) = FITTED[rows];
+            let work = (2.0 * mean - largest) + 2.0 * (largest - mean) * random.unit();
+            let latency = quotas.run(0, now, work * TICKS, quotas.speed(parallelism));
+            taken[rows].push(latency as f64 / TICKS);
+            now += latency;
+        }
+        for (rows, latencies) in (1..).zip(taken) {
+            let (found, found_mean) = ninth_tenth_and_mean(latencies);
+            let (expected, expected_mean) = ninth_tenth_and_mean(measured(samples, rows));
+            assert!(
+                (found / expected - 1.0).abs() < 0.08,
+                "{rows} rows under {vcpu}: {found} for {expected}"
+            );
+            found_means += found_mean;
+            expected_means += expected_mean;
+        }
+    }
+    let off = found_means / expected_means - 1.0;
+    assert!(off.abs() < 0.05, "{off}");
 }
