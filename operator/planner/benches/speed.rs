@@ -1,4 +1,4 @@
-//! How long a plan takes: `cargo bench -p harmonybatch-planner --bench speed -- [PART OF A NAME] [NUMBER OF APPS...]`; the least of several runs.
+//! How long a plan takes: `cargo bench -p harmonybatch-planner --bench speed -- [PARTS OF NAMES...] [NUMBER OF APPS...]`; the least of several runs.
 //!
 //! Besides it prints how long an unchanged application set takes to be planned again by a session that knows it, with what runs as its input, how far the plan is at
 //! most above the cheapest, and at the end the most memory that the process ever held.
@@ -14,22 +14,41 @@ mod random;
 
 use std::time::Instant;
 
+use harmonybatch_planner::units::BatchSize;
 use harmonybatch_planner::{
-    App, ArrivalModel, Billing, Plan, PlanOutline, PlanRequest, ReplanDecision, ReplanRule, Session,
+    App, ArrivalModel, Billing, CpuLatency, ModelProfile, ModelSet, Plan, PlanOutline, PlanRequest,
+    ReplanDecision, ReplanRule, Session, Throttled,
 };
 
-use fixture::{Coefficients, MODELS, request};
+use fixture::{MODELS, platform, profile};
 use random::Random;
 
 /// What the table calls a way to plan, how it bills and with which law of the batch size.
 type Way = (&'static str, Billing, ArrivalModel);
 
-fn asked(way: Way, model: &Coefficients, apps: Vec<App>) -> PlanRequest {
-    let PlanRequest { platform, models } = request(way.1, model, apps);
+fn asked(way: Way, (name, profile): &(&'static str, ModelProfile), apps: Vec<App>) -> PlanRequest {
     PlanRequest {
-        platform: platform.with_arrivals(way.2),
-        models,
+        platform: platform(way.1).with_arrivals(way.2),
+        models: vec![ModelSet::new("shop", *name, profile.clone(), apps).unwrap()],
     }
+}
+
+/// The published models, and one on CPU alone whose batches stand still where a quota is spent.
+fn profiles() -> Vec<(&'static str, ModelProfile)> {
+    const PERIOD: f64 = 0.1;
+    let published = MODELS.iter().map(|model| (model.name, profile(model)));
+    let entry = |batch: u32| {
+        let work = 0.01 + 0.02 * f64::from(batch);
+        let curve = |work: f64| Throttled::new(work, 2.0, PERIOD).unwrap().into();
+        CpuLatency {
+            batch: BatchSize::new(batch).unwrap(),
+            mean: curve(work),
+            max: curve(1.3 * work),
+        }
+    };
+    let largest = BatchSize::new(8).unwrap();
+    let throttled = ModelProfile::new((1..=8).map(entry).collect(), Vec::new(), largest).unwrap();
+    published.chain([("throttled", throttled)]).collect()
 }
 
 /// The least milliseconds of several runs, and what they give.
@@ -90,7 +109,6 @@ fn main() {
         .filter(|argument| !argument.starts_with('-'));
     let (numbers, names): (Vec<_>, Vec<_>) =
         arguments.partition(|argument| argument.parse::<usize>().is_ok());
-    let wanted = names.first();
     let mut counts: Vec<usize> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
     if counts.is_empty() {
         counts = vec![12, 100, 1000];
@@ -99,12 +117,14 @@ fn main() {
         "{:<22}{:<10}{:>6}{:>12}{:>12}{:>8}{:>14}{:>10}",
         "billing and law", "model", "apps", "ms", "again, ms", "groups", "cost/s", "at most"
     );
+    let models = profiles();
     for way in ways {
         let (name, ..) = way;
-        if wanted.is_some_and(|wanted| !name.contains(wanted.as_str())) {
-            continue;
-        }
-        for model in &MODELS {
+        for model in &models {
+            let row = format!("{name} {}", model.0);
+            if !names.iter().all(|part| row.contains(part.as_str())) {
+                continue;
+            }
             for &count in &counts {
                 let request = asked(
                     way,
@@ -118,7 +138,7 @@ fn main() {
                 });
                 println!(
                     "{name:<22}{:<10}{count:>6}{taken:>12.2}{:>12.2}{:>8}{:>14.6e}{:>9.1}%",
-                    model.name,
+                    model.0,
                     again(&request, &plan, &session),
                     plan.groups.len(),
                     plan.cost_per_second,

@@ -204,6 +204,18 @@ impl ModelProfile {
         &self.cpu
     }
 
+    /// The curves of mean and maximum of batch sizes 1, 2, ..., where all of them say what work is done under a quota, and the period is one.
+    pub(crate) fn throttled(&self) -> Option<Vec<(Throttled, Throttled)>> {
+        let pair = |entry: &CpuLatency| match (entry.mean, entry.max) {
+            (CpuCurve::Throttled(mean), CpuCurve::Throttled(max)) => Some((mean, max)),
+            _ => None,
+        };
+        let pairs: Vec<(Throttled, Throttled)> = self.cpu.iter().map(pair).collect::<Option<_>>()?;
+        let mut periods = pairs.iter().flat_map(|(mean, max)| [mean.period(), max.period()]);
+        let first = periods.next()?.to_bits();
+        periods.all(|period| period.to_bits() == first).then_some(pairs)
+    }
+
     /// GPU latencies, one for each kind of device.
     pub fn gpu(&self) -> &[GpuLatency] {
         &self.gpu

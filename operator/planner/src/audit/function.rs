@@ -4,7 +4,7 @@ use super::violation::Breach;
 use crate::correction::Correction;
 use crate::plan::Device;
 use crate::platform::{GpuPool, Platform, Sharing};
-use crate::profile::{CpuLatency, GpuLatency, ModelProfile};
+use crate::profile::{CpuCurve, CpuLatency, GpuLatency, ModelProfile};
 use crate::units::{Bytes, Vcpu};
 
 /// A device of a certain size and a model's latency on it.
@@ -24,6 +24,8 @@ enum Site<'a> {
     Cpu {
         vcpu: f64,
         curves: &'a [CpuLatency],
+        /// Whether a quota is played.
+        is_metered: bool,
     },
     Gpu {
         pool: &'a GpuPool,
@@ -89,6 +91,7 @@ impl<'a> Function<'a> {
             site: Site::Cpu {
                 vcpu: vcpu.get(),
                 curves,
+                is_metered: is_metered(curves),
             },
             price: vcpu.get() * platform.prices().vcpu_second.get(),
             largest_batch: profiled.min(profile.max_batch_size().get()),
@@ -143,7 +146,7 @@ impl<'a> Function<'a> {
 
     fn profiled_mean(&self, rows: u32) -> f64 {
         match self.site {
-            Site::Cpu { vcpu, curves } => curves[rows as usize - 1].mean.mean(vcpu),
+            Site::Cpu { vcpu, curves, .. } => curves[rows as usize - 1].mean.mean(vcpu),
             Site::Gpu { pool, units, latency } => {
                 let (own, round) = slices(pool, units);
                 round / own * latency.whole_device(rows).get()
@@ -152,10 +155,13 @@ impl<'a> Function<'a> {
     }
 
     /// Longest time of a batch of exactly so many rows, in seconds. Two separate fits do not promise that it is no
-    /// shorter than the mean.
+    /// shorter than the mean, nor than what the mean work takes where all of a quota was just spent.
     pub(super) fn longest(&self, rows: u32) -> f64 {
         let longest = match self.site {
-            Site::Cpu { vcpu, curves } => curves[rows as usize - 1].max.bound(vcpu),
+            Site::Cpu { vcpu, curves, .. } => {
+                let longest = curves[rows as usize - 1].max.bound(vcpu);
+                longest.max(self.of_mean_work(rows, 1.0))
+            }
             Site::Gpu { pool, units, latency } => {
                 let (own, round) = slices(pool, units);
                 let (tau, alone) = (pool.tau().get(), latency.whole_device(rows).get());
@@ -163,13 +169,50 @@ impl<'a> Function<'a> {
             }
         };
         let corrected = self.correction.max() * longest.max(self.profiled_mean(rows));
-        corrected.max(self.mean(rows))
+        let of_work = self.of_mean_work(rows, self.correction.mean());
+        corrected.max(self.mean(rows)).max(of_work)
+    }
+
+    /// The longest time of a batch with so many times the mean work under a quota that is played: in whole quotas it waits once before each, and
+    /// once before what is left. 0 elsewhere.
+    fn of_mean_work(&self, rows: u32, factor: f64) -> f64 {
+        let Site::Cpu {
+            vcpu,
+            curves,
+            is_metered: true,
+        } = self.site
+        else {
+            return 0.0;
+        };
+        let CpuCurve::Throttled(curve) = curves[rows as usize - 1].mean else {
+            return 0.0;
+        };
+        let (work, parallelism) = (factor * curve.work(), curve.parallelism());
+        let alone = work / parallelism;
+        if vcpu >= parallelism {
+            return alone;
+        }
+        let (period, quota) = (curve.period(), vcpu * curve.period());
+        alone + (work / quota).ceil() * (period - quota / parallelism)
     }
 
     /// Longest time of a batch of up to so many rows: a profile need not grow with the batch.
     pub(super) fn longest_up_to(&self, batch: u32) -> f64 {
         (1..=batch).map(|rows| self.longest(rows)).fold(0.0, f64::max)
     }
+}
+
+/// Whether all curves are of work under a quota, and of one period.
+fn is_metered(curves: &[CpuLatency]) -> bool {
+    let mut all = curves.iter().flat_map(|entry| [entry.mean, entry.max]);
+    let period = |curve| match curve {
+        CpuCurve::Throttled(curve) => Some(curve.period().to_bits()),
+        _ => None,
+    };
+    let Some(first) = all.next().and_then(period) else {
+        return false;
+    };
+    all.all(|curve| period(curve) == Some(first))
 }
 
 /// Slices of a round that are a share's own, and all of them.

@@ -1,8 +1,13 @@
 //! CPU functions: two curves in the limit for each batch size, Eq. 1 and 2 of the paper or another form.
+//!
+//! Where every curve says what CPU work is done under one quota, a batch has that work besides, and under a limit that stops any of the sizes a
+//! simulation plays the quota. The longest latency is then that of the mean work at the worst moment at least: a curve of the maximum that says less is
+//! a fit's noise. A profile of several forms, or of two periods, has no one quota to play, and keeps the law of its latencies.
 
+use super::work::Work;
 use super::{Function, Service, Site, Spread};
 use crate::platform::Platform;
-use crate::profile::ModelProfile;
+use crate::profile::{ModelProfile, Throttled};
 
 /// Every limit of the grid, with the batch sizes that the profile knows.
 pub(super) fn functions(platform: &Platform, profile: &ModelProfile) -> Vec<Function> {
@@ -11,20 +16,30 @@ pub(super) fn functions(platform: &Platform, profile: &ModelProfile) -> Vec<Func
     let (Some(grid), false) = (platform.cpu(), entries.is_empty()) else {
         return Vec::new();
     };
+    let throttled = profile.throttled();
+    let quotas = throttled.as_ref().map(|pairs| &pairs[..known]);
     grid.sizes()
         .map(|vcpu| {
-            let price = vcpu.get() * platform.prices().vcpu_second.get();
-            let service = entries
-                .iter()
-                .map(|entry| {
-                    let mean = entry.mean.mean(vcpu.get());
-                    let max = entry.max.bound(vcpu.get()).max(mean);
-                    let (least, spread) = law(mean, max, entry.mean.least_stopped(vcpu.get()));
+            let limit = vcpu.get();
+            let price = limit * platform.prices().vcpu_second.get();
+            let quotas = quotas.filter(|pairs| pairs.iter().any(|(mean, _)| limit < mean.parallelism()));
+            let service = (0..)
+                .zip(entries)
+                .map(|(index, entry)| {
+                    let mean = entry.mean.mean(limit);
+                    let mut max = entry.max.bound(limit).max(mean);
+                    let work = quotas.map(|pairs| {
+                        let (of_mean, of_max): (Throttled, Throttled) = pairs[index];
+                        max = max.max(of_mean.bound(limit));
+                        Work::new(of_mean, of_max.work(), max, limit)
+                    });
+                    let (least, spread) = law(mean, max, entry.mean.least_stopped(limit));
                     Service {
                         mean,
                         max,
                         least,
                         spread,
+                        work,
                         run_cost: mean * price,
                     }
                 })
@@ -39,7 +54,7 @@ pub(super) fn functions(platform: &Platform, profile: &ModelProfile) -> Vec<Func
         .collect()
 }
 
-/// Under a quota a batch is stopped once more or not: two times, in the proportion that keeps the mean. Where the longer one is rare,
+/// Under a quota that is not played a batch is stopped once more or not: two times, in the proportion that keeps the mean. Where the longer one is rare,
 /// the shorter one would be all that a percentile sees, without what else makes batches differ, so that the common law is kept.
 fn law(mean: f64, max: f64, least_stopped: Option<f64>) -> (f64, Spread) {
     const RARE: f64 = 0.05;
@@ -65,7 +80,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::profile::{CpuCurve, Exponential, Throttled};
+    use crate::profile::{CpuCurve, Exponential};
 
     /// 20 ms of one CPU under half of one need 0.4 of a quota of 50 ms: 4 in 10 batches wait 50 ms for the next period, and 40 ms are the
     /// mean. Of batches of 2 ms 1 in 25 waits, which is left to the common law; one whole CPU stops none.
@@ -81,6 +96,7 @@ mod tests {
                 max,
                 least,
                 spread,
+                work: None,
                 run_cost: 0.0,
             }
         };

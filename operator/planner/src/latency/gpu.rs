@@ -68,6 +68,7 @@ pub(super) fn shares(
                     max,
                     least,
                     spread: Spread::TwoPoints,
+                    work: None,
                     run_cost: busy_units * alone * unit_price,
                 }
             })

@@ -6,6 +6,9 @@
 
 mod cpu;
 mod gpu;
+mod work;
+
+pub(crate) use work::Work;
 
 use crate::correction::Correction;
 use crate::plan::Device;
@@ -65,6 +68,8 @@ pub(crate) struct Service {
     pub(crate) least: f64,
     /// How times lie between the shortest and the longest.
     pub(crate) spread: Spread,
+    /// What the time comes from where a simulation plays a quota instead of that law; then all sizes of a function have it.
+    pub(crate) work: Option<Work>,
     /// Mean price of running one batch where a function costs only while it runs, without the request fee.
     pub(crate) run_cost: f64,
 }
@@ -83,7 +88,11 @@ impl Service {
     /// The same with its latencies corrected, whatever form they come from.
     fn corrected(self, kind: Kind, correction: Correction) -> Self {
         let mean = self.mean * correction.mean();
-        let max = (self.max * correction.max()).max(mean);
+        let mut max = (self.max * correction.max()).max(mean);
+        let work = self.work.map(|work| work.corrected(correction, max));
+        if let Some(work) = work {
+            max = max.max(work.bound());
+        }
         let (least, spread) = match kind {
             Kind::Cpu => cpu::spread(mean, max),
             Kind::Pool(_) => ((self.least * correction.mean()).min(mean), self.spread),
@@ -93,18 +102,24 @@ impl Service {
             max,
             least,
             spread,
+            work,
             run_cost: self.run_cost * correction.mean(),
         }
     }
 
     /// The probability of the longest time under [`Spread::TwoPoints`].
     pub(crate) fn chance_of_max(&self) -> f64 {
-        let width = self.max - self.least;
-        if width > 0.0 {
-            ((self.mean - self.least) / width).clamp(0.0, 1.0)
-        } else {
-            1.0
-        }
+        chance_of_longest(self.mean, self.least, self.max)
+    }
+}
+
+/// The probability of the largest of two values that have this mean.
+fn chance_of_longest(mean: f64, least: f64, largest: f64) -> f64 {
+    let width = largest - least;
+    if width > 0.0 {
+        ((mean - least) / width).clamp(0.0, 1.0)
+    } else {
+        1.0
     }
 }
 
@@ -206,10 +221,16 @@ impl Catalogue {
     /// All times of all functions.
     pub(crate) fn services(&self) -> Fingerprint {
         let services = self.functions.iter().flat_map(|function| &function.service);
-        let print = Fingerprint::EMPTY.of_numbers(services.flat_map(|service| {
-            let law = f64::from(u8::from(service.spread == Spread::TwoPoints));
-            [service.mean, service.max, service.least, law]
-        }));
+        let law = |spread| f64::from(u8::from(spread == Spread::TwoPoints));
+        let print = services.fold(Fingerprint::EMPTY, |print, service| {
+            let print = print.of_numbers([service.mean, service.max, service.least, law(service.spread)]);
+            match &service.work {
+                Some(work) => print
+                    .of_numbers([work.mean(), work.least, work.most, law(work.spread)])
+                    .of_numbers([work.parallelism(), work.vcpu(), work.period()]),
+                None => print,
+            }
+        });
         // Where one function ends and the next begins.
         let sizes = self
             .functions

@@ -23,10 +23,17 @@
 //! `after_idle = A + D (N - 1 - (N u - A + D / 2) / P)`.
 //!
 //! **What a plan assumes.** Requests arrive at random, so a batch finds something between these: at little use of the quota the whole
-//! of it, at a use near 1 what the batch before it has left. `max` takes the bound, which holds whatever was left, and `mean` that of a
-//! replica that is never idle. A plan asks the mean for what a replica can do, and that is `c / W` batches a second and no more,
-//! however fast single ones are: with the mean after idle time, batches of 5 ms under half a CPU would seem to need 0.5 % of it each and
-//! need 1 %. The price is that a plan says too high a mean for a replica with little to do, by at most `x D`; never too low a one.
+//! of it, at a use near 1 what the batch before it has left. Where pods stay up, the simulation that a plan rests on plays the quota of
+//! every replica (`simulate::quota`), and latencies are those of what is left in it. The two figures of a function that a search looks at
+//! before any simulation stay as they are. `max` takes the bound, which holds whatever was left; it is that of the mean work at least, so that
+//! what is played is within it. `mean` is that of a replica that is never idle: it asks what a replica can do, and that is `c / W` batches a second
+//! and no more, however fast single ones are. With the mean after idle time, batches of 5 ms under half a CPU would seem to need 0.5 % of it
+//! each and need 1 %. Where functions are billed while they run nothing is played: a plan says too high a mean there for a replica with
+//! little to do, by at most `x D`; never too low a one.
+//!
+//! **What is played.** The work of a batch is drawn with the mean curve's as its mean and the maximum curve's as the largest, and its CPUs are
+//! those of the mean curve. Where no limit was measured beyond the CPUs that a batch keeps busy, a fit takes the largest limit for these: batches
+//! that find the whole quota are then faster than the simulation has them. A limit that no batch size reaches is not played.
 
 use super::ProfileError;
 
@@ -72,6 +79,22 @@ impl Throttled {
         self.parallelism
     }
 
+    /// CPU seconds of a batch.
+    pub(crate) fn work(&self) -> f64 {
+        self.work
+    }
+
+    /// Between two quotas, in seconds.
+    pub(crate) fn period(&self) -> f64 {
+        self.period
+    }
+
+    /// So many times as much work.
+    pub(crate) fn times(self, factor: f64) -> Self {
+        let work = self.work * factor;
+        Self { work, ..self }
+    }
+
     /// `A`: the latency in seconds of a batch that nothing stops.
     fn alone(&self) -> f64 {
         self.work / self.parallelism
@@ -95,6 +118,18 @@ impl Throttled {
     /// The latency in seconds that no batch exceeds, whatever is left of the quota when it begins: `A + ceil(x) D`.
     pub fn bound(&self, vcpu: f64) -> f64 {
         self.alone() + self.quotas(vcpu).ceil() * self.wait(vcpu)
+    }
+
+    /// The largest work in CPU seconds whose [`bound`](Self::bound) is no more than so many seconds. The bound of k whole quotas is k periods; what
+    /// is above that must first wait once more.
+    pub(crate) fn work_within(&self, seconds: f64, vcpu: f64) -> f64 {
+        let wait = self.wait(vcpu);
+        if wait <= 0.0 {
+            return seconds * self.parallelism;
+        }
+        let quotas = (seconds / self.period).floor();
+        let beyond = seconds - quotas * self.period;
+        quotas * vcpu * self.period + (beyond - wait).max(0.0) * self.parallelism
     }
 
     /// The shorter of the two latencies in seconds on a replica that is never idle: `A + floor(x) D`.

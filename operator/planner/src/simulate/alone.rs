@@ -16,8 +16,8 @@ struct Line {
     batch_size: usize,
     max_wait: u64,
     service: ServiceTimes,
-    /// When each replica is free.
-    free_at: BinaryHeap<Reverse<u64>>,
+    /// Since or from when each replica is free.
+    free_at: BinaryHeap<Reverse<(u64, u32)>>,
     /// When the last batch left.
     now: u64,
     tally: Tally,
@@ -37,8 +37,8 @@ pub(super) fn play(setup: &Setup<'_>, load: &Load, look: &Look) -> Outcome {
         waiting: VecDeque::with_capacity(2 * setup.service.len()),
         batch_size: setup.service.len(),
         max_wait: to_ticks(setup.max_wait(load), ticks),
-        service: ServiceTimes::new(setup.service, ticks, look),
-        free_at: (0..setup.replicas).map(|_| Reverse(0)).collect(),
+        service: ServiceTimes::new(setup, ticks, look),
+        free_at: (0..setup.replicas).map(|replica| Reverse((0, replica))).collect(),
         now: 0,
         tally: Tally::new(&slos, false),
     };
@@ -92,15 +92,16 @@ impl Line {
             let Some(mut earliest) = self.free_at.peek_mut() else {
                 break;
             };
-            let start = ready.max(earliest.0).max(self.now);
+            let Reverse((free_at, replica)) = *earliest;
+            let start = ready.max(free_at).max(self.now);
             if start > arrival {
                 break;
             }
             self.now = start;
             let rows = self.waiting.len().min(self.batch_size);
             #[expect(clippy::cast_possible_truncation, reason = "batches have at most 1024 rows")]
-            let service = self.service.draw(rows as u32);
-            *earliest = Reverse(start + service);
+            let service = self.service.of_batch(rows as u32, replica, start);
+            *earliest = Reverse((start + service, replica));
             drop(earliest);
             self.tally.batches += 1;
             self.tally.rows += rows as u64;
@@ -118,11 +119,14 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::super::{Unobserved, play as play_the_rule};
     use super::*;
     use crate::arrival::{Process, Traces};
-    use crate::latency::{Service, Spread};
+    use crate::latency::{Service, Spread, Work};
     use crate::plan::Dispatch;
+    use crate::profile::Throttled;
     use crate::random::Random;
     use crate::simulate::{Confidence, Pace};
 
@@ -137,10 +141,32 @@ mod tests {
                     max: 1.3 * mean,
                     least: 0.7 * mean,
                     spread,
+                    work: None,
                     run_cost: 0.0,
                 }
             })
             .collect()
+    }
+
+    /// Batches of up to `size` rows under a quota that is played, which stops some of them, or the larger ones alone.
+    fn metered(random: &mut Random, size: u32) -> Vec<Service> {
+        let vcpu = random.log_uniform(0.05, 3.0);
+        let (fixed, per_row) = (random.log_uniform(0.002, 0.1), random.log_uniform(0.001, 0.05));
+        let services = (1..=size).map(|rows| {
+            let work = fixed + per_row * f64::from(rows);
+            let parallelism = vcpu * (0.7 + 0.4 * f64::from(rows));
+            let curve = |work| Throttled::new(work, parallelism, 0.1).unwrap();
+            let max = curve(1.4 * work).bound(vcpu);
+            Service {
+                mean: curve(work).mean(vcpu),
+                max,
+                least: 0.5 * max,
+                spread: Spread::Uniform,
+                work: Some(Work::new(curve(work), 1.4 * work, max, vcpu)),
+                run_cost: 0.0,
+            }
+        });
+        services.collect()
     }
 
     #[test]
@@ -148,7 +174,11 @@ mod tests {
         let mut random = Random::seeded(17);
         for case in 0..400_u32 {
             let spread = [Spread::Uniform, Spread::TwoPoints][case as usize % 2];
-            let service = services(&mut random, 1 + case % 9, spread);
+            let service = if case % 5 < 2 {
+                metered(&mut random, 1 + case % 9)
+            } else {
+                services(&mut random, 1 + case % 9, spread)
+            };
             let load = Load {
                 slo: random.log_uniform(0.02, 2.0),
                 rate: random.log_uniform(0.05, 80.0),

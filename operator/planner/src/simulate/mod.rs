@@ -1,23 +1,29 @@
 //! Plays a group's requests through the very batching rule that the gateway runs.
 //!
 //! Requests arrive (`arrivals`) at random, in `bursts`, or as in a trace (`replay`), wait in a [`Dispatcher`] and leave in batches for the first free replica;
-//! a batch takes a time drawn from the law of its size. `tally` counts who was late and says how sure a verdict is.
+//! a batch takes a time drawn from the law of its size (`service`), or what a CPU quota makes of its work (`quota`). `tally` counts who was late and says how sure a verdict is.
 //! Time is whole ticks, a nanosecond each unless a run would last longer than 64 bits count. The same seed gives the
 //! same counts; nothing allocates per request once the queue has grown to its largest.
 //!
 //! The requests of one application leave in the order in which they came. A search asks for far more verdicts on single applications than on
 //! groups; `alone` gives the very same ones without a queue that can do more.
 //!
-//! How long a batch takes is assumed from the profile's mean and maximum ([`crate::latency::Service`]) until
-//! profiles measure more than these; [`Pace::Slowest`] shows what happens if every batch takes its maximum.
+//! Where the profile says what CPU work a batch is ([`crate::latency::Work`]), the kernel's bandwidth controller is played: each replica has its own periods and
+//! what is left of its quota, so that a batch after idle time finds the whole of it and one in a crowd what those before it have left. Of the work, and elsewhere of
+//! the time, the law is assumed from the profile's mean and maximum ([`crate::latency::Service`]), since profiles say no more than these. [`Pace::Slowest`]
+//! shows what happens if every batch takes its maximum, whatever is left of a quota.
+//!
+//! A batch goes to the free replica that has been free for longest, as the gateway chooses.
 
 mod alone;
 mod arrivals;
 mod bursts;
 mod horizon;
+mod quota;
 mod random;
 mod replay;
 mod report;
+mod service;
 mod tally;
 
 pub(crate) use horizon::{Bounds, Horizon, can_be_judged};
@@ -31,10 +37,10 @@ use std::collections::BinaryHeap;
 use harmonybatch_dispatch::{Dispatcher, Lane, MemberRule, Rule};
 
 use crate::arrival::{Load, Process, Traces};
-use crate::latency::{Service, Spread};
+use crate::latency::Service;
 use crate::plan::Dispatch;
 use arrivals::{Arrivals, Playing};
-use random::{Random, unit_of};
+use service::ServiceTimes;
 
 /// A group of applications and what serves it.
 #[derive(Debug, Clone, Copy)]
@@ -289,64 +295,13 @@ struct Request {
     member: u32,
 }
 
-/// The time of a batch of one size: `least`, plus `spread` always (`chance` above every draw), with a chance, or in part.
-#[derive(Debug, Clone, Copy)]
-struct Duration {
-    least: u64,
-    spread: f64,
-    chance: f64,
-    law: Spread,
-}
-
-/// Draws how long batches take.
-struct ServiceTimes {
-    /// Of 1, 2, ... rows.
-    durations: Vec<Duration>,
-    pace: Pace,
-    random: Random,
-}
-
-impl ServiceTimes {
-    fn new(service: &[Service], ticks: f64, look: &Look) -> Self {
-        let duration = |service: &Service| Duration {
-            least: to_ticks(service.least, ticks),
-            #[expect(clippy::cast_precision_loss, reason = "ticks of one batch")]
-            spread: (to_ticks(service.max, ticks).saturating_sub(to_ticks(service.least, ticks))) as f64,
-            chance: service.chance_of_max(),
-            law: service.spread,
-        };
-        Self {
-            durations: service.iter().map(duration).collect(),
-            pace: look.pace,
-            random: Random::seeded(mix(look.seed ^ 0x5e41)),
-        }
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "ticks of one batch, not negative"
-    )]
-    fn draw(&mut self, rows: u32) -> u64 {
-        let duration = self.durations[rows as usize - 1];
-        let part = match (self.pace, duration.law) {
-            (Pace::Slowest, _) => 1.0,
-            (Pace::Drawn, Spread::Uniform) => unit_of(self.random.bits()),
-            (Pace::Drawn, Spread::TwoPoints) => f64::from(u8::from(self.random.unit() <= duration.chance)),
-        };
-        duration.least + (duration.spread * part) as u64
-    }
-}
-
 /// Requests that wait and replicas that serve them.
 struct Queue {
     dispatcher: Dispatcher<Request>,
     lane: Lane,
     service: ServiceTimes,
-    /// Replicas known to be free; others that have finished are found in `busy` when one is needed.
-    free: u32,
-    /// When busy replicas finish.
-    busy: BinaryHeap<Reverse<u64>>,
+    /// Since or from when each replica is free: the first is the one that has been free for longest, or will be first.
+    free_at: BinaryHeap<Reverse<(u64, u32)>>,
     now: u64,
     batch: Vec<Request>,
     tally: Tally,
@@ -369,9 +324,8 @@ impl Queue {
         Some(Self {
             dispatcher,
             lane,
-            service: ServiceTimes::new(setup.service, ticks, look),
-            free: setup.replicas,
-            busy: BinaryHeap::with_capacity(setup.replicas as usize + 1),
+            service: ServiceTimes::new(setup, ticks, look),
+            free_at: (0..setup.replicas).map(|replica| Reverse((0, replica))).collect(),
             now: 0,
             batch: Vec::with_capacity(batch_size as usize),
             tally: Tally::new(slos, false),
@@ -388,38 +342,32 @@ impl Queue {
     }
 
     fn advance(&mut self, until: u64, observer: &mut impl Observer) {
-        loop {
-            if self.free == 0 {
-                match self.busy.peek() {
-                    Some(&Reverse(finished)) if finished <= until => {
-                        self.busy.pop();
-                        self.free += 1;
-                        self.now = self.now.max(finished);
-                    }
-                    _ => return,
-                }
+        while let Some(&Reverse((free_at, replica))) = self.free_at.peek() {
+            if free_at > until {
+                return;
             }
             let Some(ready) = self.dispatcher.next_ready() else {
                 return;
             };
-            let start = ready.max(self.now);
+            let start = ready.max(free_at).max(self.now);
             if start > until {
                 return;
             }
-            self.start_batch(start, observer);
+            self.start_batch(start, replica, observer);
         }
     }
 
-    fn start_batch(&mut self, start: u64, observer: &mut impl Observer) {
+    fn start_batch(&mut self, start: u64, replica: u32, observer: &mut impl Observer) {
         self.batch.clear();
         self.now = start;
         let Some(taken) = self.dispatcher.take(start, &mut self.batch) else {
             return;
         };
-        let service = self.service.draw(taken.rows);
+        let service = self.service.of_batch(taken.rows, replica, start);
         let finished = start + service;
-        self.free -= 1;
-        self.busy.push(Reverse(finished));
+        if let Some(mut first) = self.free_at.peek_mut() {
+            *first = Reverse((finished, replica));
+        }
         self.tally.batches += 1;
         self.tally.rows += u64::from(taken.rows);
         observer.batch(taken.rows);

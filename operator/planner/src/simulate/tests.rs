@@ -1,4 +1,5 @@
 use super::*;
+use crate::latency::Spread;
 use crate::simulate::tally::Confidence;
 
 fn service(mean: f64, least: f64, max: f64) -> Service {
@@ -7,6 +8,7 @@ fn service(mean: f64, least: f64, max: f64) -> Service {
         max,
         least,
         spread: Spread::TwoPoints,
+        work: None,
         run_cost: 0.0,
     }
 }

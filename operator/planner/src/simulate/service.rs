@@ -1,0 +1,101 @@
+//! How long batches take in a run: drawn from a law, or played under a CPU quota.
+
+use super::quota::{Quotas, Speed};
+use super::random::{Random, mix, unit_of};
+use super::{Look, Pace, Setup, to_ticks};
+use crate::latency::{Service, Spread, Work};
+
+/// The time of a batch of one size: `least`, plus `spread` always (`chance` above every draw), with a chance, or in part.
+#[derive(Debug, Clone, Copy)]
+struct Duration {
+    least: u64,
+    spread: f64,
+    chance: f64,
+    law: Spread,
+    /// Where a quota is played.
+    work: Option<Metered>,
+}
+
+/// The CPU time of a batch of one size, in ticks of one CPU; drawn as a duration is.
+#[derive(Debug, Clone, Copy)]
+struct Metered {
+    least: f64,
+    spread: f64,
+    chance: f64,
+    law: Spread,
+    speed: Speed,
+}
+
+/// Says how long batches take.
+pub(super) struct ServiceTimes {
+    /// Of 1, 2, ... rows.
+    durations: Vec<Duration>,
+    pace: Pace,
+    random: Random,
+    /// Where a quota is played.
+    quotas: Option<Quotas>,
+}
+
+impl ServiceTimes {
+    pub(super) fn new(setup: &Setup<'_>, ticks: f64, look: &Look) -> Self {
+        let mut random = Random::seeded(mix(look.seed ^ 0x5e41));
+        // All sizes of a function have one quota, or none has.
+        let work = setup.service.first().and_then(|service| service.work);
+        let quotas = work.filter(|_| look.pace == Pace::Drawn).map(|work| {
+            let period = to_ticks(work.period(), ticks);
+            Quotas::new(work.vcpu(), period, setup.replicas, &mut random)
+        });
+        let metered = |work: Work, quotas: &Quotas| Metered {
+            least: work.least * ticks,
+            spread: (work.most - work.least) * ticks,
+            chance: work.chance_of_most(),
+            law: work.spread,
+            speed: quotas.speed(work.parallelism()),
+        };
+        let duration = |service: &Service| Duration {
+            least: to_ticks(service.least, ticks),
+            #[expect(clippy::cast_precision_loss, reason = "ticks of one batch")]
+            spread: (to_ticks(service.max, ticks).saturating_sub(to_ticks(service.least, ticks))) as f64,
+            chance: service.chance_of_max(),
+            law: service.spread,
+            work: service
+                .work
+                .zip(quotas.as_ref())
+                .map(|(work, quotas)| metered(work, quotas)),
+        };
+        Self {
+            durations: setup.service.iter().map(duration).collect(),
+            pace: look.pace,
+            random,
+            quotas,
+        }
+    }
+
+    /// Ticks that a batch takes which begins now on the replica.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "ticks of one batch, not negative"
+    )]
+    pub(super) fn of_batch(&mut self, rows: u32, replica: u32, now: u64) -> u64 {
+        let duration = &self.durations[rows as usize - 1];
+        if let (Some(quotas), Some(work)) = (&mut self.quotas, duration.work) {
+            let part = part(Pace::Drawn, work.law, work.chance, &mut self.random);
+            let needed = work.least + work.spread * part;
+            let taken = quotas.run(replica, now, needed, work.speed);
+            // But for rounding it is no longer anyway.
+            return taken.min(duration.least + duration.spread as u64);
+        }
+        let part = part(self.pace, duration.law, duration.chance, &mut self.random);
+        duration.least + (duration.spread * part) as u64
+    }
+}
+
+/// How much of the way from the least to the most.
+fn part(pace: Pace, law: Spread, chance: f64, random: &mut Random) -> f64 {
+    match (pace, law) {
+        (Pace::Slowest, _) => 1.0,
+        (Pace::Drawn, Spread::Uniform) => unit_of(random.bits()),
+        (Pace::Drawn, Spread::TwoPoints) => f64::from(u8::from(random.unit() <= chance)),
+    }
+}
