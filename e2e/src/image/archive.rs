@@ -119,10 +119,14 @@ impl Image {
             let before = entries.insert(names.to_owned(), (content, FILE_MODE));
             ensure!(before.is_none(), "the image has {path:?} twice");
         }
-        let clash = entries
-            .keys()
-            .find(|path| path.strip_suffix('/').is_some_and(|file| entries.contains_key(file)));
-        ensure!(clash.is_none(), "the image has both a file and a folder {clash:?}");
+        let clash = entries.keys().find(|path| {
+            path.strip_suffix('/')
+                .is_some_and(|file| entries.contains_key(file))
+        });
+        ensure!(
+            clash.is_none(),
+            "the image has both a file and a folder {clash:?}"
+        );
         Ok(entries
             .into_iter()
             .map(|(path, (bytes, mode))| (path, bytes, mode))
@@ -303,7 +307,9 @@ mod tests {
             &["/a//b"],
             &["/a/"],
             &["/thing"],
-            &["/a", "/a"], &["/a", "/a/b"], &["/thing/a"],
+            &["/a", "/a"],
+            &["/a", "/a/b"],
+            &["/thing/a"],
         ] {
             assert!(with_files(paths).archive().is_err(), "{paths:?}");
         }
