@@ -36,6 +36,11 @@ use simulate::{Law, Profile, Share, Simulation};
 use statistics::Statistics;
 use worker::Worker;
 
+/// A batch of images needs megabytes for every layer. glibc gives them back to the kernel after each and takes them anew, page
+/// by page: a batch of eight spent a third of its time on that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Demo inference server: the Open Inference Protocol v2 on a perceptron, a convolutional network, a transformer encoder or a
 /// trained network from a file.
 ///

@@ -28,22 +28,25 @@ struct Server {
 }
 
 impl Server {
-    /// Starts the server and waits until it is ready.
+    /// Starts the server with a small perceptron and waits until it is ready.
     async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let small = [
+            "--columns",
+            "8",
+            "--width",
+            "32",
+            "--depth",
+            "1",
+            "--classes",
+            "3",
+        ];
+        Self::start_with(&[&small, arguments].concat(), environment).await
+    }
+
+    /// Starts the server and waits until it is ready.
+    async fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_e2e-runtime"))
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--columns",
-                "8",
-                "--width",
-                "32",
-                "--depth",
-                "1",
-                "--classes",
-                "3",
-            ])
+            .args(["serve", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .env("RUST_LOG", "info")
             .envs(environment.iter().copied())
@@ -99,8 +102,12 @@ impl Server {
     }
 
     fn endpoint(&self) -> Endpoint {
+        self.endpoint_of(COLUMNS)
+    }
+
+    fn endpoint_of(&self, columns: usize) -> Endpoint {
         let app = App {
-            columns: COLUMNS,
+            columns,
             ..App::new("test", "localhost", 0.0, PATIENCE)
         };
         Endpoint::new(self.address.clone(), app)
@@ -169,6 +176,69 @@ async fn batches_are_answered_row_by_row_and_counted() {
             metrics.lines().any(|found| found == line),
             "{line} is not in {metrics}"
         );
+    }
+}
+
+#[tokio::test]
+async fn every_network_answers_the_same_protocol() {
+    let conv = [
+        "--network",
+        "conv",
+        "--image",
+        "3x6x8",
+        "--channels",
+        "4",
+        "--blocks",
+        "1",
+    ];
+    let encoder = [
+        "--network",
+        "encoder",
+        "--tokens",
+        "5",
+        "--token-width",
+        "3",
+        "--embedding",
+        "8",
+    ];
+    for (arguments, columns) in [(&conv[..], 2 + 3 * 6 * 8), (&encoder[..], 2 + 5 * 3)] {
+        let server = Server::start_with(arguments, &[]).await;
+        let model = server.json("/v2/models/mlp").await;
+        assert_eq!(model["inputs"][0]["shape"], json!([-1, columns]), "{arguments:?}");
+        assert_eq!(model["outputs"][0]["shape"], json!([-1, 16]), "{arguments:?}");
+        let mut endpoint = server.endpoint_of(columns);
+        for batch in [1, 3, 32] {
+            endpoint.measure(batch, effort(1)).await.unwrap();
+        }
+        assert_eq!(server.json("/stats").await["rows"], 36, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_network_that_does_not_exist_is_refused_with_the_reason() {
+    for (arguments, reason) in [
+        (
+            &["--network", "encoder", "--heads", "7"][..],
+            "7 heads do not share",
+        ),
+        (&["--onnx", "/nowhere/net.onnx"], "/nowhere/net.onnx"),
+        (
+            &["--onnx", "/nowhere/net.onnx", "--network", "conv"],
+            "cannot be used with",
+        ),
+        (
+            &["--network", "conv", "--image", "3x0x8"],
+            "channels x height x width",
+        ),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_e2e-runtime"))
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(reason), "{text}");
     }
 }
 
