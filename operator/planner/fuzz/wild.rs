@@ -206,9 +206,10 @@ fn memory(source: &mut Source<'_>, usual: u64) -> u64 {
 fn profile(source: &mut Source<'_>) -> Option<ModelProfile> {
     let entries = [4, 1, 0, 6][source.below(4)];
     let mut cpu = Vec::new();
+    let mut forms = Forms::Undecided;
     for batch in 1..=entries {
         let grown = f64::from(batch);
-        let mut mean = || curve(source, grown);
+        let mut mean = || curve(source, grown, &mut forms);
         let (mean, max) = (mean()?, mean()?);
         cpu.push(CpuLatency {
             batch: BatchSize::new(batch).ok()?,
@@ -237,9 +238,24 @@ fn profile(source: &mut Source<'_>) -> Option<ModelProfile> {
     ModelProfile::new(cpu, gpu, BatchSize::new(largest).ok()?).ok()
 }
 
+/// Which forms the curves of a profile have: where the first one is of work under a quota, all are, and of one period, which is then played.
+#[derive(Clone, Copy)]
+enum Forms {
+    Undecided,
+    Any,
+    Period(f64),
+}
+
 /// A curve of any form that usually grows with the batch.
-fn curve(source: &mut Source<'_>, grown: f64) -> Option<CpuCurve> {
-    match source.below(4) {
+fn curve(source: &mut Source<'_>, grown: f64, forms: &mut Forms) -> Option<CpuCurve> {
+    let form = match (source.below(4), *forms) {
+        (_, Forms::Period(_)) => 3,
+        (form, _) => form,
+    };
+    if form != 3 {
+        *forms = Forms::Any;
+    }
+    match form {
         2 => {
             let work = source.number((0.1 * grown, 2.0 * grown), 1e-300, 1e6);
             let fixed = source.number((1e-3, 0.1), 1e-300, 1e6);
@@ -248,7 +264,14 @@ fn curve(source: &mut Source<'_>, grown: f64) -> Option<CpuCurve> {
         3 => {
             let work = source.number((2e-3 * grown, grown), 1e-9, 1e6);
             let parallelism = source.number((0.5, 4.0), 1e-3, 1e4);
-            let period = [0.1, 0.1, 0.01, 1.0, 1e-3][source.below(5)];
+            let drawn = [0.1, 0.1, 0.01, 1.0, 1e-3][source.below(5)];
+            let period = match *forms {
+                Forms::Period(period) => period,
+                _ => drawn,
+            };
+            if matches!(forms, Forms::Undecided) {
+                *forms = Forms::Period(period);
+            }
             Throttled::new(work, parallelism, period).ok().map(CpuCurve::from)
         }
         _ => exponential(source, grown).map(CpuCurve::from),

@@ -18,6 +18,7 @@ mod partitions;
 mod plan_diff;
 mod properties;
 mod quota;
+mod quota_played;
 mod random;
 mod reference;
 mod replanning;
