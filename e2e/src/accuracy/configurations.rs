@@ -37,50 +37,50 @@ const fn configuration(index: usize, apps: &'static [Asked]) -> Configuration {
 }
 
 const MLP: [Configuration; 3] = [
-    configuration(0, &[asked("search", "150ms", 40)]),
-    configuration(1, &[asked("feed", "800ms", 50)]),
+    configuration(0, &[asked("search", "150ms", 50)]),
+    configuration(1, &[asked("feed", "800ms", 60)]),
     configuration(
         2,
         &[
-            asked("search", "200ms", 35),
-            asked("cart", "400ms", 35),
-            asked("feed", "800ms", 50),
+            asked("search", "200ms", 34),
+            asked("cart", "400ms", 34),
+            asked("feed", "800ms", 40),
         ],
     ),
 ];
 const CONV: [Configuration; 3] = [
-    configuration(0, &[asked("search", "120ms", 35)]),
-    configuration(1, &[asked("feed", "600ms", 40)]),
+    configuration(0, &[asked("search", "120ms", 50)]),
+    configuration(1, &[asked("feed", "600ms", 60)]),
     configuration(
         2,
         &[
-            asked("search", "200ms", 25),
-            asked("cart", "400ms", 25),
-            asked("feed", "800ms", 30),
+            asked("search", "200ms", 34),
+            asked("cart", "400ms", 34),
+            asked("feed", "800ms", 40),
         ],
     ),
 ];
 const ENCODER: [Configuration; 3] = [
-    configuration(0, &[asked("search", "140ms", 35)]),
-    configuration(1, &[asked("feed", "700ms", 40)]),
+    configuration(0, &[asked("search", "140ms", 50)]),
+    configuration(1, &[asked("feed", "700ms", 60)]),
     configuration(
         2,
         &[
-            asked("search", "250ms", 25),
-            asked("cart", "500ms", 25),
-            asked("feed", "1s", 30),
+            asked("search", "250ms", 34),
+            asked("cart", "500ms", 34),
+            asked("feed", "1s", 40),
         ],
     ),
 ];
 const OCR: [Configuration; 3] = [
-    configuration(0, &[asked("search", "100ms", 35)]),
-    configuration(1, &[asked("feed", "500ms", 40)]),
+    configuration(0, &[asked("search", "100ms", 50)]),
+    configuration(1, &[asked("feed", "500ms", 60)]),
     configuration(
         2,
         &[
-            asked("search", "150ms", 25),
-            asked("cart", "300ms", 25),
-            asked("feed", "600ms", 30),
+            asked("search", "150ms", 34),
+            asked("cart", "300ms", 34),
+            asked("feed", "600ms", 40),
         ],
     ),
 ];

@@ -136,7 +136,7 @@ async fn measure(options: &Options, chosen: &Chosen, record: &mut Record, progre
             network.name, options.time_budget, network.what
         ));
         let profiled = place.profile(&options.time_budget, progress).await?;
-        progress.say(&format!("{}: {profiled}", network.name));
+        record.profiles.insert(network.name.to_owned(), profiled);
         for configuration in configurations {
             done += 1;
             let what = format!("{}/{} ({done} of {total})", network.name, configuration.name);

@@ -1,5 +1,6 @@
 //! Outcomes, in a file that a run goes on from.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -16,6 +17,9 @@ use super::predicted::Predicted;
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) machine: Machine,
+    /// What was said of each network's profile when it was measured.
+    #[serde(default)]
+    pub(super) profiles: BTreeMap<String, String>,
     pub(super) outcomes: Vec<Outcome>,
 }
 

@@ -166,6 +166,9 @@ fn verdicts(record: &Record) -> String {
             format!("; missed: {}", missed.join(", "))
         }
     );
+    for (network, said) in &record.profiles {
+        let _ = writeln!(text, "{network}: {said}");
+    }
     let _ = writeln!(
         text,
         "on {} cores of {}",
@@ -223,6 +226,7 @@ mod tests {
         };
         Record {
             machine,
+            profiles: [("mlp".to_owned(), "measured".to_owned())].into(),
             outcomes: vec![outcome],
         }
     }
