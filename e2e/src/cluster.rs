@@ -40,6 +40,14 @@ pub struct CpuQuota {
     pub period_us: u64,
 }
 
+impl CpuQuota {
+    /// CPUs that may be busy in the mean; none without a limit.
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a period")]
+    pub fn vcpu(self) -> Option<f64> {
+        Some(self.quota_us? as f64 / self.period_us as f64)
+    }
+}
+
 impl Cluster {
     /// The cluster that `KUBECONFIG` names, as it is; without that variable the local one, which is brought up first if it is not up to date.
     /// Test programs that run at the same time share it.

@@ -20,6 +20,7 @@ pub mod product;
 pub mod progress;
 pub mod python;
 pub mod requirements;
+pub mod samples;
 mod summary;
 pub mod triton;
 pub mod up;

@@ -4,11 +4,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::StatusCode;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use crate::alarm::Alarm;
 use crate::arrivals::Arrivals;
 use crate::client::Client;
 use crate::exchange::{Exchange, Nonces};
@@ -134,6 +136,9 @@ impl Schedule {
     async fn run(mut self) {
         let mut requests = JoinSet::new();
         let mut due = Duration::ZERO;
+        let mut alarm = Alarm::new();
+        // Written before it is due: the time that it takes is not the server's.
+        let mut next = self.next_request();
         loop {
             let rate = *self.rate.borrow_and_update();
             // An application that is paused has no next arrival; the plan's end wakes it.
@@ -152,7 +157,7 @@ impl Schedule {
                     due = self.shared.start.elapsed();
                     continue;
                 }
-                () = sleep_until(wake) => (),
+                () = alarm.until(wake) => (),
             }
             if due >= self.duration {
                 break;
@@ -161,13 +166,21 @@ impl Schedule {
                 break;
             };
             allowance.forget();
-            self.send(due, &mut requests);
+            self.send(due, next, &mut requests);
+            next = self.next_request();
             while requests.try_join_next().is_some() {}
         }
         while requests.join_next().await.is_some() {}
     }
 
-    fn send(&self, due: Duration, requests: &mut JoinSet<()>) {
+    fn next_request(&self) -> (Exchange, Bytes) {
+        let first = lock(&self.shared.nonces).take(self.app.rows);
+        let exchange = Exchange::new(&self.app, first);
+        let body = exchange.request();
+        (exchange, body)
+    }
+
+    fn send(&self, due: Duration, (exchange, body): (Exchange, Bytes), requests: &mut JoinSet<()>) {
         let (shared, app, index) = (Arc::clone(&self.shared), Arc::clone(&self.app), self.index);
         let sent = shared.start.elapsed();
         let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
@@ -181,11 +194,11 @@ impl Schedule {
             lock(&shared.samples).push(sample);
             return;
         };
-        let first = lock(&shared.nonces).take(app.rows);
         requests.spawn(async move {
-            let exchange = Exchange::new(&app, first);
             let deadline = shared.start + due + shared.timeout;
-            let outcome = match timeout_at(deadline, shared.client.infer(&app, exchange.request())).await {
+            let answer = timeout_at(deadline, shared.client.infer(&app, body)).await;
+            let latency = shared.start.elapsed().saturating_sub(due);
+            let outcome = match answer {
                 Err(_) => Outcome::TimedOut,
                 Ok(Err(error)) => Outcome::Broken(error),
                 Ok(Ok((StatusCode::OK, body))) => exchange
@@ -193,7 +206,6 @@ impl Schedule {
                     .map_or_else(Outcome::Wrong, |()| Outcome::Right),
                 Ok(Ok((status, body))) => Outcome::Refused(status.as_u16(), excerpt(&body)),
             };
-            let latency = shared.start.elapsed().saturating_sub(due);
             lock(&shared.samples).push(Sample {
                 app: index,
                 intended: due,

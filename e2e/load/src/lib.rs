@@ -10,6 +10,7 @@
 //! [`measure`] drives one endpoint with one batch at a time, and [`fit`] turns such measurements at several CPU limits into the
 //! coefficients of a latency profile; [`profile`] does both with a runtime of its own.
 
+mod alarm;
 mod arrivals;
 mod client;
 pub mod closed;

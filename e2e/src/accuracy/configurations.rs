@@ -37,50 +37,63 @@ const fn configuration(index: usize, apps: &'static [Asked]) -> Configuration {
 }
 
 const MLP: [Configuration; 3] = [
-    configuration(0, &[asked("search", "150ms", 50)]),
-    configuration(1, &[asked("feed", "800ms", 60)]),
+    configuration(0, &[asked("search", "150ms", 70)]),
+    configuration(1, &[asked("feed", "800ms", 80)]),
     configuration(
         2,
         &[
-            asked("search", "200ms", 34),
-            asked("cart", "400ms", 34),
-            asked("feed", "800ms", 40),
+            asked("search", "200ms", 50),
+            asked("cart", "400ms", 50),
+            asked("feed", "800ms", 50),
         ],
     ),
 ];
 const CONV: [Configuration; 3] = [
-    configuration(0, &[asked("search", "120ms", 50)]),
-    configuration(1, &[asked("feed", "600ms", 60)]),
+    configuration(0, &[asked("search", "120ms", 70)]),
+    configuration(1, &[asked("feed", "600ms", 80)]),
     configuration(
         2,
         &[
-            asked("search", "200ms", 34),
-            asked("cart", "400ms", 34),
-            asked("feed", "800ms", 40),
+            asked("search", "200ms", 50),
+            asked("cart", "400ms", 50),
+            asked("feed", "800ms", 50),
         ],
     ),
 ];
 const ENCODER: [Configuration; 3] = [
-    configuration(0, &[asked("search", "140ms", 50)]),
-    configuration(1, &[asked("feed", "700ms", 60)]),
+    configuration(0, &[asked("search", "140ms", 70)]),
+    configuration(1, &[asked("feed", "700ms", 80)]),
     configuration(
         2,
         &[
-            asked("search", "250ms", 34),
-            asked("cart", "500ms", 34),
-            asked("feed", "1s", 40),
+            asked("search", "250ms", 50),
+            asked("cart", "500ms", 50),
+            asked("feed", "1s", 50),
         ],
     ),
 ];
 const OCR: [Configuration; 3] = [
-    configuration(0, &[asked("search", "100ms", 50)]),
-    configuration(1, &[asked("feed", "500ms", 60)]),
+    configuration(0, &[asked("search", "100ms", 70)]),
+    configuration(1, &[asked("feed", "500ms", 80)]),
     configuration(
         2,
         &[
-            asked("search", "150ms", 34),
-            asked("cart", "300ms", 34),
-            asked("feed", "600ms", 40),
+            asked("search", "150ms", 50),
+            asked("cart", "300ms", 50),
+            asked("feed", "600ms", 50),
+        ],
+    ),
+];
+
+const VGG19: [Configuration; 3] = [
+    configuration(0, &[asked("search", "250ms", 50)]),
+    configuration(1, &[asked("feed", "1s", 100)]),
+    configuration(
+        2,
+        &[
+            asked("search", "300ms", 50),
+            asked("cart", "600ms", 80),
+            asked("feed", "1s", 100),
         ],
     ),
 ];
@@ -91,6 +104,7 @@ pub(super) fn of(network: &Network) -> &'static [Configuration] {
         "mlp" => &MLP,
         "conv" => &CONV,
         "encoder" => &ENCODER,
-        _ => &OCR,
+        "ocr" => &OCR,
+        _ => &VGG19,
     }
 }

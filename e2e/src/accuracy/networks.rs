@@ -8,6 +8,7 @@ use crate::cluster::Cluster;
 use crate::image::{self, NEWEST, REGISTRY};
 use crate::models;
 use crate::progress::Progress;
+use crate::samples;
 
 /// One network.
 #[derive(Debug)]
@@ -22,8 +23,18 @@ pub(super) struct Network {
     pub(super) columns: usize,
     /// Rows of the largest batch.
     max_batch: u32,
-    /// Whether its weights are a file of the image.
-    is_trained: bool,
+    pub(super) source: Source,
+}
+
+/// Where the time of its batches comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// It computes, with weights that follow from a seed.
+    Random,
+    /// It computes, with weights that are a file of the image.
+    Trained,
+    /// It sleeps as the profile of a device says that is not here.
+    Simulated,
 }
 
 /// Where the trained network lies in its image.
@@ -36,7 +47,7 @@ pub(super) const ALL: &[Network] = &[
         arguments: &[],
         columns: 64,
         max_batch: 8,
-        is_trained: false,
+        source: Source::Random,
     },
     Network {
         name: "conv",
@@ -44,7 +55,7 @@ pub(super) const ALL: &[Network] = &[
         arguments: &["--network=conv"],
         columns: 3074,
         max_batch: 4,
-        is_trained: false,
+        source: Source::Random,
     },
     Network {
         name: "encoder",
@@ -52,7 +63,7 @@ pub(super) const ALL: &[Network] = &[
         arguments: &["--network=encoder"],
         columns: 2050,
         max_batch: 8,
-        is_trained: false,
+        source: Source::Random,
     },
     Network {
         name: "ocr",
@@ -60,7 +71,15 @@ pub(super) const ALL: &[Network] = &[
         arguments: &["--onnx=/models/text-direction.onnx", "--image=3x48x96"],
         columns: 13_826,
         max_batch: 4,
-        is_trained: true,
+        source: Source::Trained,
+    },
+    Network {
+        name: "vgg19",
+        what: "shares of an A10 that is simulated, larger than this machine",
+        arguments: &[],
+        columns: 64,
+        max_batch: 32,
+        source: Source::Simulated,
     },
 ];
 
@@ -69,7 +88,10 @@ const LIMITS: [&str; 5] = ["100m", "200m", "400m", "700m", "1"];
 
 impl Network {
     /// The InferenceModel, with no figure of its own. Its plans follow what is measured before, and not what requests take later.
-    pub(super) fn model(&self, time_budget: &str) -> Value {
+    pub(super) fn model(&self, time_budget: &str) -> Result<Value> {
+        if self.source == Source::Simulated {
+            return sample("model.yaml", &json!({ "profile": { "correction": "Never" } }));
+        }
         let mut arguments = vec![
             "serve".to_owned(),
             format!("--model-name={}", self.name),
@@ -78,12 +100,12 @@ impl Network {
         arguments.extend(self.arguments.iter().map(|&argument| argument.to_owned()));
         // Two times that batches take under a quota are what the form of the profile speaks of; few samples of the rare ones are told with it.
         let measure = json!({ "cpu": LIMITS, "timeBudget": time_budget, "accept": ["Noisy", "NonMonotone", "Throttled"] });
-        json!({
+        Ok(json!({
             "apiVersion": "harmonybatch.dev/v1alpha1",
             "kind": "InferenceModel",
             "metadata": { "name": self.name },
             "spec": {
-                "platformRef": { "name": PLATFORM },
+                "platformRef": { "name": self.platform_name() },
                 "runtime": {
                     "image": format!("{REGISTRY}/{}:{NEWEST}", self.image()),
                     "args": arguments,
@@ -93,11 +115,11 @@ impl Network {
                 "maxBatchSize": self.max_batch,
                 "profile": { "from": "Measure", "measure": measure, "correction": "Never" },
             },
-        })
+        }))
     }
 
     fn image(&self) -> &'static str {
-        if self.is_trained {
+        if self.source == Source::Trained {
             "harmonybatch-demo-runtime-with-files"
         } else {
             "harmonybatch-demo-runtime"
@@ -105,31 +127,55 @@ impl Network {
     }
 }
 
-/// Name of the platform of all networks.
-pub(super) const PLATFORM: &str = "accuracy";
 /// Price of a vCPU for a second.
 pub(super) const VCPU_SECOND: f64 = 0.000_013;
+/// Price of a unit of a GPU for a second.
+pub(super) const GPU_UNIT_SECOND: f64 = 0.000_015;
+/// The resource of which a pod on a GPU has as many as units.
+pub(super) const GPU_UNITS: &str = "harmonybatch.dev/gpu-slice";
+/// What a request takes besides its wait and its batch: between the generator and the gateway, and in it. A profile is measured over the
+/// network, so that the way to the runtime is in that.
+const OVERHEAD: &str = "1ms";
 
-/// One vCPU at most, in steps of 50m. Its overhead is what a request takes besides its wait and its batch: between the generator and the
-/// gateway, and in it. A profile is measured over the network, so that the way to the runtime is in that.
-pub(super) fn platform() -> Value {
-    json!({
-        "apiVersion": "harmonybatch.dev/v1alpha1",
-        "kind": "InferencePlatform",
-        "metadata": { "name": PLATFORM },
-        "spec": {
-            "currency": "USD",
-            "billing": "PerReplica",
-            "prices": { "vcpuSecond": format!("{VCPU_SECOND}"), "request": "0" },
-            "overhead": "1ms",
-            "cpu": { "min": "100m", "max": "1", "step": "50m" },
-        },
-    })
+impl Network {
+    /// Name of the platform that it is planned for.
+    pub(super) fn platform_name(&self) -> &'static str {
+        match self.source {
+            Source::Simulated => "simulated-gpu",
+            Source::Random | Source::Trained => "accuracy",
+        }
+    }
+
+    /// One vCPU at most, in steps of 50m; or the simulated GPU of the samples.
+    pub(super) fn platform(&self) -> Result<Value> {
+        if self.source == Source::Simulated {
+            return sample("platform.yaml", &json!({ "overhead": OVERHEAD }));
+        }
+        Ok(json!({
+            "apiVersion": "harmonybatch.dev/v1alpha1",
+            "kind": "InferencePlatform",
+            "metadata": { "name": self.platform_name() },
+            "spec": {
+                "currency": "USD",
+                "billing": "PerReplica",
+                "prices": { "vcpuSecond": format!("{VCPU_SECOND}"), "request": "0" },
+                "overhead": OVERHEAD,
+                "cpu": { "min": "100m", "max": "1", "step": "50m" },
+            },
+        }))
+    }
+}
+
+/// An object of the samples for a simulated GPU, with changes of its spec.
+fn sample(file: &str, changes: &Value) -> Result<Value> {
+    let mut object = samples::object("samples-gpu", file)?;
+    samples::merge(&mut object["spec"], changes);
+    Ok(object)
 }
 
 /// Brings the image of a network that is not there from the start onto the local node. On a given cluster it must be there.
 pub(super) fn import(network: &Network, cluster: &Cluster, cache: &Cache, progress: &Progress) -> Result<()> {
-    let Some(node) = cluster.local_node().filter(|_| network.is_trained) else {
+    let Some(node) = cluster.local_node().filter(|_| network.source == Source::Trained) else {
         return Ok(());
     };
     let file = models::text_direction(FILE)?;

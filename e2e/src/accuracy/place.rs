@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::configurations::{Asked, Configuration};
-use super::networks::{self, Network};
+use super::networks::{self, Network, Source};
 use crate::cluster::Cluster;
 use crate::product::SYSTEM_NAMESPACE;
 use crate::progress::Progress;
@@ -86,7 +86,7 @@ impl<'a> Place<'a> {
         let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
         let metadata = json!({ "name": place.namespace, "labels": labels });
         place.apply(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }))?;
-        place.apply(&networks::platform())?;
+        place.apply(&network.platform()?)?;
         Ok(place)
     }
 
@@ -117,7 +117,10 @@ impl<'a> Place<'a> {
 
     /// Applies the model and waits for its profile; returns what the condition says.
     pub(super) async fn profile(&self, time_budget: &str, progress: &Progress) -> Result<String> {
-        self.apply(&self.network.model(time_budget))?;
+        self.apply(&self.network.model(time_budget)?)?;
+        if self.network.source == Source::Simulated {
+            return Ok("planned by the published profile, by which the runtime sleeps".to_owned());
+        }
         let models = self.api::<InferenceModel>();
         let mut last = String::new();
         let look = async || {
@@ -196,30 +199,31 @@ impl<'a> Place<'a> {
         Ok(self.api::<Pod>().list(&served).await?.items)
     }
 
-    /// What the pods cost a second under the limits that the kernel holds for them, or, on a cluster whose kernels cannot be seen, that they
-    /// were given.
+    /// What the pods cost a second: under the CPU limits that the kernel holds for them, or, on a cluster whose kernels cannot be seen, that they
+    /// were given; or for the units of a GPU that they were given.
     pub(super) fn cost(&self, served: &Served) -> Result<f64> {
-        let mut vcpus = 0.0;
+        let mut cost = 0.0;
         for pod in &served.pods {
             let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice());
             let container = containers
                 .and_then(<[_]>::first)
                 .context("a pod without a container")?;
-            vcpus += if self.cluster.local_node().is_some() {
+            let limits = container
+                .resources
+                .as_ref()
+                .and_then(|resources| resources.limits.as_ref());
+            let limit = |name: &str| limits.and_then(|limits| limits.get(name));
+            cost += if let Some(units) = limit(networks::GPU_UNITS) {
+                units.0.parse::<f64>()? * networks::GPU_UNIT_SECOND
+            } else if self.cluster.local_node().is_some() {
                 let quota = self.cluster.cpu_quota(pod, &container.name)?;
-                let used = quota.quota_us.context("a container without a CPU limit")?;
-                #[expect(clippy::cast_precision_loss, reason = "microseconds of a period")]
-                let vcpu = used as f64 / quota.period_us as f64;
-                vcpu
+                quota.vcpu().context("a container without a CPU limit")? * networks::VCPU_SECOND
             } else {
-                let limits = container.resources.as_ref().and_then(|it| it.limits.as_ref());
-                let limit = limits
-                    .and_then(|limits| limits.get("cpu"))
-                    .context("no CPU limit")?;
-                limit.0.parse::<harmonybatch_api::quantity::Cpu>()?.vcpu()
+                let limit = limit("cpu").context("a container without a CPU limit")?;
+                limit.0.parse::<harmonybatch_api::quantity::Cpu>()?.vcpu() * networks::VCPU_SECOND
             };
         }
-        Ok(vcpus * networks::VCPU_SECOND)
+        Ok(cost)
     }
 
     /// Counters of all pods, asked through the API server.

@@ -8,7 +8,6 @@ use harmonybatch_api::{InferenceApp, InferenceModel, InferencePlatform, quantity
 use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 
-use super::networks;
 use super::place::{Place, Served};
 use crate::command;
 
@@ -127,7 +126,7 @@ async fn simulated(place: &Place<'_>, served: &Served, product: &Path) -> Result
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let model = place.api::<InferenceModel>().get(place.network.name).await?;
     let platform = place
-        .of_the_cluster::<InferencePlatform>(networks::PLATFORM)
+        .of_the_cluster::<InferencePlatform>(place.network.platform_name())
         .await?;
     write(&folder, &model)?;
     write(&folder, &platform)?;

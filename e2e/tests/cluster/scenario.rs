@@ -2,11 +2,11 @@
 
 use std::future::Future;
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
+use e2e::samples;
 use e2e_load::{App, Plan, Running};
 use harmonybatch_api::{InferenceApp, InferenceGroup};
 use k8s_openapi::NamespaceResourceScope;
@@ -160,7 +160,7 @@ impl Scenario {
     pub(crate) async fn model(&self, changes: &Value) {
         let mut model = sample("model.yaml");
         model["spec"]["profile"]["correction"] = json!("Never");
-        merge(&mut model["spec"], changes);
+        samples::merge(&mut model["spec"], changes);
         self.apply(&model).await;
     }
 
@@ -296,9 +296,7 @@ pub(crate) fn sample(file: &str) -> Value {
 
 /// A file with one object of one of the folders of samples, as JSON.
 pub(crate) fn sample_of(folder: &str, file: &str) -> Value {
-    let path = format!("{}/../crds/{folder}/{file}", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    harmonybatch_api::yaml::parse(Path::new(&path), &text).unwrap()
+    samples::object(folder, file).unwrap()
 }
 
 /// Whether a condition of the application has this status.
@@ -349,18 +347,6 @@ pub(crate) async fn try_until<T, F: Future<Output = Option<T>>>(
         }
         // What is waited for may be anything of the cluster, in part without a watch: it is looked at.
         sleep(BETWEEN_LOOKS).await;
-    }
-}
-
-/// Overwrites objects key by key, everything else whole.
-fn merge(base: &mut Value, changes: &Value) {
-    match (base, changes) {
-        (Value::Object(base), Value::Object(changes)) => {
-            for (key, change) in changes {
-                merge(base.entry(key.clone()).or_insert(Value::Null), change);
-            }
-        }
-        (base, changes) => *base = changes.clone(),
     }
 }
 
