@@ -2,8 +2,10 @@
 //!
 //! The mean is that of the profile's mean curve, so that a replica that is never idle takes the profile's mean latency. The largest is that of the curve of the
 //! maximum, but no more than what the maximum leaves room for: nothing that is played takes longer than the longest latency that a plan is
-//! made with. Between the two the law is that of latencies elsewhere ([`Spread`]): uniform around the mean, up to the largest. CPUs that a
-//! batch keeps busy are those of the mean curve, which every limit has a part in.
+//! made with. Most batches need about the same, and a few much more (interrupts, cold caches, neighbours on the machine): the law is
+//! [`Spread::Skewed`], the least work and an exponential part that one in a hundred batches has whole. A law with as many large batches as small ones would play
+//! far more stops than there are, since two large ones in a period are what spends a quota. CPUs that a batch keeps busy are those of the mean curve, which every limit
+//! has a part in.
 
 use super::{Spread, cpu};
 use crate::correction::Correction;
@@ -28,7 +30,7 @@ impl Work {
     pub(crate) fn new(curve: Throttled, largest: f64, max: f64, vcpu: f64) -> Self {
         let mean = curve.work();
         let most = largest.min(curve.work_within(max, vcpu)).max(mean);
-        let (least, spread) = cpu::spread(mean, most);
+        let (least, spread) = law(mean, most);
         Self {
             curve,
             vcpu,
@@ -72,5 +74,18 @@ impl Work {
     /// The probability of the most work under [`Spread::TwoPoints`].
     pub(crate) fn chance_of_most(&self) -> f64 {
         super::chance_of_longest(self.mean(), self.least, self.most)
+    }
+}
+
+/// The least work, and how it lies up to the most. The exponential part's mean, cut at c of its own means, is `1 - exp(-c)` of them, so that the
+/// mean of all is `mean`. Where that would begin at next to nothing, the law of latencies.
+fn law(mean: f64, most: f64) -> (f64, Spread) {
+    const SHORTEST: f64 = 0.3;
+    let drawn = 1.0 - (-Spread::CUT).exp();
+    let least = mean - drawn * (most - mean) / (Spread::CUT - drawn);
+    if least >= SHORTEST * mean {
+        (least, Spread::Skewed)
+    } else {
+        cpu::spread(mean, most)
     }
 }

@@ -96,6 +96,7 @@ fn part(pace: Pace, law: Spread, chance: f64, random: &mut Random) -> f64 {
     match (pace, law) {
         (Pace::Slowest, _) => 1.0,
         (Pace::Drawn, Spread::Uniform) => unit_of(random.bits()),
+        (Pace::Drawn, Spread::Skewed) => random.exponential().min(Spread::CUT) / Spread::CUT,
         (Pace::Drawn, Spread::TwoPoints) => f64::from(u8::from(random.unit() <= chance)),
     }
 }
