@@ -89,3 +89,23 @@ fn law(mean: f64, most: f64) -> (f64, Spread) {
         cpu::spread(mean, most)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The mean of `least + (most - least) min(X, c) / c` with X exponential of mean 1 is `least + (most - least) (1 - exp(-c)) / c`; one in a hundred
+    /// has the most.
+    #[test]
+    fn the_law_of_work_has_the_mean_and_the_hundredth() {
+        const TOLERANCE: f64 = 1e-12;
+        for (mean, most) in [(0.004, 0.004), (0.004, 0.005), (0.004, 0.0075), (0.1, 0.3)] {
+            let (least, spread) = law(mean, most);
+            assert_eq!(spread, Spread::Skewed, "{mean} and {most}");
+            let found = least + (most - least) * 0.99 / 100_f64.ln();
+            assert!((found / mean - 1.0).abs() < TOLERANCE, "{found} for {mean}");
+            assert!(0.0 < least && least <= mean);
+        }
+        assert_eq!(law(0.004, 0.1).1, Spread::TwoPoints, "no least work would be left");
+    }
+}
