@@ -1,0 +1,180 @@
+//! What the three plans of a case cost and kept, as rows and in sum.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use harmonybatch_planner::ArrivalProcess;
+
+use crate::cases::{Case, fitted};
+use crate::played::{Sure, Window, Worst, planned, play};
+
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// Poisson arrivals at the mean rate.
+    Poisson,
+    /// The bursts that are fitted to the first half.
+    Burst,
+    /// The first half itself.
+    Trace,
+}
+
+impl Made {
+    pub(crate) const ALL: [Self; 3] = [Self::Poisson, Self::Burst, Self::Trace];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Poisson => "Poisson arrivals",
+            Self::Burst => "fitted bursts",
+            Self::Trace => "the first half",
+        }
+    }
+}
+
+/// One plan: its cost by that of the plan for Poisson arrivals, and what came of it in each window.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    pub(crate) price: f64,
+    pub(crate) seen: [Worst; 3],
+}
+
+/// The three plans of a case in the order of [`Made::ALL`]; none where an application was refused.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) trace: String,
+    pub(crate) outcomes: [Option<Outcome>; 3],
+}
+
+/// Plans and plays a case, and prints its row.
+pub(crate) fn find(case: &Case) -> Found {
+    let began = Instant::now();
+    let mut smooth = f64::NAN;
+    let outcomes = Made::ALL.map(|made| {
+        let apps = case.declared(|recorded| match made {
+            Made::Poisson => ArrivalProcess::Poisson,
+            Made::Burst => fitted(recorded),
+            Made::Trace => ArrivalProcess::Trace(Arc::clone(&recorded.first)),
+        });
+        let plan = planned(case, apps)?;
+        if made == Made::Poisson {
+            smooth = plan.cost_per_second;
+        }
+        Some(Outcome {
+            price: plan.cost_per_second / smooth,
+            seen: Window::ALL.map(|window| play(case, &plan, window)),
+        })
+    });
+    let cells = outcomes.iter().map(cell).collect::<String>();
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "{:<7}{:<10}{:<10}{cells} {:>15}{seconds:>6.0}",
+        case.trace,
+        case.model.name,
+        case.set,
+        burst(case)
+    );
+    Found {
+        trace: case.trace.clone(),
+        outcomes,
+    }
+}
+
+/// Above the rows.
+pub(crate) fn print_head() {
+    print!("{:<27}", "");
+    for made in Made::ALL {
+        print!("| {:<43}", format!("plan for {}", made.name()));
+    }
+    println!();
+    print!("{:<7}{:<10}{:<10}", "trace", "model", "apps");
+    for _ in Made::ALL {
+        print!(
+            "| {:<6}{:<14}{:<14}{:<9}",
+            "price", "whole", "held out", "at rate"
+        );
+    }
+    println!(" {:>15}{:>6}", "burst of app-1", "s");
+}
+
+fn cell(outcome: &Option<Outcome>) -> String {
+    let Some(outcome) = outcome else {
+        return format!("| {:<43}", "an application is refused");
+    };
+    let [whole, held_out, at_rate] = &outcome.seen;
+    format!(
+        "| {:<6.2}{:<14}{:<14}{:<9}",
+        outcome.price,
+        format!("{} {:.1}x", attainment(whole), whole.p99),
+        format!("{} {:.1}x", attainment(held_out), held_out.p99),
+        attainment(at_rate)
+    )
+}
+
+/// In percent, not rounded up; `-` where it is surely below what was promised, `~` where nobody can be sure.
+fn attainment(worst: &Worst) -> String {
+    let mark = match worst.sure() {
+        Sure::Kept => ' ',
+        Sure::Short => '-',
+        Sure::No => '~',
+    };
+    format!("{:.2}{mark}", (worst.attainment * 1e4).floor() / 100.0)
+}
+
+fn burst(case: &Case) -> String {
+    match fitted(&case.recorded[0]) {
+        ArrivalProcess::Burst(burst) => format!("{:.2} x {:.1} s", burst.factor(), burst.duration().get()),
+        ArrivalProcess::Poisson | ArrivalProcess::Trace(_) => "none".to_owned(),
+    }
+}
+
+/// Of the cases with these traces, in sum.
+pub(crate) fn print_sums(found: &[Found], kinds: &[(&str, &[&str])]) {
+    println!(
+        "{:<14}{:<18}{:<10}| {:<54}| {:<54}| {:<54}| by the plan for Poisson arrivals",
+        "traces", "plan for", "plans", "whole", "held out", "held out, at rate"
+    );
+    for (what, traces) in kinds {
+        print_sum(what, found, traces);
+    }
+}
+
+/// Of all cases with a trace in `traces`: how many keep every percentile and how sure that is, and what the plans cost.
+fn print_sum(what: &str, found: &[Found], traces: &[&str]) {
+    let of_these: Vec<&Found> = found
+        .iter()
+        .filter(|found| traces.contains(&found.trace.as_str()))
+        .collect();
+    for (index, made) in Made::ALL.into_iter().enumerate() {
+        let outcomes: Vec<&Outcome> = of_these
+            .iter()
+            .filter_map(|found| found.outcomes[index].as_ref())
+            .collect();
+        print!(
+            "{:<14}{:<18}{:>3} of {:<3}",
+            what,
+            made.name(),
+            outcomes.len(),
+            of_these.len()
+        );
+        for window in 0..Window::ALL.len() {
+            let seen = || outcomes.iter().map(|outcome| &outcome.seen[window]);
+            let surely = |sure| seen().filter(|worst| worst.sure() == sure).count();
+            let worst = seen().map(|worst| worst.attainment).fold(1.0, f64::min);
+            print!(
+                "| {:>3} kept ({:>3} surely, {:>3} surely not), worst {:>6.2} ",
+                seen().filter(|worst| worst.kept()).count(),
+                surely(Sure::Kept),
+                surely(Sure::Short),
+                (worst * 1e4).floor() / 100.0
+            );
+        }
+        let mut prices: Vec<f64> = outcomes.iter().map(|outcome| outcome.price).collect();
+        prices.sort_by(f64::total_cmp);
+        if let (Some(median), Some(most)) = (prices.get(prices.len() / 2), prices.last()) {
+            #[expect(clippy::cast_precision_loss, reason = "few cases")]
+            let mean = prices.iter().sum::<f64>() / prices.len() as f64;
+            print!("| price mean {mean:.2}, median {median:.2}, most {most:.2}");
+        }
+        println!();
+    }
+}
