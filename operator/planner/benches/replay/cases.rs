@@ -20,6 +20,8 @@ pub(crate) struct Case {
     /// As they are declared but for their arrivals: each with the mean rate of all that it sends.
     pub(crate) apps: Vec<App>,
     pub(crate) recorded: Vec<Recorded>,
+    /// Whether the second half is seen, and the first held out.
+    pub(crate) turned: bool,
 }
 
 impl Case {
@@ -40,6 +42,16 @@ impl Case {
             model,
             apps,
             recorded,
+            turned: false,
+        }
+    }
+
+    /// The same with the other half seen.
+    pub(crate) fn turned(&self) -> Self {
+        Self {
+            recorded: self.recorded.iter().map(Recorded::turned).collect(),
+            turned: !self.turned,
+            ..self.clone()
         }
     }
 
@@ -55,10 +67,10 @@ impl Case {
     }
 }
 
-/// The burst of the first half, or Poisson arrivals where it shows none.
+/// The burst of the half that is seen, or Poisson arrivals where it shows none.
 pub(crate) fn fitted(recorded: &Recorded) -> ArrivalProcess {
-    let rate = Rate::new(recorded.first.rate()).unwrap();
-    Burst::fitted(rate, &recorded.first.dispersions()).map_or(ArrivalProcess::Poisson, ArrivalProcess::Burst)
+    let rate = Rate::new(recorded.seen.rate()).unwrap();
+    Burst::fitted(rate, &recorded.seen.dispersions()).map_or(ArrivalProcess::Poisson, ArrivalProcess::Burst)
 }
 
 /// SLOs of one, three and four applications of a model: the paper's two ranges.

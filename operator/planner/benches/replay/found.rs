@@ -13,9 +13,9 @@ use crate::played::{Sure, Window, Worst, planned, play};
 pub(crate) enum Made {
     /// Poisson arrivals at the mean rate.
     Poisson,
-    /// The bursts that are fitted to the first half.
+    /// The bursts that are fitted to the half that is seen.
     Burst,
-    /// The first half itself.
+    /// That half itself.
     Trace,
 }
 
@@ -26,7 +26,7 @@ impl Made {
         match self {
             Self::Poisson => "Poisson arrivals",
             Self::Burst => "fitted bursts",
-            Self::Trace => "the first half",
+            Self::Trace => "the seen half",
         }
     }
 }
@@ -42,6 +42,8 @@ pub(crate) struct Outcome {
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
     pub(crate) trace: String,
+    /// Whether the second half was seen.
+    pub(crate) turned: bool,
     pub(crate) outcomes: [Option<Outcome>; 3],
 }
 
@@ -53,7 +55,7 @@ pub(crate) fn find(case: &Case) -> Found {
         let apps = case.declared(|recorded| match made {
             Made::Poisson => ArrivalProcess::Poisson,
             Made::Burst => fitted(recorded),
-            Made::Trace => ArrivalProcess::Trace(Arc::clone(&recorded.first)),
+            Made::Trace => ArrivalProcess::Trace(Arc::clone(&recorded.seen)),
         });
         let plan = planned(case, apps)?;
         if made == Made::Poisson {
@@ -67,26 +69,28 @@ pub(crate) fn find(case: &Case) -> Found {
     let cells = outcomes.iter().map(cell).collect::<String>();
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{:<7}{:<10}{:<10}{cells} {:>15}{seconds:>6.0}",
+        "{:<7}{:<10}{:<10}{:<7}{cells} {:>15}{seconds:>6.0}",
         case.trace,
         case.model.name,
         case.set,
+        if case.turned { "second" } else { "first" },
         burst(case)
     );
     Found {
         trace: case.trace.clone(),
+        turned: case.turned,
         outcomes,
     }
 }
 
 /// Above the rows.
 pub(crate) fn print_head() {
-    print!("{:<27}", "");
+    print!("{:<34}", "");
     for made in Made::ALL {
         print!("| {:<43}", format!("plan for {}", made.name()));
     }
     println!();
-    print!("{:<7}{:<10}{:<10}", "trace", "model", "apps");
+    print!("{:<7}{:<10}{:<10}{:<7}", "trace", "model", "apps", "seen");
     for _ in Made::ALL {
         print!(
             "| {:<6}{:<14}{:<14}{:<9}",
@@ -130,27 +134,30 @@ fn burst(case: &Case) -> String {
 /// Of the cases with these traces, in sum.
 pub(crate) fn print_sums(found: &[Found], kinds: &[(&str, &[&str])]) {
     println!(
-        "{:<14}{:<18}{:<10}| {:<54}| {:<54}| {:<54}| by the plan for Poisson arrivals",
-        "traces", "plan for", "plans", "whole", "held out", "held out, at rate"
+        "{:<20}{:<18}{:<10}| {:<54}| {:<54}| {:<54}| by the plan for Poisson arrivals",
+        "traces, seen half", "plan for", "plans", "whole", "held out", "held out, at rate"
     );
-    for (what, traces) in kinds {
-        print_sum(what, found, traces);
+    for turned in [false, true] {
+        for (what, traces) in kinds {
+            let these = |found: &&Found| found.turned == turned && traces.contains(&found.trace.as_str());
+            let of_these: Vec<&Found> = found.iter().filter(these).collect();
+            if !of_these.is_empty() {
+                let seen = if turned { "second" } else { "first" };
+                print_sum(&format!("{what}, {seen}"), &of_these);
+            }
+        }
     }
 }
 
-/// Of all cases with a trace in `traces`: how many keep every percentile and how sure that is, and what the plans cost.
-fn print_sum(what: &str, found: &[Found], traces: &[&str]) {
-    let of_these: Vec<&Found> = found
-        .iter()
-        .filter(|found| traces.contains(&found.trace.as_str()))
-        .collect();
+/// How many of these cases keep every percentile and how sure that is, and what the plans cost.
+fn print_sum(what: &str, of_these: &[&Found]) {
     for (index, made) in Made::ALL.into_iter().enumerate() {
         let outcomes: Vec<&Outcome> = of_these
             .iter()
             .filter_map(|found| found.outcomes[index].as_ref())
             .collect();
         print!(
-            "{:<14}{:<18}{:>3} of {:<3}",
+            "{:<20}{:<18}{:>3} of {:<3}",
             what,
             made.name(),
             outcomes.len(),

@@ -3,10 +3,10 @@
 //! FOLDER holds `azure-llm-2023/{conv,code}.csv`, the arrival times of the Azure LLM inference traces of 2023; without it `shared/data` beside the
 //! repository. The paper's four traces are counts of minutes, and stand beside the benchmark `paper`. Pods stay up; models, prices and SLOs are the paper's.
 //!
-//! A trace's time is scaled to the rate of the applications that send it. Of its two halves in time the first is seen and the second held out. Three plans
-//! are made for the mean rate of the whole: (a) for Poisson arrivals, (b) for the burst of each application that is fitted to the first half
-//! ([`harmonybatch_planner::Burst::fitted`]), and (c) for the first half itself. Each is played under the whole trace, under the second half as it came, and under the
-//! second half with its time scaled to the mean rate, so that what bursts do is told from what a drift of the rate does.
+//! A trace's time is scaled to the rate of the applications that send it. Of its two halves in time one is seen and the other held out: all is done for both. Three
+//! plans are made for the mean rate of the whole: (a) for Poisson arrivals, (b) for the burst of each application that is fitted to the half that is seen
+//! ([`harmonybatch_planner::Burst::fitted`]), and (c) for that half itself. Each is played under the whole trace, under the half that was held out as it came, and
+//! under the same with its time scaled to the mean rate, so that what bursts do is told from what a drift of the rate does.
 //!
 //! A cell has the attainment of the worst application in percent and the 99th percentile of its latency in SLOs. The intervals behind `-` (surely short) and
 //! `~` (nobody knows) are of 95 %, from ten parts of the record: they say how sure it is of other hours like this one, as far as the parts are independent. Records with bursts as long as

@@ -17,7 +17,7 @@ use crate::streams::Recorded;
 pub(crate) enum Window {
     /// All that were recorded.
     Whole,
-    /// The second half of the time, which no plan has seen, as it came.
+    /// The half of the time that no plan has seen, as it came.
     HeldOut,
     /// The same with its time scaled to the declared rate: without what the rate has drifted.
     AtRate,
@@ -29,7 +29,7 @@ impl Window {
     fn trace(self, recorded: &Recorded) -> &Arc<Trace> {
         match self {
             Self::Whole => &recorded.whole,
-            Self::HeldOut | Self::AtRate => &recorded.second,
+            Self::HeldOut | Self::AtRate => &recorded.held_out,
         }
     }
 }

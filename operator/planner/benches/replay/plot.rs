@@ -44,7 +44,7 @@ pub(crate) fn render(found: &[Found], panels: &[(&str, &[&str])]) -> String {
         );
     }
     format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="sans-serif" font-size="12" fill="#1c1f24"><rect width="{width}" height="{height}" fill="#fcfbf8"/><text x="16" y="26" font-size="16">Late requests of the worst application in the held-out half, and the price of the plan</text>{legend}{body}</svg>
+        r##"<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="sans-serif" font-size="12" fill="#1c1f24"><rect width="{width}" height="{height}" fill="#fcfbf8"/><text x="16" y="26" font-size="16">Late requests of the worst application in the half that was held out, and the price of the plan</text>{legend}{body}</svg>
 "##,
         height = HEAD + PANEL.1
     )

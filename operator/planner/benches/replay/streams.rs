@@ -20,12 +20,23 @@ pub(crate) struct Stream {
     length: f64,
 }
 
-/// What one application sends: all of it, and the two halves of the time.
+/// What one application sends: all of it, and the two halves of the time, of which plans see one.
 #[derive(Debug, Clone)]
 pub(crate) struct Recorded {
     pub(crate) whole: Arc<Trace>,
-    pub(crate) first: Arc<Trace>,
-    pub(crate) second: Arc<Trace>,
+    pub(crate) seen: Arc<Trace>,
+    pub(crate) held_out: Arc<Trace>,
+}
+
+impl Recorded {
+    /// The other half seen.
+    pub(crate) fn turned(&self) -> Self {
+        Self {
+            whole: Arc::clone(&self.whole),
+            seen: Arc::clone(&self.held_out),
+            held_out: Arc::clone(&self.seen),
+        }
+    }
 }
 
 /// The two Azure traces, from the folder that holds `azure-llm-2023`.
@@ -137,8 +148,8 @@ impl Stream {
         let trace = |times: &[f64]| Arc::new(Trace::new(times).unwrap());
         Recorded {
             whole: trace(&self.times),
-            first: trace(&self.times[..middle]),
-            second: trace(&self.times[middle..]),
+            seen: trace(&self.times[..middle]),
+            held_out: trace(&self.times[middle..]),
         }
     }
 }
