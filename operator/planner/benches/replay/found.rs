@@ -67,9 +67,11 @@ pub(crate) fn find(case: &Case) -> Found {
         })
     });
     let cells = outcomes.iter().map(cell).collect::<String>();
+    // Of the application that is worst off where the plan for Poisson arrivals is played under the whole trace.
+    let requests = outcomes[0].as_ref().map_or(0, |outcome| outcome.seen[0].requests);
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{:<7}{:<10}{:<10}{:<7}{cells} {:>15}{seconds:>6.0}",
+        "{:<7}{:<10}{:<11}{:<7}{requests:>8} {cells} {:>15}{seconds:>6.0}",
         case.trace,
         case.model.name,
         case.set,
@@ -85,15 +87,18 @@ pub(crate) fn find(case: &Case) -> Found {
 
 /// Above the rows.
 pub(crate) fn print_head() {
-    print!("{:<34}", "");
+    print!("{:<44}", "");
     for made in Made::ALL {
-        print!("| {:<43}", format!("plan for {}", made.name()));
+        print!("| {:<45}", format!("plan for {}", made.name()));
     }
     println!();
-    print!("{:<7}{:<10}{:<10}{:<7}", "trace", "model", "apps", "seen");
+    print!(
+        "{:<7}{:<10}{:<11}{:<7}{:>8} ",
+        "trace", "model", "apps", "seen", "requests"
+    );
     for _ in Made::ALL {
         print!(
-            "| {:<6}{:<14}{:<14}{:<9}",
+            "| {:<6}{:<15}{:<15}{:<9}",
             "price", "whole", "held out", "at rate"
         );
     }
@@ -102,11 +107,11 @@ pub(crate) fn print_head() {
 
 fn cell(outcome: &Option<Outcome>) -> String {
     let Some(outcome) = outcome else {
-        return format!("| {:<43}", "an application is refused");
+        return format!("| {:<45}", "an application is refused");
     };
     let [whole, held_out, at_rate] = &outcome.seen;
     format!(
-        "| {:<6.2}{:<14}{:<14}{:<9}",
+        "| {:<6.2}{:<15}{:<15}{:<9}",
         outcome.price,
         format!("{} {:.1}x", attainment(whole), whole.p99),
         format!("{} {:.1}x", attainment(held_out), held_out.p99),

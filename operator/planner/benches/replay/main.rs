@@ -93,6 +93,8 @@ fn main() -> ExitCode {
             .iter()
             .flat_map(|&factor| cases::together(&paper, factor)),
     );
+    let turned: Vec<cases::Case> = cases.iter().map(cases::Case::turned).collect();
+    cases.extend(turned);
 
     found::print_head();
     let found: Vec<Found> = cases
