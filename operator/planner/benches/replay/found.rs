@@ -66,7 +66,7 @@ pub(crate) fn find(case: &Case) -> Found {
             seen: Window::ALL.map(|window| play(case, &plan, window)),
         })
     });
-    let cells = outcomes.iter().map(cell).collect::<String>();
+    let cells = outcomes.iter().map(|it| cell(it.as_ref())).collect::<String>();
     // Of the application that is worst off where the plan for Poisson arrivals is played under the whole trace.
     let requests = outcomes[0].as_ref().map_or(0, |outcome| outcome.seen[0].requests);
     let seconds = began.elapsed().as_secs_f64();
@@ -105,7 +105,7 @@ pub(crate) fn print_head() {
     println!(" {:>15}{:>6}", "burst of app-1", "s");
 }
 
-fn cell(outcome: &Option<Outcome>) -> String {
+fn cell(outcome: Option<&Outcome>) -> String {
     let Some(outcome) = outcome else {
         return format!("| {:<45}", "an application is refused");
     };

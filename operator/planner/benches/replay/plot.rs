@@ -64,14 +64,15 @@ fn panel(title: &str, found: &[&Found]) -> String {
         bottom - (bottom - top) * part
     };
     let mut text = format!(r#"<text x="{left}" y="14" font-weight="600">{title}</text>"#);
-    for (late, label) in [
-        (1e-4, "≤0.01%"),
-        (1e-3, "0.1%"),
-        (1e-2, "1%"),
-        (0.1, "10%"),
-        (1.0, "100%"),
+    let (usual, promised) = ("#e5e2da", "#1c1f24");
+    for (late, label, colour) in [
+        (1e-4, "≤0.01%", usual),
+        (1e-3, "0.1%", usual),
+        (1e-2, "1%", promised),
+        (0.1, "10%", usual),
+        (1.0, "100%", usual),
     ] {
-        let (at, colour) = (y(late), if late == 1e-2 { "#1c1f24" } else { "#e5e2da" });
+        let at = y(late);
         let _ = write!(
             text,
             r#"<line x1="{left}" x2="{right}" y1="{at}" y2="{at}" stroke="{colour}"/><text x="{}" y="{}" text-anchor="end">{label}</text>"#,
