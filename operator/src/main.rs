@@ -31,6 +31,8 @@ enum Command {
     Diff(cli::diff::Arguments),
     /// Play requests through the plan for some YAML files, and print what every application would see
     Simulate(cli::simulate::Arguments),
+    /// Tell how bursty recorded arrivals are, and which spec.burst is as bursty
+    Burstiness(cli::burstiness::Arguments),
     /// Measure how long a model takes for batches of every size, and write the InferenceModel from which its groups are planned
     Profile(Box<cli::profile::Arguments>),
     /// Print the CustomResourceDefinitions, or write them to a folder
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => cli::explain::run(&arguments),
         Command::Diff(arguments) => cli::diff::run(&arguments),
         Command::Simulate(arguments) => cli::simulate::run(&arguments),
+        Command::Burstiness(arguments) => cli::burstiness::run(&arguments),
         Command::Profile(arguments) => cli::profile::run(&arguments),
         Command::Crds(arguments) => cli::crds::run(&arguments),
         Command::Controller(arguments) => cli::controller::run(arguments),

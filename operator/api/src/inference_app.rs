@@ -294,4 +294,13 @@ pub struct AppObserved {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::quantity")]
     pub attainment: Option<String>,
+    /// Index of dispersion of the rows that arrived in windows of a minute: the variance of their number by its mean. About 1 where they come one by one and
+    /// independently (a Poisson process).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub dispersion: Option<String>,
+    /// The spec.burst that is as bursty as what arrived, by its indices of dispersion in windows of 1 s to a minute; none where that was no burstier than a
+    /// Poisson process. It is not planned for unless it is declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Burst>,
 }

@@ -137,6 +137,8 @@ pub(crate) struct ObservedApp {
     pub(crate) left: u64,
     /// What arrived since the gateway began to count; none where the gateway does not say.
     pub(crate) arrived: Option<Arrived>,
+    /// The sum of the squares of the rows in each window of so many seconds; empty where the gateway does not say.
+    pub(crate) dispersion: Vec<(u64, u64)>,
     /// Latencies of the answered requests.
     pub(crate) latency: Histogram,
 }

@@ -36,7 +36,7 @@ mod simulate;
 pub mod units;
 
 pub use app::{App, ModelSet, ModelSetError};
-pub use arrival::{ArrivalError, ArrivalProcess, Burst, Trace};
+pub use arrival::{ArrivalError, ArrivalProcess, Burst, Dispersion, Trace};
 pub use baseline::{Baseline, BaselineFunction, BaselinePlan, baseline};
 pub use correction::{BOUNDS as CORRECTION_BOUNDS, Batches, Bucket, Correction, Corrections, Estimate};
 pub use diff::{

@@ -1,6 +1,7 @@
 //! The subcommands: each reads its arguments, calls one crate, and prints.
 
 mod arrivals;
+pub(crate) mod burstiness;
 pub(crate) mod controller;
 pub(crate) mod crds;
 pub(crate) mod diff;

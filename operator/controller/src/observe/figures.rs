@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::gateways::{Observed, ObservedApp};
+use crate::observe::spread::Spread;
 
 /// The counts of one application over all gateways.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,6 +14,8 @@ pub(crate) struct Counts {
     pub(crate) within_slo: u64,
     /// Requests answered 2xx after the SLO, with 5xx, or with 504.
     pub(crate) missed: u64,
+    /// How bursty its rows came.
+    pub(crate) spread: Spread,
     latency: BTreeMap<u64, u64>,
 }
 
@@ -65,6 +68,7 @@ fn add(counts: &mut Counts, seen: &ObservedApp) {
     if seen.span_seconds > 0.0 {
         counts.rate += seen.rows as f64 / seen.span_seconds;
     }
+    counts.spread.add(seen);
     counts.within_slo += seen.within_slo;
     counts.missed += seen.late + seen.failed;
     for (upper, count) in &seen.latency.buckets {

@@ -1,7 +1,8 @@
 //! Observe: writes on every application what the gateways measured of it over the last hour.
 //!
 //! Every gateway is asked every few seconds; what they counted is added up ([`figures`]) and written with two significant digits,
-//! only where a figure changed and at most once a minute an application, so that an idle cluster writes nothing.
+//! only where a figure changed and at most once a minute an application, so that an idle cluster writes nothing. [`spread`] says how bursty the requests
+//! came, and which `spec.burst` that would be.
 //!
 //! Of the applications whose rate is observed it tells the planner the rate to plan for: [`arrivals`] makes out what came between two polls,
 //! [`evidence`] what that says of the rate, and [`following`] when it is another one. Of every model it tells the planner how far its batches are from
@@ -37,6 +38,7 @@ mod drifts;
 mod evidence;
 mod figures;
 mod following;
+mod spread;
 
 pub(crate) use arrivals::Arrivals;
 pub(crate) use drifts::Drifts;
@@ -182,6 +184,8 @@ fn status(app: &InferenceApp, counts: &Counts, now: &Time) -> ObservedStatus {
         p50: counts.latency(0.5).map(figures::latency),
         p99: counts.latency(0.99).map(figures::latency),
         attainment: counts.attainment().map(figures::attainment),
+        dispersion: counts.spread.of_a_minute().map(figures::two_digits),
+        burst: counts.spread.burst(),
     };
     let observation = slo_met(&app.spec.slo.percentile, &app.spec.slo.latency, counts);
     let conditions = conditions::update(&old.conditions, &[observation], app.metadata.generation, now);

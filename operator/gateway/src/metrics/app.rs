@@ -176,6 +176,7 @@ impl AppStats {
             span_seconds,
             counts,
             arrived: window.arrived(),
+            dispersion: window.dispersion(now),
             latency,
         }
     }

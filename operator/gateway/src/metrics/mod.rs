@@ -6,6 +6,7 @@
 mod app;
 mod conversions;
 mod count;
+mod dispersion;
 mod families;
 mod group;
 mod labels;

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use harmonybatch_dispatch::Nanos;
 use serde::Serialize;
 
+use super::dispersion::{Counting, Dispersion, Squares};
+
 const SLOTS: u64 = 60;
 const SLOT: Nanos = 60 * 1_000_000_000;
 /// Buckets of a power of two: a latency is known to 1/16.
@@ -18,6 +20,7 @@ pub struct Window {
     /// By minute.
     slots: VecDeque<Slot>,
     arrived: Arrived,
+    counting: Counting,
 }
 
 /// What arrived since the gateway began to count an application: it only grows, so that two answers tell what came between them.
@@ -34,6 +37,8 @@ struct Slot {
     /// Which minute since the clock's start it counts.
     minute: u64,
     counts: Counts,
+    /// Of the rows in the windows of the minute.
+    squares: Squares,
     /// Bucket to answers.
     latency: BTreeMap<u64, u64>,
 }
@@ -73,6 +78,8 @@ pub struct AppObservation {
     pub counts: Counts,
     /// What arrived in all.
     pub arrived: Arrived,
+    /// How bursty the rows of the hour came.
+    pub dispersion: Dispersion,
     /// Latencies of the answers.
     pub latency: Latency,
 }
@@ -93,6 +100,7 @@ impl Window {
             started: now,
             slots: VecDeque::new(),
             arrived: Arrived::default(),
+            counting: Counting::default(),
         }
     }
 
@@ -100,7 +108,29 @@ impl Window {
     pub fn arrive(&mut self, now: Nanos, rows: u64) {
         self.arrived.requests += 1;
         self.arrived.rows += rows;
-        self.count(now, |counts| counts.rows += rows);
+        let more = self.counting.arrive(now, rows);
+        let slot = self.slot(now);
+        slot.counts.rows += rows;
+        for (sum, more) in slot.squares.iter_mut().zip(more) {
+            *sum = sum.saturating_add(more);
+        }
+    }
+
+    /// The sums of squares of the last hour.
+    pub fn dispersion(&self, now: Nanos) -> Dispersion {
+        let mut sums = Squares::default();
+        for slot in self.of_the_hour(now) {
+            for (sum, squares) in sums.iter_mut().zip(slot.squares) {
+                *sum = sum.saturating_add(squares);
+            }
+        }
+        Dispersion::new(sums)
+    }
+
+    fn of_the_hour(&self, now: Nanos) -> impl Iterator<Item = &Slot> {
+        let minute = now / SLOT;
+        let hour = minute.saturating_sub(SLOTS - 1)..=minute;
+        self.slots.iter().filter(move |slot| hour.contains(&slot.minute))
     }
 
     /// What arrived in all.
@@ -144,11 +174,7 @@ impl Window {
         let oldest = minute.saturating_sub(SLOTS - 1);
         let mut sums = Counts::default();
         let mut buckets = BTreeMap::<u64, u64>::new();
-        for slot in self
-            .slots
-            .iter()
-            .filter(|slot| (oldest..=minute).contains(&slot.minute))
-        {
+        for slot in self.of_the_hour(now) {
             let counts = slot.counts;
             sums.rows += counts.rows;
             sums.admitted += counts.admitted;
@@ -245,6 +271,18 @@ mod tests {
             .map(|slot| (slot.minute, slot.counts.rows))
             .collect();
         assert_eq!(minutes, [(0, 1), (1, 1), (2, 2), (3, 2)]);
+    }
+
+    #[test]
+    fn squares_are_of_the_last_hour() {
+        let mut window = Window::new(0);
+        window.arrive(0, 3);
+        window.arrive(60 * SLOT, 2);
+        window.arrive(60 * SLOT, 2);
+        let told = |squares| Dispersion::new([squares; 4]);
+        assert_eq!(window.dispersion(59 * SLOT), told(9));
+        assert_eq!(window.dispersion(60 * SLOT), told(16));
+        assert_eq!(window.dispersion(120 * SLOT), told(0));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! How requests of several applications fill a batch.
 
 mod batch_law;
+mod dispersion;
 mod equivalent_timeout;
 mod process;
 
 pub(crate) use batch_law::{BatchLaw, Workspace};
+pub use dispersion::Dispersion;
 pub(crate) use equivalent_timeout::EquivalentTimeout;
 pub use process::{ArrivalError, ArrivalProcess, Burst, Trace};
 pub(crate) use process::{Process, Traces};

@@ -162,6 +162,11 @@ impl Trace {
         self.arrivals() / self.period
     }
 
+    /// Seconds from the first arrival until the trace begins again.
+    pub fn period(&self) -> f64 {
+        self.period
+    }
+
     /// Arrivals in a bucket that leaks `over` times the mean rate, when most are in it.
     fn deepest(&self, over: f64) -> f64 {
         let leak = over * self.arrivals();

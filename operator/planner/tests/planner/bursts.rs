@@ -24,40 +24,41 @@ fn with(arrivals: &ArrivalProcess, apps: &[App]) -> Vec<App> {
     apps.iter().map(with).collect()
 }
 
-/// Arrivals of a group whose members all have bursts, by the definition in [`Burst`]: each member on its own.
-fn bursty(
-    group: &GroupPlan,
-    (factor, duration): (f64, f64),
-    requests: f64,
-    random: &mut Random,
-) -> Vec<(f64, usize)> {
-    let total: f64 = group.members.iter().map(|member| member.rate.get()).sum();
-    let span = requests / total;
+/// Arrivals in `span` seconds at this mean rate in bursts, by the definition in [`Burst`].
+pub(crate) fn stream(rate: f64, (factor, duration): (f64, f64), span: f64, random: &mut Random) -> Vec<f64> {
     let in_bursts = 0.5 / factor;
     let mut arrivals = Vec::new();
-    for (index, member) in group.members.iter().enumerate() {
-        let rate = member.rate.get();
-        let mut now = 0.0;
-        let mut bursting = random.unit() <= in_bursts;
-        while now < span {
-            let (density, mean) = if bursting {
-                (factor * rate, duration)
-            } else {
-                // The other half of the requests, in the rest of the time.
-                (
-                    0.5 * rate / (1.0 - in_bursts),
-                    duration * (1.0 - in_bursts) / in_bursts,
-                )
-            };
-            let end = now + random.exponential(1.0 / mean);
-            let mut arrival = now + random.exponential(density);
-            while arrival < end.min(span) {
-                arrivals.push((arrival, index));
-                arrival += random.exponential(density);
-            }
-            now = end;
-            bursting = !bursting;
+    let mut now = 0.0;
+    let mut bursting = random.unit() <= in_bursts;
+    while now < span {
+        let (density, mean) = if bursting {
+            (factor * rate, duration)
+        } else {
+            // The other half of the requests, in the rest of the time.
+            (
+                0.5 * rate / (1.0 - in_bursts),
+                duration * (1.0 - in_bursts) / in_bursts,
+            )
+        };
+        let end = now + random.exponential(1.0 / mean);
+        let mut arrival = now + random.exponential(density);
+        while arrival < end.min(span) {
+            arrivals.push(arrival);
+            arrival += random.exponential(density);
         }
+        now = end;
+        bursting = !bursting;
+    }
+    arrivals
+}
+
+/// Arrivals of a group whose members all have bursts: each member on its own.
+fn bursty(group: &GroupPlan, burst: (f64, f64), requests: f64, random: &mut Random) -> Vec<(f64, usize)> {
+    let total: f64 = group.members.iter().map(|member| member.rate.get()).sum();
+    let mut arrivals = Vec::new();
+    for (index, member) in group.members.iter().enumerate() {
+        let own = stream(member.rate.get(), burst, requests / total, random);
+        arrivals.extend(own.into_iter().map(|arrival| (arrival, index)));
     }
     arrivals.sort_by(|a, b| a.0.total_cmp(&b.0));
     arrivals

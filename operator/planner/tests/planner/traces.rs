@@ -9,21 +9,10 @@ use harmonybatch_planner::{App, ArrivalProcess, Billing, GroupPlan, Trace};
 use crate::fixture::{VGG19, plan_one};
 use crate::holdout::{any_member, play};
 use crate::random::Random;
+use crate::recorded::azure;
 
 /// Groups that are replayed of each kind of plan.
 const GROUPS: usize = 60;
-
-/// Seconds of the day of each request: the traces lie within one day.
-fn times(folder: &Path, name: &str) -> Vec<f64> {
-    let text = std::fs::read_to_string(folder.join(name)).unwrap();
-    let seconds = |line: &str| {
-        let clock = line.split([' ', ',']).nth(1).unwrap();
-        clock
-            .split(':')
-            .fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap())
-    };
-    text.lines().skip(1).map(seconds).collect()
-}
 
 /// The times at a group's rate, each arrival given to one of its members.
 fn replay(times: &[f64], group: &GroupPlan, random: &mut Random) -> Vec<(f64, usize)> {
@@ -111,7 +100,7 @@ fn plans_for_a_trace_keep_99_percent_of_it() {
     };
     let mut kept = Vec::new();
     for name in ["conv.csv", "code.csv"] {
-        let times = times(Path::new(&folder), name);
+        let times = azure(&Path::new(&folder).join(name)).unwrap();
         let (first, second) = times.split_at(times.len() / 2);
         tell(
             name,
