@@ -48,7 +48,7 @@ pub use explain::{
     Relaxation, RunnerUp, ServedExplanation, Verdict, WhatIf, explain,
 };
 pub use inventory::{DearerApp, PlatformPlan, PoolUse, Shortage, plan_platform, pools_in_use};
-pub use latency::profiled;
+pub use latency::{Profiled, profiled};
 pub use model::replan::{Preference, ReplanDecision, ReplanReason, ReplanRule, Replanned, replan};
 pub use plan::{
     Device, Dispatch, GroupPlan, InfeasibleApp, InfeasibleReason, Member, Plan, Predicted, Simulated,

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harmonybatch_api::{InferenceGroup, InferenceModel, InferencePlatform};
-use harmonybatch_planner::{Batches, Bucket, Correction, Device, Estimate, ModelProfile, Platform, profiled};
+use harmonybatch_planner::{
+    Batches, Bucket, Correction, Device, Estimate, ModelProfile, Platform, Profiled, profiled,
+};
 
 use crate::gateways::{Observed, ObservedBatches, ObservedGroup};
 use crate::plan::{self, Drift, Key, key};
@@ -190,9 +192,13 @@ fn compare(
     Some((kind, batches.collect()))
 }
 
+/// Under a quota the mean depends on how much of the time a replica is idle. What is seen between the two ends is as the profile says, and only what is
+/// beyond them tells of a drift.
 #[expect(clippy::cast_precision_loss, reason = "times of minutes in microseconds")]
-fn in_seconds(batches: &ObservedBatches, (expected_mean, expected_max): (f64, f64)) -> Batches {
+fn in_seconds(batches: &ObservedBatches, profiled: Profiled) -> Batches {
     let seconds = |micros: u64| micros as f64 / 1e6;
+    let expected_mean = (batches.mean / 1e6).clamp(profiled.least_mean, profiled.mean);
+    let expected_max = profiled.max;
     let buckets = batches.buckets.iter();
     let overdue = batches.overdue.iter();
     Batches {

@@ -160,9 +160,20 @@ impl Function {
     }
 }
 
-/// Mean and longest latency of batches of 1, 2, ... rows on a function, in seconds, as the profile itself has them, not corrected; none where the
+/// What a profile says of batches of one size on a function, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Profiled {
+    /// The mean at least: under a quota that of batches that begin after idle time and find the whole of it, elsewhere [`Profiled::mean`].
+    pub least_mean: f64,
+    /// The mean; under a quota that of a replica that is never idle.
+    pub mean: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// Latencies of batches of 1, 2, ... rows on a function, as the profile itself has them, not corrected; none where the
 /// platform does not offer the function or the profile does not know it.
-pub fn profiled(platform: &Platform, profile: &ModelProfile, device: &Device) -> Option<Vec<(f64, f64)>> {
+pub fn profiled(platform: &Platform, profile: &ModelProfile, device: &Device) -> Option<Vec<Profiled>> {
     let functions = match device {
         Device::Cpu { .. } => cpu::functions(platform, profile),
         Device::Gpu { pool, .. } => {
@@ -175,8 +186,15 @@ pub fn profiled(platform: &Platform, profile: &ModelProfile, device: &Device) ->
     };
     let mut functions = functions.into_iter();
     let function = functions.find(|function| function.site.device(platform) == *device)?;
-    let services = function.service.iter();
-    Some(services.map(|service| (service.mean, service.max)).collect())
+    let said = |service: &Service| Profiled {
+        least_mean: service
+            .work
+            .map_or(service.mean, Work::after_idle)
+            .min(service.mean),
+        mean: service.mean,
+        max: service.max,
+    };
+    Some(function.service.iter().map(said).collect())
 }
 
 /// Device memory that is missing for even the smallest batch.

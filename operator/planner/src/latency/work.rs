@@ -51,6 +51,11 @@ impl Work {
         self.curve.work()
     }
 
+    /// The mean latency in seconds of batches that begin after idle time.
+    pub(super) fn after_idle(self) -> f64 {
+        self.curve.after_idle(self.vcpu)
+    }
+
     /// CPUs that a batch keeps busy.
     pub(crate) fn parallelism(&self) -> f64 {
         self.curve.parallelism()
@@ -106,6 +111,10 @@ mod tests {
             assert!((found / mean - 1.0).abs() < TOLERANCE, "{found} for {mean}");
             assert!(0.0 < least && least <= mean);
         }
-        assert_eq!(law(0.004, 0.1).1, Spread::TwoPoints, "no least work would be left");
+        assert_eq!(
+            law(0.004, 0.1).1,
+            Spread::TwoPoints,
+            "no least work would be left"
+        );
     }
 }

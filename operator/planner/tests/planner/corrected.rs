@@ -101,7 +101,7 @@ fn what_a_profile_says_of_a_function_is_eq_1_and_2() {
     let known = profiled(&asked.platform, asked.models[0].profile(), &device).unwrap();
     assert_eq!(known.len(), 4);
     // VGG-19 at 1.65 vCPU by Eq. 1, worked out by hand.
-    assert!((known[0].0 - 0.260_563_7).abs() < 1e-6 && known[0].1 > known[0].0);
+    assert!((known[0].mean - 0.260_563_7).abs() < 1e-6 && known[0].max > known[0].mean);
     let elsewhere = Device::Gpu {
         pool: "t4".to_owned(),
         units: harmonybatch_planner::units::GpuUnits::new(1).unwrap(),

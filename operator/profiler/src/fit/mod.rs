@@ -20,6 +20,7 @@ use crate::samples::Device;
 use choice::{Choice, Means};
 use form::{Curve, Form};
 use line::Line;
+use throttled::Known;
 
 /// An abscissa (vCPU or rows) and a latency in seconds.
 pub type Observation = (f64, f64);
@@ -130,15 +131,32 @@ pub fn fit(points: &[Point]) -> Result<Fit, FitError> {
         Choice::of(&means, choice::has_clusters_of_a_quota(on_cpu))
     });
     let form = choice.as_ref().map(|choice| choice.form);
-    let cpu = sizes.iter().zip(form.into_iter().cycle());
     Ok(Fit {
-        cpu: cpu.map(|(size, form)| size.fit(form)).collect::<Result<_, _>>()?,
+        cpu: form.map_or_else(|| Ok(Vec::new()), |form| of_form(form, &sizes))?,
         choice,
         gpu: gpus
             .iter()
             .map(|(device, points)| gpu(device, points))
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// Every batch size with a curve of the form; work under a quota is found for all of them together.
+fn of_form(form: Form, sizes: &[Size]) -> Result<Vec<CpuFit>, FitError> {
+    let mut fits: Vec<CpuFit> = sizes
+        .iter()
+        .map(|size| size.fit(form))
+        .collect::<Result<_, _>>()?;
+    if form == Form::Throttled {
+        let known: Vec<Known<'_>> = sizes.iter().map(Size::known).collect();
+        let curves = throttled::together(&known)
+            .ok_or_else(|| FitError::NoCurve("batches of all sizes together".to_owned()))?;
+        for ((fit, size), curve) in fits.iter_mut().zip(&known).zip(curves) {
+            fit.mean = Curve::Throttled(curve);
+            fit.error = size.error(curve);
+        }
+    }
+    Ok(fits)
 }
 
 /// What is known of one batch size on CPU, by limit.
@@ -172,6 +190,13 @@ impl Size {
             // Where a tail without an upper end was accepted, the largest that was seen is all there is.
             tails: at(|point| point.summary.tail.high.unwrap_or(point.summary.tail.value)),
         })
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known {
+            means: &self.means.observations,
+            known_to: &self.means.known_to,
+        }
     }
 
     fn fit(&self, form: Form) -> Result<CpuFit, FitError> {

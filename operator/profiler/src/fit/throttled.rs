@@ -72,6 +72,99 @@ pub fn through(observations: &[Observation]) -> Option<Throttled> {
         .map(|(_, curve)| curve)
 }
 
+/// What a mean may be off by besides what its sample knows of it, as a part: a machine is not the same in each of the minutes in which limits have their turns.
+const DRIFT: f64 = 0.03;
+
+/// The means of one batch size.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// In the order of limits.
+    pub(super) means: &'a [Observation],
+    /// Half the confidence interval of each as a part of it.
+    pub(super) known_to: &'a [f64],
+}
+
+impl Known<'_> {
+    /// The work of least squares, each in units of its own error, for this parallelism, and those squares. Under a small limit few of the batches that are short
+    /// beside the quota meet its end, so that their mean is known ten times less well than that under a limit that never stops them.
+    fn with(&self, parallelism: f64) -> (f64, f64) {
+        let weighed = self
+            .means
+            .iter()
+            .zip(self.known_to)
+            .map(|(&(vcpu, seconds), &known_to)| {
+                // Half a 95 % interval is two standard errors; one without a second sample is no better known than to itself.
+                let error = if known_to.is_finite() { known_to / 2.0 } else { 1.0 };
+                (
+                    1.0 / (error * error + DRIFT * DRIFT),
+                    1.0 / (vcpu.min(parallelism) * seconds),
+                )
+            });
+        let (sum, squares) = weighed
+            .clone()
+            .fold((0.0, 0.0), |(sum, squares), (weight, part)| {
+                (sum + weight * part, squares + weight * part * part)
+            });
+        let work = sum / squares;
+        let off = weighed
+            .map(|(weight, part)| weight * (work * part - 1.0).powi(2))
+            .sum();
+        (work, off)
+    }
+
+    /// The largest relative error of the mean with this parallelism, at all limits and, between the ends, at each one that the work was found without.
+    pub(super) fn error(&self, curve: Throttled) -> f64 {
+        let off = |curve: Throttled, &(vcpu, seconds): &Observation| (curve.mean(vcpu) / seconds - 1.0).abs();
+        let all = self.means.iter().map(|each| off(curve, each));
+        let without = (1..self.means.len().saturating_sub(1)).map(|left_out| {
+            let (mut means, mut known_to) = (self.means.to_vec(), self.known_to.to_vec());
+            let one = means.remove(left_out);
+            known_to.remove(left_out);
+            let (work, _) = Known {
+                means: &means,
+                known_to: &known_to,
+            }
+            .with(curve.parallelism);
+            off(Throttled { work, ..curve }, &one)
+        });
+        all.chain(without).fold(0.0, f64::max)
+    }
+}
+
+/// The curves of all batch sizes, of least squares in units of what each mean is known to. CPUs that a batch keeps busy are a property of the runtime, and one number
+/// for all sizes is known better than one for each; it is taken unless numbers of their own are better by more than their number explains (Akaike's criterion). None where
+/// a size has no curve.
+pub(super) fn together(sizes: &[Known<'_>]) -> Option<Vec<Throttled>> {
+    let limits = || sizes.iter().flat_map(|size| size.means).map(|&(vcpu, _)| vcpu);
+    let (low, high) = (
+        limits().fold(f64::INFINITY, f64::min),
+        limits().fold(0.0, f64::max),
+    );
+    for size in sizes {
+        through(size.means)?;
+    }
+    let best = |sizes: &[Known<'_>]| {
+        search::search(low, high, |parallelism| {
+            let off: f64 = sizes.iter().map(|size| size.with(parallelism).1).sum();
+            off.is_finite().then_some((off, (off, parallelism)))
+        })
+    };
+    let (shared_off, shared) = best(sizes)?;
+    let own: Vec<(f64, f64)> = sizes.iter().map(|size| best(&[*size])).collect::<Option<_>>()?;
+    let own_off: f64 = own.iter().map(|(off, _)| off).sum();
+    #[expect(clippy::cast_precision_loss, reason = "a few batch sizes")]
+    let explained = 2.0 * (sizes.len() as f64 - 1.0);
+    let is_shared = shared_off - own_off <= explained;
+    let curves = sizes.iter().zip(own).map(|(size, (_, own))| {
+        let parallelism = if is_shared { shared } else { own };
+        Throttled {
+            work: size.with(parallelism).0,
+            parallelism,
+        }
+    });
+    Some(curves.collect())
+}
+
 /// The f of least relative squares for latencies close to `f shape(vcpu)`.
 fn factor(observations: &[Observation], shape: impl Fn(f64) -> f64) -> f64 {
     let (mut sum, mut squares) = (0.0, 0.0);
@@ -132,4 +225,58 @@ pub fn explains(clusters: &Clusters, count: usize) -> bool {
     #[expect(clippy::cast_precision_loss, reason = "no sample has 2^52 values")]
     let noise = (part * (1.0 - part) / count.max(1) as f64).sqrt();
     off <= TOLERANCE + 2.0 * noise && clusters.slow - clusters.fast < PERIOD
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    const LIMITS: [f64; 5] = [0.1, 0.2, 0.4, 0.7, 1.0];
+    /// As a short network's means are known in a few seconds for each: what a quota does to few of the batches is not.
+    const KNOWN_TO: [f64; 5] = [0.4, 0.3, 0.2, 0.1, 0.01];
+
+    /// Means of a work at all limits, each off by its own part of what it is known to.
+    fn means(work: f64, parallelism: f64, off: [f64; 5]) -> Vec<Observation> {
+        let each = LIMITS.iter().zip(KNOWN_TO).zip(off);
+        let mean = |((&vcpu, known_to), off): ((&f64, f64), f64)| {
+            (vcpu, work / vcpu.min(parallelism) * (1.0 + off * known_to))
+        };
+        each.map(mean).collect()
+    }
+
+    fn together_of(sizes: &[Vec<Observation>]) -> Vec<Throttled> {
+        let known: Vec<Known<'_>> = sizes
+            .iter()
+            .map(|means| Known {
+                means,
+                known_to: &KNOWN_TO,
+            })
+            .collect();
+        together(&known).unwrap()
+    }
+
+    #[test]
+    fn what_is_known_well_counts_for_more_than_what_is_not() {
+        // Means under small limits are too low for both sizes, as far as they may be.
+        let off = [-1.0, -1.0, -0.5, 0.2, 0.1];
+        let sizes = [means(0.003, 0.97, off), means(0.005, 0.97, off)];
+        for (found, work) in together_of(&sizes).iter().zip([0.003, 0.005]) {
+            assert!((found.work / work - 1.0).abs() < 0.05, "{found:?} for {work}");
+            assert!((found.parallelism - 0.97).abs() < 0.05, "{found:?}");
+        }
+        // Where all count the same, that is a third of the work.
+        let alone = through(&sizes[0]).unwrap();
+        assert!(alone.work < 0.0023, "{alone:?}");
+    }
+
+    #[test]
+    fn sizes_that_keep_different_numbers_of_cpus_busy_keep_their_own() {
+        let found = together_of(&[means(0.02, 0.4, [0.0; 5]), means(0.08, 0.9, [0.0; 5])]);
+        for (curve, (work, parallelism)) in found.iter().zip([(0.02, 0.4), (0.08, 0.9)]) {
+            assert!((curve.work / work - 1.0).abs() < 1e-3, "{curve:?}");
+            assert!((curve.parallelism / parallelism - 1.0).abs() < 1e-3, "{curve:?}");
+        }
+    }
 }

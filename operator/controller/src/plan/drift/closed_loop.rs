@@ -241,6 +241,7 @@ impl Scene {
         for group in groups {
             let device: Device = crate::plan::running::device(&group.spec.device).unwrap();
             let times = profiled(&platform, &profile, &device).unwrap();
+            let times: Vec<(f64, f64)> = times.iter().map(|said| (said.mean, said.max)).collect();
             let endpoints: Vec<SocketAddr> = (0..group.spec.replicas)
                 .map(|_| {
                     self.addresses += 1;
