@@ -32,7 +32,7 @@ fn asked(profile: ModelProfile, billing: Billing, apps: Vec<harmonybatch_planner
     }
 }
 
-/// One request in ten seconds finds the whole quota: the mean is that after idle time, which is less than half of what a replica that is never idle
+/// One request in a hundred seconds finds the whole quota: the mean is that after idle time, which is well below what a replica that is never idle
 /// takes.
 #[test]
 fn a_plan_for_little_use_has_the_mean_latency_of_batches_that_find_the_whole_quota() {
@@ -40,7 +40,7 @@ fn a_plan_for_little_use_has_the_mean_latency_of_batches_that_find_the_whole_quo
     let request = asked(
         under_a_quota(work / 2.0, 1.0, 1.0),
         Billing::PerReplica,
-        vec![app("rare", 0.3, 0.1)],
+        vec![app("rare", 0.3, 0.01)],
     );
     let found = audited(&request);
     let group = &found.plans[0].groups[0];
@@ -58,11 +58,11 @@ fn a_plan_for_little_use_has_the_mean_latency_of_batches_that_find_the_whole_quo
     let simulated = simulate_plan(&request.platform, &request.models[0], &found.plans[0], simulation);
     let app = &simulated[0].as_ref().unwrap().apps[0];
     let planned = group.members[0].simulated.unwrap().mean.get();
-    // One in a hundred finds another one before it.
+    // Two in a thousand meet another one, or its period, and wait for some 100 ms.
     for mean in [app.mean.get(), planned] {
-        assert!((mean / expected - 1.0).abs() < 0.02, "{mean} for {expected}");
+        assert!((mean / expected - 1.0).abs() < 0.01, "{mean} for {expected}");
     }
-    assert!(app.max.get() <= curve.bound(vcpu.get()) + 0.1, "{app:?}");
+    assert!(app.p99.get() <= 1.01 * curve.bound(vcpu.get()), "{}", app.p99);
     assert_eq!(audited(&request), found);
 }
 
