@@ -53,7 +53,8 @@ pub(crate) struct Options {
     /// Kind of network; its weights follow from the seed.
     #[arg(long, value_enum, default_value_t = Kind::Mlp)]
     network: Kind,
-    /// A trained network instead: an ONNX file with one input [N, channels, height, width]. Its first output is served.
+    /// A trained network instead: an ONNX file with one input [N, channels, height, width]. Its first output is served. If it
+    /// computes shapes from N, it is planned, and its weights are held, once for each batch size up to --max-batch.
     #[arg(long, value_name = "FILE", conflicts_with = "network")]
     onnx: Option<PathBuf>,
     /// Numbers in a row of `output`; the file of --onnx has its own.
