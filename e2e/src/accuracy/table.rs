@@ -151,13 +151,14 @@ fn verdicts(record: &Record) -> String {
         .outcomes
         .iter()
         .flat_map(|outcome| outcome.apps.iter().map(move |app| (outcome, app)))
-        .filter(|(_, app)| app.attainment < PERCENTILE || app.failed > 0)
+        .filter(|(_, app)| app.attainment < PERCENTILE)
         .map(|(outcome, app)| format!("{}/{} {}", outcome.network, outcome.configuration, app.app))
         .collect();
     let requests: u64 = apps().map(|app| app.requests).sum();
+    let failed: u64 = apps().map(|app| app.failed).sum();
     let _ = writeln!(
         text,
-        "SLOs: {} of {} kept, {requests} requests{}",
+        "SLOs: {} of {} kept, {requests} requests, {failed} without an answer of their own{}",
         apps().count() - missed.len(),
         apps().count(),
         if missed.is_empty() {
@@ -248,7 +249,9 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("SLOs: 0 of 1 kept, 5000 requests; missed: mlp/tight search"),
+            text.contains(
+                "SLOs: 0 of 1 kept, 5000 requests, 0 without an answer of their own; missed: mlp/tight search"
+            ),
             "{text}"
         );
     }
