@@ -41,6 +41,23 @@ fn clusters_become_a_burst_that_the_planner_pays_for() {
     assert!((index(0) - 9.0).abs() < 0.02, "{found}");
     assert!(index(1) < 1e-9, "{found}");
 
+    std::fs::remove_file(&file).unwrap();
+
+    // Ten in a tenth of a second, after gaps of up to twenty seconds.
+    let mut state = 1_u64;
+    let mut began = 0.0;
+    let times = (0_u32..4000).map(|arrival| {
+        if arrival % 10 == 0 {
+            // Knuth's MMIX generator.
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            began += 0.1 + f64::from(u32::try_from(state >> 32).unwrap()) / f64::from(u32::MAX) * 20.0;
+        }
+        began + 0.01 * f64::from(arrival % 10)
+    });
+    let file = written("random", times);
+    let path = file.to_str().unwrap();
     let found = json(&["burstiness", path, "-o", "json"]);
     let burst = &found["burst"];
     let declared = format!(
@@ -64,7 +81,7 @@ fn clusters_become_a_burst_that_the_planner_pays_for() {
     // Five times the rate: a fifth of the time.
     let faster = json(&["burstiness", path, "--rate", "5/s", "-o", "json"]);
     let rate = |found: &serde_json::Value| found["ratePerSecond"].as_f64().unwrap();
-    assert!((rate(&faster) / 5.0 - 1.0).abs() < 1e-9 && (rate(&found) - 1.0).abs() < 0.01);
+    assert!((rate(&faster) / 5.0 - 1.0).abs() < 1e-9 && (rate(&found) - 1.0).abs() < 0.1);
     assert_eq!(faster["burst"]["factor"], burst["factor"]);
 
     let told = String::from_utf8(harmonybatch(&["burstiness", path]).stdout).unwrap();

@@ -276,11 +276,11 @@ mod tests {
     #[test]
     fn squares_are_of_the_last_hour() {
         let mut window = Window::new(0);
-        window.arrive(0, 3);
-        window.arrive(60 * SLOT, 2);
-        window.arrive(60 * SLOT, 2);
         let told = |squares| Dispersion::new([squares; 4]);
+        window.arrive(0, 3);
         assert_eq!(window.dispersion(59 * SLOT), told(9));
+        window.arrive(60 * SLOT, 2);
+        window.arrive(60 * SLOT, 2);
         assert_eq!(window.dispersion(60 * SLOT), told(16));
         assert_eq!(window.dispersion(120 * SLOT), told(0));
     }

@@ -142,12 +142,12 @@ impl Burst {
             / 4.0;
         let longest = seen.iter().map(|seen| seen.window.get()).fold(0.0, f64::max);
         let fit = |memory: f64| {
-            // Each window by its own index: the error of an index is in proportion to it. One below 1 is of arrivals more regular than bursts can be, and says no more than 1.
+            // Each window by its own index: the error of an index is in proportion to it. One below 1 is of arrivals more regular than any burst, and counts as 1.
             let terms = || {
                 seen.iter().map(|seen| {
                     let index = seen.index.max(1.0);
                     let slope = rate.get() * Modulation::excess(memory, seen.window.get());
-                    (slope / index, (seen.index - 1.0) / index)
+                    (slope / index, (index - 1.0) / index)
                 })
             };
             let (along, slopes) = terms().fold((0.0, 0.0), |(along, slopes), (slope, excess)| {
@@ -251,12 +251,8 @@ mod tests {
         let most = Burst::fitted(rate, &[seen(1.0, 1e12), seen(10.0, 1e12)]).unwrap();
         assert!((most.factor() - Burst::LARGEST_FACTOR).abs() < 1e-6, "{most:?}");
         assert_eq!(Burst::fitted(rate, &[]), None);
-        // Clusters that come by the clock: in long windows always as many.
-        let clustered = Burst::fitted(rate, &[seen(1.0, 9.0), seen(20.0, 0.01)]).unwrap();
-        assert!(
-            clustered.factor() > 2.0 && clustered.duration().get() < 20.0,
-            "{clustered:?}"
-        );
+        // Clusters that come by the clock, in long windows always as many: no burst is like that, but they are not taken for none.
+        assert!(Burst::fitted(rate, &[seen(1.0, 9.0), seen(20.0, 0.01)]).is_some());
         // As regular as a clock.
         assert_eq!(Burst::fitted(rate, &[seen(1.0, 0.0), seen(10.0, 0.0)]), None);
     }

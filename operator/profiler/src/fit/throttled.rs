@@ -132,7 +132,7 @@ impl Known<'_> {
 }
 
 /// The curves of all batch sizes, of least squares in units of what each mean is known to. CPUs that a batch keeps busy are a property of the runtime, and one number
-/// for all sizes is known better than one for each; it is taken unless numbers of their own are better by more than their number explains (Akaike's criterion). None where
+/// for all sizes is known better than one for each; it is taken unless the squares of numbers of their own are smaller by more than one for each, which is what chance makes of them. None where
 /// a size has no curve.
 pub(super) fn together(sizes: &[Known<'_>]) -> Option<Vec<Throttled>> {
     let limits = || sizes.iter().flat_map(|size| size.means).map(|&(vcpu, _)| vcpu);
@@ -153,7 +153,7 @@ pub(super) fn together(sizes: &[Known<'_>]) -> Option<Vec<Throttled>> {
     let own: Vec<(f64, f64)> = sizes.iter().map(|size| best(&[*size])).collect::<Option<_>>()?;
     let own_off: f64 = own.iter().map(|(off, _)| off).sum();
     #[expect(clippy::cast_precision_loss, reason = "a few batch sizes")]
-    let explained = 2.0 * (sizes.len() as f64 - 1.0);
+    let explained = sizes.len() as f64 - 1.0;
     let is_shared = shared_off - own_off <= explained;
     let curves = sizes.iter().zip(own).map(|(size, (_, own))| {
         let parallelism = if is_shared { shared } else { own };
