@@ -66,15 +66,26 @@ fn clusters_become_a_burst_that_the_planner_pays_for() {
         burst["duration"].as_str().unwrap()
     );
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/samples");
-    let cost = |arguments: &[&str]| {
-        let plan = json(
-            &[
-                &["plan", "-f", samples.to_str().unwrap(), "-o", "json"],
-                arguments,
-            ]
-            .concat(),
-        );
-        plan["plans"][0]["total"]["costPerSecond"].as_f64().unwrap()
+    // What the plan costs that is made for these arrivals; whether a short run keeps every SLO is not asked.
+    let cost = |arguments: &[&str]| -> f64 {
+        let samples = samples.to_str().unwrap();
+        let simulate = [
+            "simulate",
+            "-f",
+            samples,
+            "--requests",
+            "1000",
+            "--replan",
+            "-o",
+            "json",
+        ];
+        let output = harmonybatch(&[&simulate, arguments].concat());
+        let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let groups = found["simulations"][0]["groups"].as_array().unwrap();
+        groups
+            .iter()
+            .map(|group| group["costPerSecond"].as_f64().unwrap())
+            .sum()
     };
     assert!(cost(&["--burst", &declared]) > cost(&[]), "{declared}");
 
@@ -82,7 +93,12 @@ fn clusters_become_a_burst_that_the_planner_pays_for() {
     let faster = json(&["burstiness", path, "--rate", "5/s", "-o", "json"]);
     let rate = |found: &serde_json::Value| found["ratePerSecond"].as_f64().unwrap();
     assert!((rate(&faster) / 5.0 - 1.0).abs() < 1e-9 && (rate(&found) - 1.0).abs() < 0.1);
-    assert_eq!(faster["burst"]["factor"], burst["factor"]);
+    // Windows are as long in arrivals, but for rounding.
+    let factor = |burst: &serde_json::Value| burst["factor"].as_str().unwrap().parse::<f64>().unwrap();
+    assert!(
+        (factor(&faster["burst"]) / factor(burst) - 1.0).abs() < 0.01,
+        "{faster}"
+    );
 
     let told = String::from_utf8(harmonybatch(&["burstiness", path]).stdout).unwrap();
     assert!(
