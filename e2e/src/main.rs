@@ -44,8 +44,8 @@ enum Command {
     Status,
     /// Hold what plans predict against what pods do: a report over four networks on the cluster.
     ///
-    /// Each network is measured, and every configuration of it is planned, deployed under real CPU limits and driven by Poisson arrivals. Takes an
-    /// hour, in which the machine should have nothing else to do; what is in the file already is not measured again.
+    /// Each network is measured, and every configuration of it is planned, deployed under real CPU limits and driven by Poisson arrivals. Takes three
+    /// quarters of an hour, in which the machine should have nothing else to do; what is in the file already is not measured again.
     Accuracy(accuracy::Options),
     /// Write the product's image as an OCI archive, for a registry.
     Image {

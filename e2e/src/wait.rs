@@ -40,7 +40,7 @@ pub async fn found<T>(
         if tokio::time::Instant::now() >= end {
             return Ok(None);
         }
-        // As below.
+        // What is waited for is another process or the cluster, which may send no event: it is looked at, for `limit` at most.
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
 }
@@ -50,7 +50,7 @@ pub async fn found<T>(
     reason = "the pause between two looks; the look decides, and the wait has a limit"
 )]
 fn pause() {
-    // What is waited for is another process, which sends no event: it is looked at.
+    // What is waited for is another process, which sends no event: it is looked at, for the caller's limit at most.
     std::thread::sleep(BETWEEN_LOOKS);
 }
 

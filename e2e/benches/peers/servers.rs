@@ -9,8 +9,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use e2e::wait;
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep};
 
 use super::{
     BATCH_SIZE, COLUMNS, MAX_WAIT, SERVERS_CORE,
@@ -23,8 +23,6 @@ pub(crate) const MODEL: &str = "net";
 const START: Duration = Duration::from_mins(1);
 /// Where a server's output goes.
 const LOG: &str = "server.log";
-/// How often that is tried.
-const TRY: Duration = Duration::from_millis(50);
 
 /// What a server runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -214,21 +212,22 @@ impl Server {
 
     /// Until it answers a request.
     async fn wait(&mut self) -> Result<()> {
-        let given_up = Instant::now() + START;
-        loop {
+        let mut last = None;
+        let answers = wait::found(START, async || {
             let asked = super::callers(self, 1, Duration::ZERO, Duration::from_millis(1))
                 .ask()
                 .await;
-            let Err(error) = asked else { return Ok(()) };
+            let Err(error) = asked else { return Ok(Some(())) };
             if self.processes.iter_mut().any(Process::has_ended) {
                 bail!("it ended by itself");
             }
-            if Instant::now() > given_up {
-                bail!("{error}");
-            }
-            // Another program's port sends no event.
-            sleep(TRY).await;
+            last = Some(error);
+            Ok(None)
+        });
+        if answers.await?.is_none() {
+            bail!("{}", last.map_or_else(String::new, |error| error.to_string()));
         }
+        Ok(())
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) async fn serve(
     service.drain();
     tokio::select! {
         () = accept(&listener, &service, &connections) => (),
-        // Callers that have not heard yet still come for so long.
+        // Callers that have not heard yet still come, and nothing tells when all have: for so long they are served.
         () = sleep(drain.linger) => (),
         () = signals.next() => anyhow::bail!("stopped by a second signal"),
     }

@@ -13,6 +13,7 @@ mod python;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use e2e::wait;
 use echo::{Echo, GrpcEcho};
 use harmonybatch_gateway::{
     Options,
@@ -81,15 +82,15 @@ async fn serve_all(script: &'static str, runtimes: &[(&'static str, Wire, Socket
 
 /// Until these ports are open. MLServer and Triton open theirs once their models are there.
 async fn listens(addresses: &[SocketAddr]) {
-    let all = async {
-        for address in addresses {
-            while TcpStream::connect(address).await.is_err() {
-                // Another program's ports send no event: they are tried, within the limit below.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), all).await.unwrap();
+    for address in addresses {
+        let open = wait::found(Duration::from_mins(1), async || {
+            Ok(TcpStream::connect(address).await.ok())
+        });
+        assert!(
+            open.await.unwrap().is_some(),
+            "{address} was not opened within a minute"
+        );
+    }
 }
 
 #[tokio::test]

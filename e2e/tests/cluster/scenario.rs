@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
-use e2e::samples;
+use e2e::{samples, wait};
 use e2e_load::{App, Plan, Running};
 use harmonybatch_api::{InferenceApp, InferenceGroup};
 use k8s_openapi::NamespaceResourceScope;
@@ -16,12 +16,9 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::{Instant, sleep};
 
 /// Longest wait for something that takes a pod's start: several times what it takes on two busy cores.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
-/// The pause between two looks: the look decides, and the wait has a limit.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// Namespace of the release.
 pub(crate) const SYSTEM: &str = "harmonybatch-system";
 
@@ -337,17 +334,7 @@ pub(crate) async fn try_until<T, F: Future<Output = Option<T>>>(
     limit: Duration,
     look: impl Fn() -> F,
 ) -> Option<T> {
-    let end = Instant::now() + limit;
-    loop {
-        if let Some(found) = look().await {
-            return Some(found);
-        }
-        if Instant::now() > end {
-            return None;
-        }
-        // What is waited for may be anything of the cluster, in part without a watch: it is looked at.
-        sleep(BETWEEN_LOOKS).await;
-    }
+    wait::found(limit, async || Ok(look().await)).await.unwrap()
 }
 
 fn feed(mut kubectl: Command, text: &str) -> Result<(), String> {

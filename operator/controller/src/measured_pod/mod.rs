@@ -310,7 +310,7 @@ impl Host {
                 Err(error) if error.is_refusal() => return Err(error.into()),
                 Err(_) => {}
             }
-            // As above, for GONE_WITHIN at most.
+            // Without a watch nothing tells that it is gone: it is looked at, for GONE_WITHIN at most.
             sleep(LOOK_AGAIN).await;
         }
         Err(Error::Stays { name })

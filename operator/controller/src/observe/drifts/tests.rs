@@ -136,3 +136,26 @@ fn a_new_controller_goes_on_with_what_was_written() {
     let seen = [answer("mlp-aaaaa", vec![batches(400, EXPECTED * 3)])];
     assert!(cluster.look(210, &seen)[0].correction.mean() > 2.8);
 }
+
+/// 20 ms of one CPU under half of one: 20 ms where a batch finds the whole quota of 50 ms, 40 ms (`work / vCPU`) on a replica that is never idle.
+#[test]
+fn a_mean_that_a_quota_explains_is_no_drift() {
+    let profiled = Profiled {
+        least_mean: 0.02,
+        mean: 0.04,
+        max: 0.07,
+    };
+    let expected = |millis| in_seconds(&batches(400, millis), profiled).expected_mean;
+    for (millis, seconds) in [(10, 0.02), (20, 0.02), (30, 0.03), (40, 0.04), (80, 0.04)] {
+        assert!((expected(millis) - seconds).abs() < 1e-9, "{millis} ms");
+    }
+    // So that twice as fast as the fastest, and twice as slow as the slowest, are told as that, and nothing between.
+    let measured = |millis| Estimate::of(&[in_seconds(&batches(400, millis), profiled)]).mean();
+    for (millis, factor) in [(10, 0.5), (20, 1.0), (30, 1.0), (40, 1.0), (80, 2.0)] {
+        assert!(
+            (measured(millis) / factor - 1.0).abs() < 0.05,
+            "{millis} ms: {}",
+            measured(millis)
+        );
+    }
+}
