@@ -5,6 +5,9 @@
 //! above, `z` standard errors away. Arrivals in bursts scatter more: their counts say as much as a Poisson count smaller by the
 //! index of dispersion.
 
+use harmonybatch_planner::Burst;
+use harmonybatch_planner::units::{Rate, Seconds};
+
 /// What arrived in a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Seen {
@@ -32,20 +35,19 @@ pub(crate) enum Scatter {
 }
 
 impl Scatter {
-    /// Variance by mean of the count in a window: 1, or for arrivals whose rate switches between two states (Fischer and Meier-Hellstern 1993,
-    /// Eq. 22) `1 + 2 (r1 - r2)^2 s1 s2 / ((s1 + s2)^3 r) (1 - (1 - exp(-(s1 + s2) t)) / ((s1 + s2) t))`, where state `i` has the rate `ri` and
-    /// is left at the rate `si`, and `r` is the mean rate.
+    /// Index of dispersion of the count in a window, as the planner has it: 1 for arrivals that come each for itself.
     fn dispersion(self, rate: f64, seconds: f64) -> f64 {
         let Self::Bursts { factor, duration } = self else {
             return 1.0;
         };
-        // Bursts take 1 / (2 factor) of the time.
-        let (leave, enter) = (1.0 / duration, 1.0 / (duration * (2.0 * factor - 1.0)));
-        let (burst, calm) = (factor * rate, factor / (2.0 * factor - 1.0) * rate);
-        let switches = leave + enter;
-        let turns = (switches * seconds).max(f64::MIN_POSITIVE);
-        let excess = 2.0 * (burst - calm).powi(2) * leave * enter / (switches.powi(3) * rate);
-        1.0 + excess * (1.0 - (1.0 - (-turns).exp()) / turns)
+        let burst = Seconds::new(duration)
+            .ok()
+            .and_then(|duration| Burst::new(factor, duration).ok());
+        let seen = Rate::new(rate).ok().zip(Seconds::new(seconds).ok());
+        // An application's burst has been looked at, and no window with a request in it has no rate.
+        burst
+            .zip(seen)
+            .map_or(1.0, |(burst, (rate, seconds))| burst.dispersion(rate, seconds))
     }
 }
 
