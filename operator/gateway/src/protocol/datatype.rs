@@ -81,10 +81,7 @@ impl Datatype {
 
 /// Elements of one row of a shape.
 pub(super) fn elements_per_row(shape: &[u64]) -> Option<u64> {
-    shape
-        .iter()
-        .skip(1)
-        .try_fold(1_u64, |product, size| product.checked_mul(*size))
+    product(shape.get(1..).unwrap_or_default())
 }
 
 /// All elements of a shape.
@@ -92,8 +89,18 @@ pub(super) fn elements_per_row(shape: &[u64]) -> Option<u64> {
 /// # Errors
 /// Where they cannot be counted.
 pub(super) fn elements(shape: &[u64]) -> Result<u64, String> {
-    elements_per_row(shape)
-        .zip(shape.first())
-        .and_then(|(row, rows)| row.checked_mul(*rows))
-        .ok_or_else(|| "its shape has more than 2^64 elements".to_owned())
+    if shape.is_empty() {
+        return Err("its shape has no dimension".to_owned());
+    }
+    product(shape).ok_or_else(|| "its shape has 2^64 elements or more".to_owned())
+}
+
+/// Nothing, where a size is 0, however large the others are and in whichever order.
+fn product(sizes: &[u64]) -> Option<u64> {
+    if sizes.contains(&0) {
+        return Some(0);
+    }
+    sizes
+        .iter()
+        .try_fold(1_u64, |product, size| product.checked_mul(*size))
 }

@@ -26,7 +26,7 @@ pub(super) fn check(raw: &[u8], shape: &[u64], datatype: Datatype, author: Autho
     };
     let expected = total
         .checked_mul(size as u64)
-        .ok_or("its shape has more than 2^64 bytes")?;
+        .ok_or("its shape has 2^64 bytes or more")?;
     if raw.len() as u64 != expected {
         let (found, name) = (raw.len(), datatype.name());
         return Err(format!(

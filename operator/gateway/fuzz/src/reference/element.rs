@@ -155,8 +155,11 @@ impl Datatype {
     }
 }
 
-/// Elements that a shape says.
+/// Elements that a shape says: none where a size is 0, whatever the others are.
 pub fn count(shape: &[u64]) -> Option<usize> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
     let count = shape
         .iter()
         .try_fold(1_u64, |count, size| count.checked_mul(*size))?;

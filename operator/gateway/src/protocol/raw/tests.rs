@@ -27,13 +27,13 @@ fn sizes_must_be_exactly_what_shape_and_datatype_say() {
             &[0; 8],
             &[1 << 61, 1],
             Datatype::Int64,
-            "its shape has more than 2^64 bytes",
+            "its shape has 2^64 bytes or more",
         ),
         (
             &[0; 8],
             &[1 << 63, 2],
             Datatype::Int8,
-            "its shape has more than 2^64 elements",
+            "its shape has 2^64 elements or more",
         ),
         (
             &[0, 2],
@@ -68,6 +68,13 @@ fn sizes_must_be_exactly_what_shape_and_datatype_say() {
         "says that element 0 has 4294967295 bytes, 0 are left"
     );
     assert_eq!(check(&[2], &[1], Datatype::Bool, Author::Runtime), Ok(()));
+}
+
+#[test]
+fn a_size_of_0_says_no_elements_in_whichever_order() {
+    for shape in [[2, 1 << 40, 1 << 40, 0], [2, 0, 1 << 40, 1 << 40], [0, 1 << 40, 1 << 40, 1 << 40]] {
+        assert_eq!(check(&[], &shape, Datatype::Fp32, Author::Runtime), Ok(()), "{shape:?}");
+    }
 }
 
 #[test]

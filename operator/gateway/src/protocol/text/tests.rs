@@ -129,7 +129,7 @@ fn refuses_data_that_is_not_what_shape_and_datatype_say() {
             "[1]",
             &[u64::MAX, 2],
             "FP32",
-            "its shape has more than 2^64 elements",
+            "its shape has 2^64 elements or more",
         ),
     ];
     for (text, shape, datatype, problem) in table {
