@@ -10,8 +10,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::sync::OnceCell;
 
 use crate::cache::Cache;
+use crate::control_group::{self, CpuQuota};
 use crate::node::Node;
-use crate::node::machine::pod_groups;
 use crate::parts::{self, Parts};
 use crate::requirements;
 
@@ -29,23 +29,6 @@ pub struct Cluster {
     helm: PathBuf,
     client: kube::Client,
     node: Option<Node>,
-}
-
-/// A CPU limit as the kernel holds it (`cpu.cfs_quota_us` and `cpu.cfs_period_us`, or `cpu.max`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CpuQuota {
-    /// CPU time per period, in microseconds; none without a limit.
-    pub quota_us: Option<u64>,
-    /// Length of a period, in microseconds.
-    pub period_us: u64,
-}
-
-impl CpuQuota {
-    /// CPUs that may be busy in the mean; none without a limit.
-    #[expect(clippy::cast_precision_loss, reason = "microseconds of a period")]
-    pub fn vcpu(self) -> Option<f64> {
-        Some(self.quota_us? as f64 / self.period_us as f64)
-    }
 }
 
 impl Cluster {
@@ -124,60 +107,23 @@ impl Cluster {
     /// # Errors
     /// Where the pod has no such container running here.
     pub fn cpu_quota(&self, pod: &Pod, container: &str) -> Result<CpuQuota> {
+        self.of_its_group(pod, container, control_group::quota)
+    }
+
+    /// The CPU time that a running container of the local node has had since it was started.
+    ///
+    /// # Errors
+    /// Where the pod has no such container running here.
+    pub fn cpu_time(&self, pod: &Pod, container: &str) -> Result<Duration> {
+        self.of_its_group(pod, container, control_group::cpu_time)
+    }
+
+    fn of_its_group<T>(&self, pod: &Pod, container: &str, read: impl Fn(&Path) -> Option<T>) -> Result<T> {
         if self.node.is_none() {
             bail!("the control groups of another machine cannot be read");
         }
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let uid = pod.metadata.uid.as_deref().context("a pod without uid")?;
-        let statuses = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.container_statuses.as_ref());
-        let status = statuses
-            .into_iter()
-            .flatten()
-            .find(|status| status.name == container);
-        let id = status
-            .and_then(|status| status.container_id.as_deref())
-            .and_then(|id| id.rsplit_once("//"));
-        let (_, id) =
-            id.with_context(|| format!("pod {name} has no container {container} that was started"))?;
-        pod_groups()
-            .iter()
-            .filter_map(|groups| find_group(groups, &format!("pod{uid}")))
-            .find_map(|group| read_quota(&group.join(id)))
-            .with_context(|| {
-                format!("no control group with a CPU limit for container {container} of pod {name}")
-            })
+        control_group::of_container(pod, container, read)
     }
-}
-
-/// Pods lie directly in the pods' group or in the one of their class of service.
-fn find_group(groups: &Path, name: &str) -> Option<PathBuf> {
-    [
-        groups.join(name),
-        groups.join("burstable").join(name),
-        groups.join("besteffort").join(name),
-    ]
-    .into_iter()
-    .find(|group| group.is_dir())
-}
-
-/// Of version 1 or version 2, whichever the folder has.
-fn read_quota(group: &Path) -> Option<CpuQuota> {
-    let read = |file: &str| std::fs::read_to_string(group.join(file)).ok();
-    if let Some(both) = read("cpu.max") {
-        let (quota, period) = both.trim().split_once(' ')?;
-        return Some(CpuQuota {
-            quota_us: quota.parse().ok(),
-            period_us: period.parse().ok()?,
-        });
-    }
-    // Without a limit the quota is -1, which is no u64.
-    Some(CpuQuota {
-        quota_us: read("cpu.cfs_quota_us")?.trim().parse().ok(),
-        period_us: read("cpu.cfs_period_us")?.trim().parse().ok()?,
-    })
 }
 
 /// A client with the rights of a kubeconfig.
@@ -227,49 +173,4 @@ fn harness() -> Result<PathBuf> {
             program.display()
         )
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder(name: &str, files: &[(&str, &str)]) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("harmonybatch-quota-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        for (file, text) in files {
-            std::fs::write(folder.join(file), text).expect("a file");
-        }
-        folder
-    }
-
-    fn check(name: &str, files: &[(&str, &str)], expected: Option<CpuQuota>) {
-        let folder = folder(name, files);
-        assert_eq!(read_quota(&folder), expected, "{name}");
-        std::fs::remove_dir_all(&folder).expect("removed");
-    }
-
-    #[test]
-    fn quotas_are_read_from_both_versions_of_control_groups() {
-        let limited = Some(CpuQuota {
-            quota_us: Some(30_000),
-            period_us: 100_000,
-        });
-        let free = Some(CpuQuota {
-            quota_us: None,
-            period_us: 100_000,
-        });
-        check(
-            "v1",
-            &[("cpu.cfs_quota_us", "30000\n"), ("cpu.cfs_period_us", "100000\n")],
-            limited,
-        );
-        check(
-            "v1-free",
-            &[("cpu.cfs_quota_us", "-1\n"), ("cpu.cfs_period_us", "100000\n")],
-            free,
-        );
-        check("v2", &[("cpu.max", "30000 100000\n")], limited);
-        check("v2-free", &[("cpu.max", "max 100000\n")], free);
-        check("other", &[], None);
-    }
 }

@@ -9,6 +9,7 @@ pub mod cache;
 mod certificates;
 pub mod cluster;
 mod command;
+pub mod control_group;
 mod digest;
 mod http;
 pub mod image;

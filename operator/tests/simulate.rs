@@ -51,6 +51,38 @@ fn the_sample_keeps_its_slos_until_its_callers_come_in_bursts() {
 }
 
 #[test]
+fn a_slowdown_is_played_with_the_plan_as_it_is() {
+    let at = |factor: &str| harmonybatch("simulate", "samples", &["-o", "json", "--slowdown", factor]);
+    let p90 = |output: &Output| -> Vec<f64> {
+        apps(output)
+            .iter()
+            .map(|app| app["p90Ms"].as_f64().unwrap())
+            .collect()
+    };
+    let calm = harmonybatch("simulate", "samples", &["-o", "json"]);
+    let runs = [at("0.5"), at("1"), at("1.2"), at("3")];
+    assert_eq!(runs[1].stdout, calm.stdout, "as often as the plan has it");
+    for (faster, slower) in runs.iter().zip(&runs[1..]) {
+        for (faster, slower) in p90(faster).iter().zip(p90(slower)) {
+            assert!(*faster < slower, "{faster} and {slower} ms");
+        }
+    }
+    assert_eq!(runs[0].status.code(), Some(0));
+    assert_eq!(
+        runs[3].status.code(),
+        Some(2),
+        "three times as slow, on the same pods"
+    );
+    let refused = at("5");
+    assert_eq!(refused.status.code(), Some(2));
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains("'5' for '--slowdown <FACTOR>': must be from 0.25 to 4"),
+        "{said}"
+    );
+}
+
+#[test]
 fn the_table_tells_attainment_latencies_batches_and_cost() {
     let output = harmonybatch("simulate", "samples-paper", &["--requests", "20000"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));

@@ -23,6 +23,8 @@ pub(super) struct Driven {
     pub(super) batches: Vec<u64>,
     /// Part of the time in which a replica computed.
     pub(super) utilization: f64,
+    /// Seconds of CPU that the runtimes had; none where the kernel that counts them cannot be seen.
+    pub(super) cpu_time: Option<f64>,
 }
 
 /// How long it takes until the rarest application has sent so many requests.
@@ -39,10 +41,10 @@ pub(super) async fn drive(
     requests: u32,
 ) -> Result<Driven> {
     send(place, configuration, WARM_UP, SEED + 1).await?;
-    let before = place.statistics(served).await?;
+    let (before, had) = (place.statistics(served).await?, place.cpu_time(served)?);
     let duration = Duration::from_secs_f64(seconds(configuration, requests));
     let report = send(place, configuration, duration, SEED).await?;
-    let after = place.statistics(served).await?;
+    let (after, has) = (place.statistics(served).await?, place.cpu_time(served)?);
     let counted = |statistics: &[Value]| -> Result<(Vec<u64>, f64)> {
         let mut sizes = Vec::new();
         let mut computed = 0.0;
@@ -78,6 +80,7 @@ pub(super) async fn drive(
     let replicas = served.pods.len() as f64;
     Ok(Driven {
         utilization: (busy - idle) / (report.seconds * replicas),
+        cpu_time: has.zip(had).map(|(has, had)| has.saturating_sub(had).as_secs_f64()),
         latencies,
         batches,
         report,

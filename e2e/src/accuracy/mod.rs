@@ -30,9 +30,10 @@ use crate::cluster::Cluster;
 use crate::image;
 use crate::progress::Progress;
 use configurations::Configuration;
+use drive::Driven;
 use networks::Network;
-use place::Place;
-use record::{Machine, Outcome, Record};
+use place::{Place, Served};
+use record::{Hindsight, Machine, Outcome, Record, Work};
 
 /// What to look at, and where to write it.
 #[derive(Debug, Args)]
@@ -170,6 +171,32 @@ async fn one(
     ));
     let driven = drive::drive(place, configuration, &served, requests).await?;
     let cost = place.cost(&served)?;
+    let hindsight = hindsight(place, product, configuration, &served, &driven).await?;
     place.clear().await?;
-    record::compare(place.network, configuration, &served, &predicted, &driven, cost)
+    record::compare(
+        place.network,
+        configuration,
+        &served,
+        &predicted,
+        &driven,
+        hindsight.as_ref(),
+        cost,
+    )
+}
+
+/// Predicts anew for the work that batches took; nothing where that is not known.
+async fn hindsight(
+    place: &Place<'_>,
+    product: &Path,
+    configuration: &Configuration,
+    served: &Served,
+    driven: &Driven,
+) -> Result<Option<Hindsight>> {
+    let predicted = predicted::cpu_time(place, &driven.batches).await?;
+    let Some((predicted, measured)) = predicted.zip(driven.cpu_time) else {
+        return Ok(None);
+    };
+    let work = Work { predicted, measured };
+    let apps = predicted::at_slowdown(place, configuration, served, product, work.slowdown()).await?;
+    Ok(Some(Hindsight { work, apps }))
 }

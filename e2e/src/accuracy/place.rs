@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use harmonybatch_api::conditions::{self, PROFILED, READY};
 use harmonybatch_api::{Device, InferenceApp, InferenceGroup, InferenceModel};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{Container, Namespace, Pod, Service};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -66,6 +66,14 @@ pub(super) fn device(group: &InferenceGroup) -> String {
         Device::Cpu(size) => format!("cpu {}", size.limit),
         Device::Gpu(share) => format!("{} {} units", share.pool, share.units),
     }
+}
+
+/// The runtime's.
+fn container(pod: &Pod) -> Result<&Container> {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice());
+    containers
+        .and_then(<[_]>::first)
+        .context("a pod without a container")
 }
 
 impl<'a> Place<'a> {
@@ -204,10 +212,7 @@ impl<'a> Place<'a> {
     pub(super) fn cost(&self, served: &Served) -> Result<f64> {
         let mut cost = 0.0;
         for pod in &served.pods {
-            let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice());
-            let container = containers
-                .and_then(<[_]>::first)
-                .context("a pod without a container")?;
+            let container = container(pod)?;
             let limits = container
                 .resources
                 .as_ref()
@@ -224,6 +229,16 @@ impl<'a> Place<'a> {
             };
         }
         Ok(cost)
+    }
+
+    /// CPU time that the runtimes of all pods have had, as the kernel counts it; none on a cluster whose kernels cannot be seen.
+    pub(super) fn cpu_time(&self, served: &Served) -> Result<Option<Duration>> {
+        if self.cluster.local_node().is_none() {
+            return Ok(None);
+        }
+        let pods = served.pods.iter();
+        let times = pods.map(|pod| self.cluster.cpu_time(pod, &container(pod)?.name));
+        times.sum::<Result<_>>().map(Some)
     }
 
     /// Counters of all pods, asked through the API server.

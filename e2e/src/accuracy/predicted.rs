@@ -1,15 +1,17 @@
-//! What the plan says: of latencies and cost in the objects' statuses, of batches by `harmonybatch simulate` over the same objects.
+//! What the plan says: of latencies and cost in the objects' statuses, of batches by `harmonybatch simulate` over the same objects; and what it would
+//! have said, had the profile known how much CPU time batches took in the end ([`at_slowdown`]).
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use harmonybatch_api::inference_model::CpuLatency;
 use harmonybatch_api::{InferenceApp, InferenceModel, InferencePlatform, quantity};
 use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 
+use super::configurations::Configuration;
 use super::place::{Place, Served};
-use crate::command;
 
 /// Seconds in a month, as the plan counts them: 730 hours.
 const MONTH: f64 = 730.0 * 3600.0;
@@ -39,6 +41,12 @@ struct Output {
     simulations: Vec<ModelOutput>,
 }
 
+impl Output {
+    fn groups(&self) -> impl Iterator<Item = &GroupOutput> {
+        self.simulations.iter().flat_map(|model| &model.groups)
+    }
+}
+
 #[derive(Deserialize)]
 struct ModelOutput {
     groups: Vec<GroupOutput>,
@@ -48,10 +56,19 @@ struct ModelOutput {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct GroupOutput {
+    apps: Vec<AppOutput>,
     seconds: f64,
     batches: Vec<u64>,
     utilization: f64,
     cost_per_second: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AppOutput {
+    app: String,
+    mean_ms: f64,
+    p99_ms: f64,
 }
 
 /// Reads the statuses, and has the product simulate the plan of the same objects.
@@ -66,12 +83,8 @@ pub(super) async fn of(place: &Place<'_>, served: &Served, product: &Path) -> Re
             .parse::<f64>()?
             / MONTH;
     }
-    let output = simulated(place, served, product).await?;
-    let groups: Vec<&GroupOutput> = output
-        .simulations
-        .iter()
-        .flat_map(|model| &model.groups)
-        .collect();
+    let output = simulated(place, served, product, 1.0).await?;
+    let groups: Vec<&GroupOutput> = output.groups().collect();
     let refused = output
         .simulations
         .iter()
@@ -105,6 +118,51 @@ pub(super) async fn of(place: &Place<'_>, served: &Served, product: &Path) -> Re
     })
 }
 
+/// The latencies of the same plan where batches take so many times as long.
+pub(super) async fn at_slowdown(
+    place: &Place<'_>,
+    configuration: &Configuration,
+    served: &Served,
+    product: &Path,
+    factor: f64,
+) -> Result<Vec<Latency>> {
+    let output = simulated(place, served, product, factor).await?;
+    let of = |name: &str| {
+        let mut apps = output.groups().flat_map(|group| &group.apps);
+        let found = apps.find(|app| app.app == name);
+        found
+            .map(|app| Latency {
+                mean: app.mean_ms / 1e3,
+                p99: app.p99_ms / 1e3,
+            })
+            .with_context(|| format!("`harmonybatch simulate` says nothing of {name}"))
+    };
+    configuration.apps.iter().map(|asked| of(asked.name)).collect()
+}
+
+/// Seconds of CPU that the model's profile says for batches of 1, 2, ... rows, of each so many; none where it is no CPU that computes, or the profile
+/// has a form that knows no work.
+pub(super) async fn cpu_time(place: &Place<'_>, batches: &[u64]) -> Result<Option<f64>> {
+    let model = place.api::<InferenceModel>().get(place.network.name).await?;
+    let (profile, _) = model.profile_in_force();
+    let mut time = 0.0;
+    for (size, &count) in (1..).zip(batches).filter(|(_, count)| **count > 0) {
+        let work = match profile
+            .iter()
+            .find(|entry| entry.batch == size)
+            .map(|entry| &entry.mean)
+        {
+            Some(CpuLatency::Throttled(curve)) => &curve.work,
+            Some(CpuLatency::Hyperbolic(curve)) => &curve.work,
+            Some(CpuLatency::Exponential(_)) | None => return Ok(None),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "counts of batches")]
+        let count = count as f64;
+        time += count * work.parse::<quantity::Duration>()?.as_secs_f64();
+    }
+    Ok(Some(time))
+}
+
 /// What the status of an application says.
 fn latency(app: &InferenceApp) -> Result<Latency> {
     let plan = app.status.as_ref().and_then(|status| status.plan.as_ref());
@@ -121,7 +179,7 @@ fn latency(app: &InferenceApp) -> Result<Latency> {
     })
 }
 
-async fn simulated(place: &Place<'_>, served: &Served, product: &Path) -> Result<Output> {
+async fn simulated(place: &Place<'_>, served: &Served, product: &Path, slowdown: f64) -> Result<Output> {
     let folder = std::env::temp_dir().join(format!("harmonybatch-accuracy-{}", std::process::id()));
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let model = place.api::<InferenceModel>().get(place.network.name).await?;
@@ -134,14 +192,23 @@ async fn simulated(place: &Place<'_>, served: &Served, product: &Path) -> Result
         write(&folder, app)?;
     }
     let mut simulate = Command::new(product);
-    simulate
-        .arg("simulate")
-        .arg("--filename")
-        .arg(&folder)
-        .args(["--output", "json"]);
-    let said = command::run("harmonybatch simulate", &mut simulate);
+    simulate.arg("simulate").arg("--filename").arg(&folder).args([
+        "--output",
+        "json",
+        "--slowdown",
+        &slowdown.to_string(),
+    ]);
+    let said = simulate.output();
     std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    serde_json::from_str(&said?).context("what `harmonybatch simulate` says")
+    let said = said.context("cannot start `harmonybatch simulate`")?;
+    // It says so by its status where an SLO is not kept, and what it found all the same.
+    if !said.status.success() && said.stdout.is_empty() {
+        bail!(
+            "`harmonybatch simulate`: {}",
+            String::from_utf8_lossy(&said.stderr)
+        );
+    }
+    serde_json::from_slice(&said.stdout).context("what `harmonybatch simulate` says")
 }
 
 /// As `kubectl get -o json` does, without who manages what.

@@ -11,7 +11,7 @@ use super::drive::Driven;
 use super::interval::{self, Estimate};
 use super::networks::Network;
 use super::place::{Served, device};
-use super::predicted::Predicted;
+use super::predicted::{Latency, Predicted};
 
 /// Everything that was found.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,10 +51,28 @@ pub(super) struct Outcome {
     pub(super) utilization_predicted: f64,
     /// The same, of what the pods counted.
     pub(super) utilization_measured: f64,
+    /// Seconds of CPU that the batches took which ran; none where nobody counts them.
+    pub(super) work: Option<Work>,
     /// A second: of the plan.
     pub(super) cost_predicted: f64,
     /// A second: by the limits that the kernel holds.
     pub(super) cost_measured: f64,
+}
+
+/// Seconds of CPU for the same batches.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Work {
+    /// By the profile.
+    pub(super) predicted: f64,
+    /// By the kernel.
+    pub(super) measured: f64,
+}
+
+impl Work {
+    /// How many times what the profile says batches needed.
+    pub(super) fn slowdown(self) -> f64 {
+        self.measured / self.predicted
+    }
 }
 
 /// One application. Times in seconds.
@@ -81,6 +99,8 @@ pub(super) struct AppOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Compared {
     pub(super) predicted: f64,
+    /// The same for the work that batches took in the end, where that is known: what is off in this is not the profile's.
+    pub(super) at_work: Option<f64>,
     pub(super) measured: f64,
     pub(super) low: f64,
     pub(super) high: f64,
@@ -90,6 +110,11 @@ impl Compared {
     /// How far the prediction is off, as a part of what was measured; below 0 where it was too small.
     pub(super) fn error(&self) -> f64 {
         self.predicted / self.measured - 1.0
+    }
+
+    /// The same of the prediction for the work that batches took.
+    pub(super) fn error_at_work(&self) -> Option<f64> {
+        Some(self.at_work? / self.measured - 1.0)
     }
 }
 
@@ -170,6 +195,13 @@ impl Machine {
     }
 }
 
+/// What would have been predicted, had the profile known how much work batches take in the end.
+pub(super) struct Hindsight {
+    pub(super) work: Work,
+    /// Of each application, in the order of the configuration.
+    pub(super) apps: Vec<Latency>,
+}
+
 /// Brings together what was predicted and what was measured.
 pub(super) fn compare(
     network: &Network,
@@ -177,12 +209,14 @@ pub(super) fn compare(
     served: &Served,
     predicted: &Predicted,
     driven: &Driven,
+    hindsight: Option<&Hindsight>,
     cost_measured: f64,
 ) -> Result<Outcome> {
-    let compared = |predicted: f64, found: Option<Estimate>| -> Result<Compared> {
+    let compared = |predicted: f64, at_work: Option<f64>, found: Option<Estimate>| -> Result<Compared> {
         let found = found.context("no request was answered")?;
         Ok(Compared {
             predicted,
+            at_work,
             measured: found.value,
             low: found.low,
             high: found.high,
@@ -190,14 +224,20 @@ pub(super) fn compare(
     };
     let mut apps = Vec::new();
     let measured = driven.report.apps.iter().zip(&driven.latencies);
-    for ((asked, said), (report, latencies)) in configuration.apps.iter().zip(&predicted.apps).zip(measured) {
+    let asked = configuration.apps.iter().zip(&predicted.apps);
+    for (index, ((asked, said), (report, latencies))) in asked.zip(measured).enumerate() {
+        let at_work = hindsight.map(|hindsight| &hindsight.apps[index]);
         apps.push(AppOutcome {
             app: asked.name.to_owned(),
             slo: report.slo_ms / 1e3,
             rate: asked.rate,
             requests: report.requests,
-            mean: compared(said.mean, interval::mean(latencies))?,
-            p99: compared(said.p99, interval::quantile(latencies, 0.99))?,
+            mean: compared(said.mean, at_work.map(|it| it.mean), interval::mean(latencies))?,
+            p99: compared(
+                said.p99,
+                at_work.map(|it| it.p99),
+                interval::quantile(latencies, 0.99),
+            )?,
             attainment: report.attainment.unwrap_or(0.0),
             failed: report.wrong + report.failed,
             throttled: report.throttled,
@@ -223,6 +263,7 @@ pub(super) fn compare(
         batches_measured,
         utilization_predicted: predicted.utilization,
         utilization_measured: driven.utilization,
+        work: hindsight.map(|hindsight| hindsight.work),
         cost_predicted: predicted.cost,
         cost_measured,
     })

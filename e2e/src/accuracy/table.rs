@@ -11,7 +11,7 @@ const P99: f64 = 0.10;
 /// Percent of the requests that the applications ask for: the API's default.
 const PERCENTILE: f64 = 99.0;
 
-const HEADER: &str = "| network | application | plan | mean: predicted, measured (95 %) | off | p99: predicted, measured (95 %) | off | within SLO | rows a batch, apart | busy | cost off |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
+const HEADER: &str = "| network | application | plan | mean: predicted, measured (95 %) | off | p99: predicted, measured (95 %) | off | within SLO | rows a batch, apart | busy | CPU work | cost off |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n";
 
 /// The whole report.
 pub(super) fn render(record: &Record) -> String {
@@ -30,17 +30,18 @@ pub(super) fn line(outcome: &Outcome) -> String {
         format!(
             "{} mean {} p99 {} within {:.2}%",
             app.app,
-            off(app.mean.error()),
-            off(app.p99.error()),
+            errors(app.mean),
+            errors(app.p99),
             floored(app.attainment)
         )
     };
     let (predicted, measured) = outcome.mean_batch();
     format!(
-        "{}; rows a batch {predicted:.2} and {measured:.2}, busy {:.0}% and {:.0}%",
+        "{}; rows a batch {predicted:.2} and {measured:.2}, busy {:.0}% and {:.0}%, CPU work {}",
         outcome.apps.iter().map(app).collect::<Vec<_>>().join(", "),
         outcome.utilization_predicted * 100.0,
-        outcome.utilization_measured * 100.0
+        outcome.utilization_measured * 100.0,
+        work(outcome)
     )
 }
 
@@ -49,16 +50,16 @@ fn row(outcome: &Outcome, app: &AppOutcome, is_first: bool) -> String {
     let whole = |text: String| if is_first { text } else { String::new() };
     let (predicted, measured) = outcome.mean_batch();
     format!(
-        "| {} | {} {:.0} ms, {}/s | {} | {} | {} | {} | {} | {:.2} % | {} | {} | {} |\n",
+        "| {} | {} {:.0} ms, {}/s | {} | {} | {} | {} | {} | {:.2} % | {} | {} | {} | {} |\n",
         whole(format!("{}/{}", outcome.network, outcome.configuration)),
         app.app,
         app.slo * 1e3,
         app.rate,
         whole(outcome.plan.clone()),
         figure(app.mean),
-        off(app.mean.error()),
+        errors(app.mean),
         figure(app.p99),
-        off(app.p99.error()),
+        errors(app.p99),
         floored(app.attainment),
         whole(format!(
             "{predicted:.2}, {measured:.2}; {:.0} %",
@@ -69,8 +70,21 @@ fn row(outcome: &Outcome, app: &AppOutcome, is_first: bool) -> String {
             outcome.utilization_predicted * 100.0,
             outcome.utilization_measured * 100.0
         )),
+        whole(work(outcome)),
         whole(off(outcome.cost_error())),
     )
+}
+
+/// How many times the profile's work batches needed.
+fn work(outcome: &Outcome) -> String {
+    let said = outcome.work.map(|work| format!("{:.2} times", work.slowdown()));
+    said.unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// How far a prediction is off, and in brackets that for the work that batches needed.
+fn errors(figure: Compared) -> String {
+    let at_work = figure.error_at_work().map(|error| format!(" ({})", off(error)));
+    off(figure.error()) + &at_work.unwrap_or_default()
 }
 
 fn figure(figure: Compared) -> String {
@@ -147,6 +161,22 @@ fn verdicts(record: &Record) -> String {
             reach(limit, &figures),
         );
     }
+    for (name, limit, figures) in [
+        (
+            "mean latency for the work that batches needed",
+            MEAN,
+            apps()
+                .filter_map(|app| app.mean.error_at_work())
+                .collect::<Vec<_>>(),
+        ),
+        (
+            "99th percentile for the work that batches needed",
+            P99,
+            apps().filter_map(|app| app.p99.error_at_work()).collect(),
+        ),
+    ] {
+        goal(name, limit, figures, 0);
+    }
     let missed: Vec<_> = record
         .outcomes
         .iter()
@@ -185,12 +215,13 @@ fn reaches(figure: Compared, limit: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::Machine;
+    use super::super::record::{Machine, Work};
     use super::*;
 
     fn record(mean: Compared, attainment: f64) -> Record {
         let p99 = Compared {
             predicted: 0.11,
+            at_work: None,
             measured: 0.1,
             low: 0.09,
             high: 0.12,
@@ -214,6 +245,10 @@ mod tests {
             device: "cpu 300m".to_owned(),
             batch_size: 2,
             apps: vec![app],
+            work: Some(Work {
+                predicted: 10.0,
+                measured: 12.0,
+            }),
             batches_predicted: vec![0.5, 0.5],
             batches_measured: vec![0.6, 0.4],
             utilization_predicted: 0.5,
@@ -236,12 +271,13 @@ mod tests {
     fn a_row_says_what_was_predicted_and_found_and_goals_are_counted() {
         let mean = Compared {
             predicted: 0.040,
+            at_work: Some(0.051),
             measured: 0.050,
             low: 0.045,
             high: 0.055,
         };
         let text = render(&record(mean, 98.999));
-        assert!(text.contains("| mlp/tight | search 200 ms, 20/s | 1 x cpu 300m, b = 2, Eager | 40.0, 50.0 ms (45.0 to 55.0) | -20.0 % | 110.0, 100.0 ms (90.0 to 120.0) | +10.0 % | 98.99 % | 1.50, 1.40; 10 % | 50 %, 40 % | +0.0 % |"), "{text}");
+        assert!(text.contains("| mlp/tight | search 200 ms, 20/s | 1 x cpu 300m, b = 2, Eager | 40.0, 50.0 ms (45.0 to 55.0) | -20.0 % (+2.0 %) | 110.0, 100.0 ms (90.0 to 120.0) | +10.0 % | 98.99 % | 1.50, 1.40; 10 % | 50 %, 40 % | 1.20 times | +0.0 % |"), "{text}");
         assert!(
             text.contains(
                 "mean latency: 0 of 1 within 5 %, off by 20.0 % in the mean, by -20.0 % at worst\n"
@@ -260,6 +296,7 @@ mod tests {
     fn an_interval_that_reaches_into_the_goal_is_told() {
         let mean = Compared {
             predicted: 0.046,
+            at_work: None,
             measured: 0.050,
             low: 0.048,
             high: 0.055,

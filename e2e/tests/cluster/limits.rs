@@ -1,6 +1,6 @@
 //! The plan's CPU size is what the kernel enforces.
 
-use e2e::cluster::CpuQuota;
+use e2e::control_group::CpuQuota;
 
 use crate::scenario::Scenario;
 use harmonybatch_api::Device;

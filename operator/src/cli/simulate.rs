@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use harmonybatch_api::quantity::Decimal;
 use harmonybatch_api::yaml;
 use harmonybatch_controller::plan::{self, money};
-use harmonybatch_planner::{AppSimulation, GroupPlan, GroupSimulation, Member, Simulation, simulate_plan};
+use harmonybatch_planner::{
+    AppSimulation, CORRECTION_BOUNDS, Correction, Corrections, GroupPlan, GroupSimulation, Member, ModelSet,
+    Simulation, simulate_plan,
+};
 use serde::Serialize;
 
 use crate::cli::plan::{Form, Named, machine, named, read, table};
@@ -41,14 +45,16 @@ const BROKEN: u8 = 2;
 /// application how many kept its SLO, at which latencies, and for every group its batches, utilization and cost.
 ///
 /// The plan is the one for the arrivals that the applications declare (spec.burst, spec.trace). --burst and --trace change what arrives,
-/// so that they show what a surprise would do; with --replan the plan is made for them too.
+/// so that they show what a surprise would do; with --replan the plan is made for them too. --slowdown shows what a plan has to spare: batches take
+/// so many times as long, under a CPU quota by so many times the CPU work, while the plan stays.
 ///
 /// Exit status: 0 if every application keeps its percentile, 2 if one does not or cannot be planned, 1 if the input is wrong.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  harmonybatch simulate -f crds/samples\n  harmonybatch simulate -f crds/samples --burst 4,30s\n  \
                   harmonybatch simulate -f crds/samples --burst search=4,30s --replan -o json\n  \
-                  harmonybatch simulate -f apps/ --trace search=arrivals.csv --requests 1000000"
+                  harmonybatch simulate -f apps/ --trace search=arrivals.csv --requests 1000000\n  \
+                  harmonybatch simulate -f crds/samples --slowdown 1.2"
 )]
 pub(crate) struct Arguments {
     /// YAML file, folder of YAML files, or - for standard input; may be given several times
@@ -68,7 +74,10 @@ pub(crate) struct Arguments {
     /// application, or of all; may be given several times
     #[arg(long, value_name = "[[NAMESPACE/]APP=]FACTOR,DURATION")]
     burst: Vec<arrivals::Burst>,
-    /// Plan for --trace and --burst too
+    /// Batches take so many times as long as the plan takes them to, 0.25 to 4; below 1 they are faster
+    #[arg(long, value_name = "FACTOR", value_parser = slowdown)]
+    slowdown: Option<f64>,
+    /// Plan for --trace, --burst and --slowdown too
     #[arg(long)]
     replan: bool,
     /// Form of the output
@@ -88,6 +97,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let mut arriving = declared.clone();
     arrivals::declare(&mut arriving, &arguments.trace, &arguments.burst)?;
+    if let Some(factor) = arguments.slowdown {
+        for request in arriving.requests.values_mut() {
+            request.models = request.models.iter().map(|set| slower(set, factor)).collect();
+        }
+    }
     let plans = named(
         &files.inputs,
         if arguments.replan { &arriving } else { &declared },
@@ -118,6 +132,39 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(BROKEN)
     })
+}
+
+/// Reads `--slowdown`: what a profile may be corrected by.
+fn slowdown(text: &str) -> Result<f64, String> {
+    let (least, most) = CORRECTION_BOUNDS;
+    let factor = text
+        .parse::<Decimal>()
+        .map_err(|error| error.to_string())?
+        .to_f64();
+    if (least..=most).contains(&factor) {
+        Ok(factor)
+    } else {
+        Err(format!("must be from {least} to {most}"))
+    }
+}
+
+/// The same applications, whose batches take so many times as long on every device, beside what corrects their profile already.
+fn slower(set: &ModelSet, factor: f64) -> ModelSet {
+    let times =
+        |correction: Correction| Correction::new(correction.mean() * factor, correction.max() * factor);
+    let profile = set.profile();
+    let before = profile.corrections();
+    let devices = profile.gpu().iter().map(|entry| entry.device.clone());
+    let corrections = Corrections {
+        cpu: times(before.cpu),
+        gpu: devices
+            .map(|device| {
+                let correction = times(before.of_gpu(&device));
+                (device, correction)
+            })
+            .collect(),
+    };
+    set.with_profile(profile.clone().corrected(corrections))
 }
 
 /// A plan and what came of it, group by group.
