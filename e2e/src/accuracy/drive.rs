@@ -80,7 +80,9 @@ pub(super) async fn drive(
     let replicas = served.pods.len() as f64;
     Ok(Driven {
         utilization: (busy - idle) / (report.seconds * replicas),
-        cpu_time: has.zip(had).map(|(has, had)| has.saturating_sub(had).as_secs_f64()),
+        cpu_time: has
+            .zip(had)
+            .map(|(has, had)| has.saturating_sub(had).as_secs_f64()),
         latencies,
         batches,
         report,

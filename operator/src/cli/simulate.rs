@@ -154,15 +154,13 @@ fn slower(set: &ModelSet, factor: f64) -> ModelSet {
         |correction: Correction| Correction::new(correction.mean() * factor, correction.max() * factor);
     let profile = set.profile();
     let before = profile.corrections();
-    let devices = profile.gpu().iter().map(|entry| entry.device.clone());
+    let gpu = profile.gpu().iter().map(|entry| {
+        let device = entry.device();
+        (device.to_owned(), times(before.of_gpu(device)))
+    });
     let corrections = Corrections {
         cpu: times(before.cpu),
-        gpu: devices
-            .map(|device| {
-                let correction = times(before.of_gpu(&device));
-                (device, correction)
-            })
-            .collect(),
+        gpu: gpu.collect(),
     };
     set.with_profile(profile.clone().corrected(corrections))
 }
