@@ -82,6 +82,45 @@ fn a_slowdown_is_played_with_the_plan_as_it_is() {
     );
 }
 
+/// A request every 2 s finds a free pod and leaves alone: had its time been scaled to the 5/s of the sample, it would share batches.
+#[test]
+fn a_trace_is_played_at_its_own_times_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("arrivals.csv");
+    let times: Vec<String> = (0..100).map(|index| format!("{}\n", 2 * index)).collect();
+    std::fs::write(&file, times.concat()).unwrap();
+    let groups = |more: &[&str]| {
+        let traces: Vec<String> = ["search", "cart", "feed"]
+            .map(|app| format!("{app}={}", file.display()))
+            .to_vec();
+        let mut arguments = vec!["-o", "json", "--requests", "300"];
+        for trace in &traces {
+            arguments.extend(["--trace", trace]);
+        }
+        arguments.extend(more);
+        let output = harmonybatch("simulate", "samples", &arguments);
+        let seen: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        seen["simulations"][0]["groups"].as_array().unwrap().clone()
+    };
+    for group in groups(&["--as-recorded"]) {
+        // Applications with the same trace share one stream, whose arrivals are theirs by chance: at three times its rate where there are three.
+        let apps = group["apps"].as_array().unwrap().len();
+        #[expect(clippy::cast_precision_loss, reason = "a few applications")]
+        let expected = 300.0 * 2.0 / apps as f64;
+        let seconds = group["seconds"].as_f64().unwrap();
+        assert!(
+            (seconds / expected - 1.0).abs() < 0.02,
+            "{seconds} s for {expected}"
+        );
+    }
+    let scaled = groups(&[]);
+    assert!(
+        scaled
+            .iter()
+            .all(|group| group["seconds"].as_f64().unwrap() < 100.0)
+    );
+}
+
 #[test]
 fn the_table_tells_attainment_latencies_batches_and_cost() {
     let output = harmonybatch("simulate", "samples-paper", &["--requests", "20000"]);

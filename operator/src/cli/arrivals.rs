@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use harmonybatch_api::arrival_times;
 use harmonybatch_api::quantity::{Decimal, Duration};
 use harmonybatch_controller::plan::Validated;
-use harmonybatch_planner::units::Seconds;
+use harmonybatch_planner::units::{Rate, Seconds};
 use harmonybatch_planner::{App, ArrivalProcess, Billing, ModelSet};
 
 /// An application, or all of them.
@@ -91,10 +91,29 @@ impl FromStr for Burst {
     }
 }
 
+/// How fast a recorded trace is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tempo {
+    /// So that its mean rate is the application's.
+    Scaled,
+    /// At the times that it has: its rate is the application's from now on.
+    AsRecorded,
+}
+
 /// Gives applications these arrivals; traces win over bursts.
-pub(crate) fn declare(validated: &mut Validated, traces: &[Trace], bursts: &[Burst]) -> anyhow::Result<()> {
+pub(crate) fn declare(
+    validated: &mut Validated,
+    traces: &[Trace],
+    tempo: Tempo,
+    bursts: &[Burst],
+) -> anyhow::Result<()> {
     for burst in bursts {
-        set(validated, &burst.target, &ArrivalProcess::Burst(burst.burst))?;
+        set(
+            validated,
+            &burst.target,
+            &ArrivalProcess::Burst(burst.burst),
+            None,
+        )?;
     }
     for trace in traces {
         let text =
@@ -103,12 +122,29 @@ pub(crate) fn declare(validated: &mut Validated, traces: &[Trace], bursts: &[Bur
             .map_err(anyhow::Error::from)
             .and_then(|times| Ok(harmonybatch_planner::Trace::new(&times)?));
         let read = read.with_context(|| trace.file.display().to_string())?;
-        set(validated, &trace.target, &ArrivalProcess::Trace(Arc::new(read)))?;
+        let rate = match tempo {
+            Tempo::Scaled => None,
+            Tempo::AsRecorded => {
+                let rate = Rate::new(read.rate());
+                Some(rate.with_context(|| format!("the rate of {}", trace.file.display()))?)
+            }
+        };
+        set(
+            validated,
+            &trace.target,
+            &ArrivalProcess::Trace(Arc::new(read)),
+            rate,
+        )?;
     }
     Ok(())
 }
 
-fn set(validated: &mut Validated, target: &Target, arrivals: &ArrivalProcess) -> anyhow::Result<()> {
+fn set(
+    validated: &mut Validated,
+    target: &Target,
+    arrivals: &ArrivalProcess,
+    rate: Option<Rate>,
+) -> anyhow::Result<()> {
     let mut found = false;
     for request in validated.requests.values_mut() {
         let billing = request.platform.billing();
@@ -123,6 +159,7 @@ fn set(validated: &mut Validated, target: &Target, arrivals: &ArrivalProcess) ->
                     );
                 }
                 app.arrivals = arrivals.clone();
+                app.rate = rate.unwrap_or(app.rate);
                 found = true;
             }
             *model = ModelSet::new(namespace, model.model(), model.profile().clone(), apps)?;

@@ -140,7 +140,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Some((files, mut validated)) = load(&arguments.filename)? else {
         return Ok(ExitCode::FAILURE);
     };
-    arrivals::declare(&mut validated, &arguments.trace, &[])?;
+    arrivals::declare(&mut validated, &arguments.trace, arrivals::Tempo::Scaled, &[])?;
     let law = match arguments.model {
         Law::Exact => ArrivalModel::Exact,
         Law::Paper => ArrivalModel::Paper,

@@ -14,8 +14,9 @@ use harmonybatch_planner::{
 };
 use serde::Serialize;
 
+use crate::cli::arrivals::{self, Tempo};
 use crate::cli::plan::{Form, Named, machine, named, read, table};
-use crate::cli::{arrivals, print};
+use crate::cli::print;
 
 /// Requests of each group, where nothing else is asked for.
 pub(crate) const REQUESTS: u64 = 200_000;
@@ -70,6 +71,9 @@ pub(crate) struct Arguments {
     /// rate is the application's; may be given several times
     #[arg(long, value_name = "[NAMESPACE/]APP=FILE")]
     trace: Vec<arrivals::Trace>,
+    /// Play --trace at the times that it has, at whatever rate that is
+    #[arg(long, requires = "trace")]
+    as_recorded: bool,
     /// Requests arrive in bursts at FACTOR times the mean rate that last for DURATION on average and hold half of all requests: of one
     /// application, or of all; may be given several times
     #[arg(long, value_name = "[[NAMESPACE/]APP=]FACTOR,DURATION")]
@@ -96,7 +100,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let mut arriving = declared.clone();
-    arrivals::declare(&mut arriving, &arguments.trace, &arguments.burst)?;
+    let tempo = if arguments.as_recorded {
+        Tempo::AsRecorded
+    } else {
+        Tempo::Scaled
+    };
+    arrivals::declare(&mut arriving, &arguments.trace, tempo, &arguments.burst)?;
     if let Some(factor) = arguments.slowdown {
         for request in arriving.requests.values_mut() {
             request.models = request.models.iter().map(|set| slower(set, factor)).collect();

@@ -107,7 +107,7 @@ impl GroupSimulation {
     }
 }
 
-/// Plays requests through every group of a plan: the declared rates of the plan's members, arrivals as `set` says. A group
+/// Plays requests through every group of a plan: its members at the rates of `set` (their own where that does not have them), arrivals as `set` says. A group
 /// whose device the platform or the profile does not have is `None`.
 pub fn simulate_plan(
     platform: &Platform,
@@ -150,7 +150,7 @@ fn simulate_group(
             let app = set.apps().iter().find(|app| app.name == member.app);
             Load {
                 slo: member.slo.get() - overhead,
-                rate: member.rate.get(),
+                rate: app.map_or(member.rate, |app| app.rate).get(),
                 miss: 1.0 - member.percentile.fraction(),
                 process: app.map_or(Process::Poisson, |app| traces.add(&app.arrivals)),
             }
