@@ -27,6 +27,16 @@ pub(super) struct Driven {
     pub(super) cpu_time: Option<f64>,
 }
 
+impl Driven {
+    /// When the requests of an application were due, in seconds and in order.
+    pub(super) fn arrivals(&self, app: usize) -> Vec<f64> {
+        let own = self.report.samples.iter().filter(|sample| sample.app == app);
+        let mut times: Vec<f64> = own.map(|sample| sample.intended.as_secs_f64()).collect();
+        times.sort_by(f64::total_cmp);
+        times
+    }
+}
+
 /// How long it takes until the rarest application has sent so many requests.
 pub(super) fn seconds(configuration: &Configuration, requests: u32) -> f64 {
     let rarest = configuration.apps.iter().map(|asked| asked.rate).min();

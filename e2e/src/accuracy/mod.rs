@@ -179,24 +179,30 @@ async fn one(
         &served,
         &predicted,
         &driven,
-        hindsight.as_ref(),
+        &hindsight,
         cost,
     )
 }
 
-/// Predicts anew for the work that batches took; nothing where that is not known.
+/// Predicts anew, for the arrivals that came and the work that batches took.
 async fn hindsight(
     place: &Place<'_>,
     product: &Path,
     configuration: &Configuration,
     served: &Served,
     driven: &Driven,
-) -> Result<Option<Hindsight>> {
-    let predicted = predicted::cpu_time(place, &driven.batches).await?;
-    let Some((predicted, measured)) = predicted.zip(driven.cpu_time) else {
-        return Ok(None);
+) -> Result<Hindsight> {
+    let at = async |slowdown| {
+        predicted::in_hindsight(place, configuration, served, driven, product, slowdown).await
     };
-    let work = Work { predicted, measured };
-    let apps = predicted::at_slowdown(place, configuration, served, product, work.slowdown()).await?;
-    Ok(Some(Hindsight { work, apps }))
+    let predicted = predicted::cpu_time(place, &driven.batches).await?;
+    let work = predicted.zip(driven.cpu_time);
+    let work = work.map(|(predicted, measured)| Work { predicted, measured });
+    Ok(Hindsight {
+        at_arrivals: at(1.0).await?,
+        at_work: match work {
+            Some(work) => Some((work, at(work.slowdown()).await?)),
+            None => None,
+        },
+    })
 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::configurations::{Asked, Configuration};
 use super::networks::{self, Network, Source};
+use super::record::Measured;
 use crate::cluster::Cluster;
 use crate::product::SYSTEM_NAMESPACE;
 use crate::progress::Progress;
@@ -123,18 +124,21 @@ impl<'a> Place<'a> {
         .await
     }
 
-    /// Applies the model and waits for its profile; returns what the condition says.
-    pub(super) async fn profile(&self, time_budget: &str, progress: &Progress) -> Result<String> {
+    /// Applies the model and waits for its profile.
+    pub(super) async fn profile(&self, time_budget: &str, progress: &Progress) -> Result<Measured> {
         self.apply(&self.network.model(time_budget)?)?;
         if self.network.source == Source::Simulated {
-            return Ok("planned by the published profile, by which the runtime sleeps".to_owned());
+            return Ok(Measured {
+                said: "planned by the published profile, by which the runtime sleeps".to_owned(),
+                cpu: Vec::new(),
+            });
         }
         let models = self.api::<InferenceModel>();
         let mut last = String::new();
         let look = async || {
             let model = models.get(self.network.name).await?;
-            let status = model.status.unwrap_or_default();
-            let Some(found) = conditions::find(&status.conditions, PROFILED) else {
+            let status = model.status.as_ref();
+            let Some(found) = status.and_then(|status| conditions::find(&status.conditions, PROFILED)) else {
                 return Ok(None);
             };
             if found.reason == "Failed" {
@@ -144,7 +148,10 @@ impl<'a> Place<'a> {
                 progress.say(&found.message);
                 last.clone_from(&found.message);
             }
-            Ok((found.reason == "Measured").then(|| found.message.clone()))
+            Ok((found.reason == "Measured").then(|| Measured {
+                said: found.message.clone(),
+                cpu: model.profile_in_force().0.to_vec(),
+            }))
         };
         self.until("the model to be measured", MEASURED_WITHIN, look)
             .await

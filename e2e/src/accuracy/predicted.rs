@@ -1,7 +1,7 @@
 //! What the plan says: of latencies and cost in the objects' statuses, of batches by `harmonybatch simulate` over the same objects; and what it would
-//! have said, had the profile known how much CPU time batches took in the end ([`at_slowdown`]).
+//! have said of the very arrivals that came, and had the profile known how much CPU time batches took in the end ([`in_hindsight`]).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -11,12 +11,15 @@ use kube::{Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 
 use super::configurations::Configuration;
+use super::drive::Driven;
 use super::place::{Place, Served};
 
 /// Seconds in a month, as the plan counts them: 730 hours.
 const MONTH: f64 = 730.0 * 3600.0;
 /// Most that two plans for the same objects may differ in.
 const SAME: f64 = 0.02;
+/// How often the arrivals that came are played: what is drawn beside them, the work of batches and the moments at which quotas are given, is not what it was.
+const PLAYED: u32 = 20;
 
 /// The predictions for a configuration.
 pub(super) struct Predicted {
@@ -31,6 +34,7 @@ pub(super) struct Predicted {
 }
 
 /// Seconds.
+#[derive(Debug, Default)]
 pub(super) struct Latency {
     pub(super) mean: f64,
     pub(super) p99: f64,
@@ -83,7 +87,8 @@ pub(super) async fn of(place: &Place<'_>, served: &Served, product: &Path) -> Re
             .parse::<f64>()?
             / MONTH;
     }
-    let output = simulated(place, served, product, 1.0).await?;
+    let objects = Objects::of(place, served).await?;
+    let output = objects.simulated(product, &[])?;
     let groups: Vec<&GroupOutput> = output.groups().collect();
     let refused = output
         .simulations
@@ -118,26 +123,36 @@ pub(super) async fn of(place: &Place<'_>, served: &Served, product: &Path) -> Re
     })
 }
 
-/// The latencies of the same plan where batches take so many times as long.
-pub(super) async fn at_slowdown(
+/// The latencies of the same plan under the arrivals that came, where batches take so many times as long.
+pub(super) async fn in_hindsight(
     place: &Place<'_>,
     configuration: &Configuration,
     served: &Served,
+    driven: &Driven,
     product: &Path,
-    factor: f64,
+    slowdown: f64,
 ) -> Result<Vec<Latency>> {
-    let output = simulated(place, served, product, factor).await?;
-    let of = |name: &str| {
-        let mut apps = output.groups().flat_map(|group| &group.apps);
-        let found = apps.find(|app| app.app == name);
-        found
-            .map(|app| Latency {
-                mean: app.mean_ms / 1e3,
-                p99: app.p99_ms / 1e3,
-            })
-            .with_context(|| format!("`harmonybatch simulate` says nothing of {name}"))
-    };
-    configuration.apps.iter().map(|asked| of(asked.name)).collect()
+    let objects = Objects::of(place, served).await?;
+    let mut arguments = vec!["--as-recorded".to_owned(), format!("--slowdown={slowdown}")];
+    for (index, asked) in configuration.apps.iter().enumerate() {
+        let file = objects.recorded(asked.name, &driven.arrivals(index))?;
+        arguments.push(format!("--trace={}={}", asked.name, file.display()));
+    }
+    arguments.push(format!("--requests={}", driven.report.samples.len()));
+    let mut found: Vec<Latency> = configuration.apps.iter().map(|_| Latency::default()).collect();
+    for seed in 1..=PLAYED {
+        let seed = format!("--seed={seed}");
+        let output = objects.simulated(product, &[&arguments[..], &[seed]].concat())?;
+        for (asked, sum) in configuration.apps.iter().zip(&mut found) {
+            let mut apps = output.groups().flat_map(|group| &group.apps);
+            let app = apps.find(|app| app.app == asked.name);
+            let app =
+                app.with_context(|| format!("`harmonybatch simulate` says nothing of {}", asked.name))?;
+            sum.mean += app.mean_ms / 1e3 / f64::from(PLAYED);
+            sum.p99 += app.p99_ms / 1e3 / f64::from(PLAYED);
+        }
+    }
+    Ok(found)
 }
 
 /// Seconds of CPU that the model's profile says for batches of 1, 2, ... rows, of each so many; none where it is no CPU that computes, or the profile
@@ -179,46 +194,72 @@ fn latency(app: &InferenceApp) -> Result<Latency> {
     })
 }
 
-async fn simulated(place: &Place<'_>, served: &Served, product: &Path, slowdown: f64) -> Result<Output> {
-    let folder = std::env::temp_dir().join(format!("harmonybatch-accuracy-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let model = place.api::<InferenceModel>().get(place.network.name).await?;
-    let platform = place
-        .of_the_cluster::<InferencePlatform>(place.network.platform_name())
-        .await?;
-    write(&folder, &model)?;
-    write(&folder, &platform)?;
-    for app in &served.apps {
-        write(&folder, app)?;
-    }
-    let mut simulate = Command::new(product);
-    simulate.arg("simulate").arg("--filename").arg(&folder).args([
-        "--output",
-        "json",
-        "--slowdown",
-        &slowdown.to_string(),
-    ]);
-    let said = simulate.output();
-    std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    let said = said.context("cannot start `harmonybatch simulate`")?;
-    // It says so by its status where an SLO is not kept, and what it found all the same.
-    if !said.status.success() && said.stdout.is_empty() {
-        bail!(
-            "`harmonybatch simulate`: {}",
-            String::from_utf8_lossy(&said.stderr)
-        );
-    }
-    serde_json::from_slice(&said.stdout).context("what `harmonybatch simulate` says")
+/// The objects of a plan in files, as `harmonybatch simulate` reads them; removed when it goes.
+struct Objects {
+    folder: PathBuf,
 }
 
-/// As `kubectl get -o json` does, without who manages what.
-fn write<K>(folder: &Path, object: &K) -> Result<()>
-where
-    K: Resource<DynamicType = ()> + Clone + Serialize,
-{
-    let mut object = object.clone();
-    object.meta_mut().managed_fields = None;
-    let file = folder.join(format!("{}-{}.json", K::kind(&()), object.name_any()));
-    std::fs::write(&file, serde_json::to_vec(&object)?)
-        .with_context(|| format!("cannot write {}", file.display()))
+impl Objects {
+    async fn of(place: &Place<'_>, served: &Served) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("harmonybatch-accuracy-{}", std::process::id()));
+        let objects = Self { folder };
+        std::fs::create_dir_all(objects.folder.join("arrivals"))
+            .with_context(|| format!("cannot make {}", objects.folder.display()))?;
+        objects.write(&place.api::<InferenceModel>().get(place.network.name).await?)?;
+        let platform = place.network.platform_name();
+        objects.write(&place.of_the_cluster::<InferencePlatform>(platform).await?)?;
+        for app in &served.apps {
+            objects.write(app)?;
+        }
+        Ok(objects)
+    }
+
+    /// As `kubectl get -o json` does, without who manages what.
+    fn write<K>(&self, object: &K) -> Result<()>
+    where
+        K: Resource<DynamicType = ()> + Clone + Serialize,
+    {
+        let mut object = object.clone();
+        object.meta_mut().managed_fields = None;
+        let file = self
+            .folder
+            .join(format!("{}-{}.json", K::kind(&()), object.name_any()));
+        std::fs::write(&file, serde_json::to_vec(&object)?)
+            .with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// Arrivals in seconds, in a folder of their own since they are no object.
+    fn recorded(&self, app: &str, arrivals: &[f64]) -> Result<PathBuf> {
+        let file = self.folder.join("arrivals").join(app);
+        let lines: Vec<String> = arrivals.iter().map(|time| format!("{time:.6}")).collect();
+        std::fs::write(&file, lines.join("\n"))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(file)
+    }
+
+    fn simulated(&self, product: &Path, arguments: &[String]) -> Result<Output> {
+        let said = Command::new(product)
+            .arg("simulate")
+            .arg("--filename")
+            .arg(&self.folder)
+            .args(["--output", "json"])
+            .args(arguments)
+            .output()
+            .context("cannot start `harmonybatch simulate`")?;
+        // It says so by its status where an SLO is not kept, and what it found all the same.
+        if !said.status.success() && said.stdout.is_empty() {
+            bail!(
+                "`harmonybatch simulate`: {}",
+                String::from_utf8_lossy(&said.stderr)
+            );
+        }
+        serde_json::from_slice(&said.stdout).context("what `harmonybatch simulate` says")
+    }
+}
+
+impl Drop for Objects {
+    fn drop(&mut self) {
+        // What is left lies in the folder for such things.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use harmonybatch_api::inference_model::CpuProfile;
 use serde::{Deserialize, Serialize};
 
 use super::configurations::Configuration;
@@ -17,10 +18,18 @@ use super::predicted::{Latency, Predicted};
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) machine: Machine,
-    /// What was said of each network's profile when it was measured.
+    /// Of each network, as it was measured last.
     #[serde(default)]
-    pub(super) profiles: BTreeMap<String, String>,
+    pub(super) profiles: BTreeMap<String, Measured>,
     pub(super) outcomes: Vec<Outcome>,
+}
+
+/// A network's profile.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Measured {
+    /// What the model's condition says of it.
+    pub(super) said: String,
+    pub(super) cpu: Vec<CpuProfile>,
 }
 
 /// Where.
@@ -99,7 +108,9 @@ pub(super) struct AppOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Compared {
     pub(super) predicted: f64,
-    /// The same for the work that batches took in the end, where that is known: what is off in this is not the profile's.
+    /// The same for the arrivals that came: what it is less off than the plan is chance.
+    pub(super) at_arrivals: f64,
+    /// The same for the work that batches took as well, where that is known: what is still off is neither chance nor the profile's work.
     pub(super) at_work: Option<f64>,
     pub(super) measured: f64,
     pub(super) low: f64,
@@ -112,7 +123,12 @@ impl Compared {
         self.predicted / self.measured - 1.0
     }
 
-    /// The same of the prediction for the work that batches took.
+    /// The same of the prediction for the arrivals that came.
+    pub(super) fn error_at_arrivals(&self) -> f64 {
+        self.at_arrivals / self.measured - 1.0
+    }
+
+    /// The same of the prediction for these and the work that batches took.
     pub(super) fn error_at_work(&self) -> Option<f64> {
         Some(self.at_work? / self.measured - 1.0)
     }
@@ -195,11 +211,11 @@ impl Machine {
     }
 }
 
-/// What would have been predicted, had the profile known how much work batches take in the end.
+/// What would have been predicted of the arrivals that came, of each application in the order of the configuration.
 pub(super) struct Hindsight {
-    pub(super) work: Work,
-    /// Of each application, in the order of the configuration.
-    pub(super) apps: Vec<Latency>,
+    pub(super) at_arrivals: Vec<Latency>,
+    /// The work that batches took, where that is known, and what would have been predicted for that as well.
+    pub(super) at_work: Option<(Work, Vec<Latency>)>,
 }
 
 /// Brings together what was predicted and what was measured.
@@ -209,14 +225,16 @@ pub(super) fn compare(
     served: &Served,
     predicted: &Predicted,
     driven: &Driven,
-    hindsight: Option<&Hindsight>,
+    hindsight: &Hindsight,
     cost_measured: f64,
 ) -> Result<Outcome> {
-    let compared = |predicted: f64, at_work: Option<f64>, found: Option<Estimate>| -> Result<Compared> {
+    let compared = |index: usize, of: fn(&Latency) -> f64, found: Option<Estimate>| -> Result<Compared> {
         let found = found.context("no request was answered")?;
+        let at_work = hindsight.at_work.as_ref();
         Ok(Compared {
-            predicted,
-            at_work,
+            predicted: of(&predicted.apps[index]),
+            at_arrivals: of(&hindsight.at_arrivals[index]),
+            at_work: at_work.map(|(_, apps)| of(&apps[index])),
             measured: found.value,
             low: found.low,
             high: found.high,
@@ -224,20 +242,14 @@ pub(super) fn compare(
     };
     let mut apps = Vec::new();
     let measured = driven.report.apps.iter().zip(&driven.latencies);
-    let asked = configuration.apps.iter().zip(&predicted.apps);
-    for (index, ((asked, said), (report, latencies))) in asked.zip(measured).enumerate() {
-        let at_work = hindsight.map(|hindsight| &hindsight.apps[index]);
+    for (index, (asked, (report, latencies))) in configuration.apps.iter().zip(measured).enumerate() {
         apps.push(AppOutcome {
             app: asked.name.to_owned(),
             slo: report.slo_ms / 1e3,
             rate: asked.rate,
             requests: report.requests,
-            mean: compared(said.mean, at_work.map(|it| it.mean), interval::mean(latencies))?,
-            p99: compared(
-                said.p99,
-                at_work.map(|it| it.p99),
-                interval::quantile(latencies, 0.99),
-            )?,
+            mean: compared(index, |it| it.mean, interval::mean(latencies))?,
+            p99: compared(index, |it| it.p99, interval::quantile(latencies, 0.99))?,
             attainment: report.attainment.unwrap_or(0.0),
             failed: report.wrong + report.failed,
             throttled: report.throttled,
@@ -263,7 +275,7 @@ pub(super) fn compare(
         batches_measured,
         utilization_predicted: predicted.utilization,
         utilization_measured: driven.utilization,
-        work: hindsight.map(|hindsight| hindsight.work),
+        work: hindsight.at_work.as_ref().map(|(work, _)| *work),
         cost_predicted: predicted.cost,
         cost_measured,
     })

@@ -1,7 +1,5 @@
 //! The outcomes as a table in Markdown, and the goals that were kept.
 
-use std::fmt::Write as _;
-
 use super::record::{AppOutcome, Compared, Outcome, Record};
 
 /// How far predictions may be off.
@@ -11,7 +9,7 @@ const P99: f64 = 0.10;
 /// Percent of the requests that the applications ask for: the API's default.
 const PERCENTILE: f64 = 99.0;
 
-const HEADER: &str = "| network | application | plan | mean: predicted, measured (95 %) | off | p99: predicted, measured (95 %) | off | within SLO | rows a batch, apart | busy | CPU work | cost off |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+const HEADER: &str = "| network | application | plan | mean: predicted, measured (95 %) | off: plan; its arrivals; its work | p99: predicted, measured (95 %) | off: plan; its arrivals; its work | within SLO | rows a batch, apart | busy | CPU work | cost off |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n";
 
 /// The whole report.
 pub(super) fn render(record: &Record) -> String {
@@ -81,10 +79,19 @@ fn work(outcome: &Outcome) -> String {
     said.unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// How far a prediction is off, and in brackets that for the work that batches needed.
+/// How far a prediction is off: the plan's, that for the arrivals that came, and that for the work that batches needed as well.
 fn errors(figure: Compared) -> String {
-    let at_work = figure.error_at_work().map(|error| format!(" ({})", off(error)));
-    off(figure.error()) + &at_work.unwrap_or_default()
+    let errors = [
+        Some(figure.error()),
+        Some(figure.error_at_arrivals()),
+        figure.error_at_work(),
+    ];
+    errors
+        .into_iter()
+        .flatten()
+        .map(off)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn figure(figure: Compared) -> String {
@@ -106,77 +113,107 @@ fn floored(percent: f64) -> f64 {
     (percent * 100.0).floor() / 100.0
 }
 
-/// How many figures are within the goals, and the worst of them.
+/// How many figures are within the goals, which SLOs were kept, and what was measured where.
 fn verdicts(record: &Record) -> String {
-    let apps = || record.outcomes.iter().flat_map(|outcome| &outcome.apps);
-    let mut text = String::new();
-    let mut goal = |name: &str, limit: f64, errors: Vec<f64>, known: usize| {
-        let within = errors.iter().filter(|error| error.abs() <= limit).count();
-        let worst = errors
+    let mut lines = goals(record);
+    lines.push(slos(record));
+    lines.extend(
+        record
+            .profiles
             .iter()
-            .copied()
-            .max_by(|a, b| a.abs().total_cmp(&b.abs()))
-            .unwrap_or(0.0);
-        #[expect(clippy::cast_precision_loss, reason = "a few figures")]
-        let mean = errors.iter().map(|error| error.abs()).sum::<f64>() / errors.len().max(1) as f64;
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "{name}: {within} of {} within {:.0} %, off by {:.1} % in the mean, by {} at worst{}",
-            errors.len(),
-            limit * 100.0,
-            mean * 100.0,
-            off(worst),
-            if known > 0 {
-                format!("; {known} of the others' intervals reach into that")
-            } else {
-                String::new()
-            }
-        );
-    };
-    goal(
-        "cost",
-        COST,
-        record.outcomes.iter().map(Outcome::cost_error).collect(),
-        0,
+            .map(|(network, profile)| format!("{network}: {}", profile.said)),
     );
-    let reach = |limit: f64, figures: &[Compared]| {
+    lines.push(format!(
+        "on {} cores of {}",
+        record.machine.cores, record.machine.processor
+    ));
+    lines.join("\n") + "\n"
+}
+
+/// Of every figure in the report's order: its name, how far it may be off, and how far it is.
+fn goals(record: &Record) -> Vec<String> {
+    let outcomes = || record.outcomes.iter();
+    let of_apps = |error: fn(&AppOutcome) -> Option<f64>| -> Vec<f64> {
+        outcomes()
+            .flat_map(|outcome| &outcome.apps)
+            .filter_map(error)
+            .collect()
+    };
+    let reach = |limit: f64, figure: fn(&AppOutcome) -> Compared| {
+        let figures = outcomes().flat_map(|outcome| &outcome.apps).map(figure);
         figures
-            .iter()
-            .filter(|it| it.error().abs() > limit && reaches(**it, limit))
+            .filter(|it| it.error().abs() > limit && reaches(*it, limit))
             .count()
     };
-    for (name, limit, figures) in [
-        (
+    vec![
+        goal(
+            "cost",
+            COST,
+            &outcomes().map(Outcome::cost_error).collect::<Vec<_>>(),
+            0,
+        ),
+        goal(
             "mean latency",
             MEAN,
-            apps().map(|app| app.mean).collect::<Vec<_>>(),
+            &of_apps(|app| Some(app.mean.error())),
+            reach(MEAN, |app| app.mean),
         ),
-        ("99th percentile", P99, apps().map(|app| app.p99).collect()),
-    ] {
         goal(
-            name,
-            limit,
-            figures.iter().map(Compared::error).collect(),
-            reach(limit, &figures),
-        );
-    }
-    for (name, limit, figures) in [
-        (
-            "mean latency for the work that batches needed",
-            MEAN,
-            apps()
-                .filter_map(|app| app.mean.error_at_work())
-                .collect::<Vec<_>>(),
-        ),
-        (
-            "99th percentile for the work that batches needed",
+            "99th percentile",
             P99,
-            apps().filter_map(|app| app.p99.error_at_work()).collect(),
+            &of_apps(|app| Some(app.p99.error())),
+            reach(P99, |app| app.p99),
         ),
-    ] {
-        goal(name, limit, figures, 0);
-    }
+        goal(
+            "mean latency of the arrivals that came",
+            MEAN,
+            &of_apps(|app| Some(app.mean.error_at_arrivals())),
+            0,
+        ),
+        goal(
+            "99th percentile of these",
+            P99,
+            &of_apps(|app| Some(app.p99.error_at_arrivals())),
+            0,
+        ),
+        goal(
+            "mean latency of these, for the work that batches needed",
+            MEAN,
+            &of_apps(|app| app.mean.error_at_work()),
+            0,
+        ),
+        goal(
+            "99th percentile of these, for the work that batches needed",
+            P99,
+            &of_apps(|app| app.p99.error_at_work()),
+            0,
+        ),
+    ]
+}
+
+/// How many of the errors are within the limit; `known` of the others might be, as far as is known.
+fn goal(name: &str, limit: f64, errors: &[f64], known: usize) -> String {
+    let within = errors.iter().filter(|error| error.abs() <= limit).count();
+    let worst = errors
+        .iter()
+        .copied()
+        .max_by(|a, b| a.abs().total_cmp(&b.abs()))
+        .unwrap_or(0.0);
+    #[expect(clippy::cast_precision_loss, reason = "a few figures")]
+    let mean = errors.iter().map(|error| error.abs()).sum::<f64>() / errors.len().max(1) as f64;
+    let reach = (known > 0).then(|| format!("; {known} of the others' intervals reach into that"));
+    format!(
+        "{name}: {within} of {} within {:.0} %, off by {:.1} % in the mean, by {} at worst{}",
+        errors.len(),
+        limit * 100.0,
+        mean * 100.0,
+        off(worst),
+        reach.unwrap_or_default()
+    )
+}
+
+fn slos(record: &Record) -> String {
+    let apps = || record.outcomes.iter().flat_map(|outcome| &outcome.apps);
     let missed: Vec<_> = record
         .outcomes
         .iter()
@@ -186,25 +223,15 @@ fn verdicts(record: &Record) -> String {
         .collect();
     let requests: u64 = apps().map(|app| app.requests).sum();
     let failed: u64 = apps().map(|app| app.failed).sum();
-    let _ = writeln!(
-        text,
-        "SLOs: {} of {} kept, {requests} requests, {failed} without an answer of their own{}",
+    let mut text = format!(
+        "SLOs: {} of {} kept, {requests} requests, {failed} without an answer of their own",
         apps().count() - missed.len(),
-        apps().count(),
-        if missed.is_empty() {
-            String::new()
-        } else {
-            format!("; missed: {}", missed.join(", "))
-        }
+        apps().count()
     );
-    for (network, said) in &record.profiles {
-        let _ = writeln!(text, "{network}: {said}");
+    if !missed.is_empty() {
+        text += "; missed: ";
+        text += &missed.join(", ");
     }
-    let _ = writeln!(
-        text,
-        "on {} cores of {}",
-        record.machine.cores, record.machine.processor
-    );
     text
 }
 
@@ -215,12 +242,15 @@ fn reaches(figure: Compared, limit: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::record::{Machine, Work};
     use super::*;
 
     fn record(mean: Compared, attainment: f64) -> Record {
         let p99 = Compared {
             predicted: 0.11,
+            at_arrivals: 0.105,
             at_work: None,
             measured: 0.1,
             low: 0.09,
@@ -262,7 +292,7 @@ mod tests {
         };
         Record {
             machine,
-            profiles: [("mlp".to_owned(), "measured".to_owned())].into(),
+            profiles: BTreeMap::new(),
             outcomes: vec![outcome],
         }
     }
@@ -271,13 +301,14 @@ mod tests {
     fn a_row_says_what_was_predicted_and_found_and_goals_are_counted() {
         let mean = Compared {
             predicted: 0.040,
+            at_arrivals: 0.045,
             at_work: Some(0.051),
             measured: 0.050,
             low: 0.045,
             high: 0.055,
         };
         let text = render(&record(mean, 98.999));
-        assert!(text.contains("| mlp/tight | search 200 ms, 20/s | 1 x cpu 300m, b = 2, Eager | 40.0, 50.0 ms (45.0 to 55.0) | -20.0 % (+2.0 %) | 110.0, 100.0 ms (90.0 to 120.0) | +10.0 % | 98.99 % | 1.50, 1.40; 10 % | 50 %, 40 % | 1.20 times | +0.0 % |"), "{text}");
+        assert!(text.contains("| mlp/tight | search 200 ms, 20/s | 1 x cpu 300m, b = 2, Eager | 40.0, 50.0 ms (45.0 to 55.0) | -20.0 %; -10.0 %; +2.0 % | 110.0, 100.0 ms (90.0 to 120.0) | +10.0 %; +5.0 % | 98.99 % | 1.50, 1.40; 10 % | 50 %, 40 % | 1.20 times | +0.0 % |"), "{text}");
         assert!(
             text.contains(
                 "mean latency: 0 of 1 within 5 %, off by 20.0 % in the mean, by -20.0 % at worst\n"
@@ -296,6 +327,7 @@ mod tests {
     fn an_interval_that_reaches_into_the_goal_is_told() {
         let mean = Compared {
             predicted: 0.046,
+            at_arrivals: 0.046,
             at_work: None,
             measured: 0.050,
             low: 0.048,
