@@ -1,6 +1,8 @@
 //! The measurement: rounds of the batch sizes that are not known well enough yet, each round in a new random order.
 //!
-//! A round asks every open size once, so that what drifts meanwhile (clock rates, neighbours) is no difference between sizes. A size closes when
+//! In a round every open size has one turn, so that what drifts meanwhile (clock rates, neighbours) is no difference between sizes. Where a quota stops batches a turn is some
+//! of its periods long: between two stops the batches of a size have spent a whole quota, and their mean is known to a stop more or less, whereas of sizes that
+//! take turns batch by batch it is left to chance which of them is stopped, and of the small ones hardly any is. A size closes when
 //! [`Goal`] is reached; it is looked at only when its samples have grown by an eighth, because an interval that is looked at after every sample
 //! would be narrow by chance too often.
 
@@ -32,6 +34,8 @@ pub struct Plan {
     pub budget: Duration,
     /// Batches of each size that are sent first and not counted.
     pub warm_up: u32,
+    /// For how long a size is asked until another one has its turn: for one batch at least.
+    pub turn: Duration,
     /// Of the order.
     pub seed: u64,
 }
@@ -135,7 +139,9 @@ async fn run<T: Timed, O: Observer<Error: From<T::Error>>>(
             return Ok(End::Known);
         }
         random.shuffle(&mut round);
-        for size in round {
+        let mut turns = round.into_iter();
+        let mut turn = turns.next().map(|size| (size, Instant::now()));
+        while let Some((size, since)) = turn {
             let budget = plan.budget.saturating_sub(started.elapsed());
             if budget.is_zero() {
                 return Ok(End::BudgetSpent);
@@ -154,6 +160,9 @@ async fn run<T: Timed, O: Observer<Error: From<T::Error>>>(
             let before = known.entry(size).or_insert_with(|| Known::look(None, plan.goal));
             if sample.len() >= before.look_again_at {
                 *before = Known::look(Some(sample), plan.goal);
+            }
+            if since.elapsed() >= plan.turn || known[&size].missing == 0 {
+                turn = turns.next().map(|size| (size, Instant::now()));
             }
         }
     }
@@ -256,8 +265,66 @@ mod tests {
             goal: Goal::new(0.05, 0.2, 0.9, 0.95).unwrap(),
             budget: Duration::from_mins(5),
             warm_up: 2,
+            turn: Duration::ZERO,
             seed: 1,
         }
+    }
+
+    /// Under a quota of 10 ms in 100 ms: 1 ms of CPU for each row, and what does not fit waits for the next period.
+    struct Stopped {
+        left: u64,
+        refill_at: Instant,
+    }
+
+    impl Timed for Stopped {
+        type Error = &'static str;
+
+        async fn time(&mut self, batch: u32) -> Result<Duration, &'static str> {
+            let started = Instant::now();
+            let mut needed = u64::from(batch) * 1_000;
+            while needed > 0 {
+                if Instant::now() >= self.refill_at {
+                    self.refill_at += Duration::from_millis(100);
+                    self.left = 10_000;
+                }
+                let runs = needed.min(self.left);
+                tokio::time::sleep(Duration::from_micros(runs)).await;
+                (needed, self.left) = (needed - runs, self.left - runs);
+                if needed > 0 {
+                    tokio::time::sleep_until(self.refill_at).await;
+                }
+            }
+            Ok(started.elapsed())
+        }
+    }
+
+    /// A replica that is never idle takes ten times the work of each batch in the mean. Timers of a paused clock end up to a millisecond late.
+    #[tokio::test(start_paused = true)]
+    async fn turns_of_some_periods_tell_what_small_batches_take_under_a_quota() {
+        let mut off = Vec::new();
+        for turn in [Duration::ZERO, Duration::from_secs(1)] {
+            let mut target = Stopped {
+                left: 10_000,
+                refill_at: Instant::now() + Duration::from_millis(100),
+            };
+            let plan = Plan {
+                max_batch: 6,
+                goal: Goal::new(0.001, 0.001, 0.99, 0.95).unwrap(),
+                budget: Duration::from_secs(60),
+                turn,
+                ..plan()
+            };
+            let (mut samples, mut log) = (Samples::new(), Log::default());
+            measure(&mut target, &plan, &mut samples, &mut log, pending())
+                .await
+                .unwrap();
+            let worst = samples.iter().map(|(&size, sample)| {
+                let mean = plan.goal.summary(sample).unwrap().mean.value;
+                (mean / (0.010 * f64::from(size)) - 1.0).abs()
+            });
+            off.push(worst.fold(0.0, f64::max));
+        }
+        assert!(off[1] < 0.06 && off[1] < off[0] / 2.0, "{off:?}");
     }
 
     #[tokio::test(start_paused = true)]

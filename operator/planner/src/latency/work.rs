@@ -3,7 +3,8 @@
 //! The mean is that of the profile's mean curve, so that a replica that is never idle takes the profile's mean latency. The largest is that of the curve of the
 //! maximum, but no more than what the maximum leaves room for: nothing that is played takes longer than the longest latency that a plan is
 //! made with. Most batches need about the same, and a few much more (interrupts, cold caches, neighbours on the machine): the law is
-//! [`Spread::Skewed`], the least work and an exponential part that one in a hundred batches has whole. A law with as many large batches as small ones would play
+//! [`Spread::Skewed`], the least work and an exponential part that one in a hundred batches has whole, or, where the most is so far away that this would begin at next to nothing, that
+//! one in a hundred has and the others have not. A law with as many large batches as small ones would play
 //! far more stops than there are, since two large ones in a period are what spends a quota. CPUs that a batch keeps busy are those of the mean curve, which every limit
 //! has a part in.
 
@@ -82,14 +83,19 @@ impl Work {
     }
 }
 
-/// The least work, and how it lies up to the most. The exponential part's mean, cut at c of its own means, is `1 - exp(-c)` of them, so that the
-/// mean of all is `mean`. Where that would begin at next to nothing, the law of latencies.
+/// The least work, and how it lies up to the most, which one in a hundred batches has. The exponential part's mean, cut at c of its own means, is `1 - exp(-c)` of
+/// them, so that the mean of all is `mean`. Where that would begin at next to nothing, what is so far from the mean is no tail of the same work but another
+/// event, such as a neighbour's turn on the CPU, and all others have the same.
 fn law(mean: f64, most: f64) -> (f64, Spread) {
     const SHORTEST: f64 = 0.3;
+    const RARE: f64 = 0.01;
     let drawn = 1.0 - (-Spread::CUT).exp();
-    let least = mean - drawn * (most - mean) / (Spread::CUT - drawn);
-    if least >= SHORTEST * mean {
-        (least, Spread::Skewed)
+    let skewed = mean - drawn * (most - mean) / (Spread::CUT - drawn);
+    let rare = (mean - RARE * most) / (1.0 - RARE);
+    if skewed >= SHORTEST * mean {
+        (skewed, Spread::Skewed)
+    } else if rare >= SHORTEST * mean {
+        (rare, Spread::TwoPoints)
     } else {
         cpu::spread(mean, most)
     }
@@ -111,10 +117,16 @@ mod tests {
             assert!((found / mean - 1.0).abs() < TOLERANCE, "{found} for {mean}");
             assert!(0.0 < least && least <= mean);
         }
-        assert_eq!(
-            law(0.004, 0.1).1,
-            Spread::TwoPoints,
-            "no least work would be left"
-        );
+        // Where no least work would be left: 0.99 * least + 0.01 * most is the mean.
+        for (mean, most) in [(0.004, 0.015), (0.001_22, 0.005_083)] {
+            let (least, spread) = law(mean, most);
+            assert_eq!(spread, Spread::TwoPoints, "{mean} and {most}");
+            assert!(
+                ((0.99 * least + 0.01 * most) / mean - 1.0).abs() < TOLERANCE,
+                "{least} for {mean}"
+            );
+        }
+        // A mean of which one batch in a hundred makes most is that of none.
+        assert_eq!(law(0.001, 0.09), (0.000_5, Spread::TwoPoints));
     }
 }

@@ -104,6 +104,14 @@ fn header(arguments: &Arguments) -> anyhow::Result<Option<Header>> {
     }))
 }
 
+/// Ten periods of Kubernetes' quota where there is one, and less where the time is too short for eight turns of each size.
+fn turn(header: &Header, budget: Duration) -> Duration {
+    match header.device {
+        Device::Cpu { .. } => (budget / 8 / header.max_batch.max(1)).min(Duration::from_secs(1)),
+        Device::Gpu { .. } => Duration::ZERO,
+    }
+}
+
 /// Measures at `url` until the goal, the budget or `stop`, and says how it ended. `what` begins every line of progress.
 pub(super) async fn measure(
     arguments: &Arguments,
@@ -125,6 +133,7 @@ pub(super) async fn measure(
         goal,
         budget: arguments.budget,
         warm_up: arguments.warm_up,
+        turn: turn(&header, arguments.budget),
         seed: header.seed,
     };
     let mut log = Log {
