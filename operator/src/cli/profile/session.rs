@@ -1,6 +1,7 @@
 //! A measurement from its options or its samples file, to its end.
 
 use std::path::PathBuf;
+use std::time::Duration;
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
