@@ -310,7 +310,7 @@ mod tests {
             let plan = Plan {
                 max_batch: 6,
                 goal: Goal::new(0.001, 0.001, 0.99, 0.95).unwrap(),
-                budget: Duration::from_secs(60),
+                budget: Duration::from_mins(1),
                 turn,
                 ..plan()
             };
