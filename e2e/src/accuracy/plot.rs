@@ -14,7 +14,7 @@ svg { font: 12px system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-se
 /// A scatter's side, and where its plot lies in it.
 const SIDE: f64 = 460.0;
 const PLOT: (f64, f64) = (58.0, 428.0);
-const TOP: f64 = 64.0;
+const TOP: f64 = 80.0;
 /// A small panel of batch sizes.
 const SMALL: (f64, f64) = (230.0, 130.0);
 const SMALL_COLUMNS: usize = 4;
@@ -121,7 +121,7 @@ fn legend(networks: &[&str]) -> Markup {
             circle cx=(20.0 + 90.0 * index as f64) cy="44" r="4" fill=(COLOURS[index % COLOURS.len()]) {}
             text.soft x=(29.0 + 90.0 * index as f64) y="48" { (network) }
         }
-        text.soft x=(29.0 + 90.0 * networks.len() as f64) y="48" { "bars: 95% intervals; shaded: within the goal; below: share of batches by rows, outlined as predicted" }
+        text.soft x="16" y="68" { "bars: 95% intervals; shaded: within the goal; below: share of batches by rows, outlined as predicted" }
     }
 }
 
