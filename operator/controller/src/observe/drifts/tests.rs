@@ -188,8 +188,8 @@ fn measured(known: &[Drift]) -> f64 {
 fn what_a_quota_stops_is_held_against_what_is_played() {
     for (rate, millis, factor) in [(1, 20, 1.0), (1, 24, 1.2), (1, 30, 1.5), (1, 40, 2.0), (1, 10, 0.5), (25, 40, 1.0)] {
         let found = measured(&under_a_quota().look(10, &[singles("mlp-aaaaa", rate, millis)]));
-        // Once in fifty a request comes within 20 ms of another one, and the quarter of the quota that is missing then is mostly not needed.
-        assert!((found / factor - 1.0).abs() < 0.03, "{millis} ms at {rate}: {found} for {factor}");
+        // Once in twenty times another request has had its part of the period's quota. What of that is missed explains some of the time.
+        assert!((found / factor - 1.0).abs() < 0.05, "{millis} ms at {rate}: {found} for {factor}");
     }
     // Half as fast, a runtime cannot do 25 in a second, and shows it by what it does.
     let found = measured(&under_a_quota().look(10, &[singles("mlp-aaaaa", 12, 80)]));
@@ -276,13 +276,13 @@ fn many_groups_have_their_turns() {
     let names: Vec<String> = (0..20).map(|index| format!("mlp-{index:05}")).collect();
     let mut cluster = under_a_quota();
     cluster.groups = names.iter().map(|name| Arc::new(half_a_cpu(name))).collect();
-    let answers: Vec<Observed> = names.iter().map(|name| singles(name, 1, 40)).collect();
+    let answers: Vec<Observed> = names.iter().map(|name| singles(name, 1, 20)).collect();
     let mut said = Vec::new();
     while said.last() != Some(&(20 * 170)) {
         // As a new controller that has only what was played.
         cluster.drifts.following.clear();
         let known = cluster.look(10, &answers);
-        assert!((measured(&known) / 2.0 - 1.0).abs() < 0.03, "{known:?}");
+        assert!((measured(&known) - 1.0).abs() < 0.03, "{known:?}");
         said.push(known[0].batches);
         assert!(said.len() < 10, "{said:?}");
     }
