@@ -74,7 +74,9 @@ impl Drifts {
                 continue;
             }
             let basis = plan::basis(model);
-            let written = before.into_iter().map(|drift| (drift.device.clone(), Following::of(drift)));
+            let written = before
+                .into_iter()
+                .map(|drift| (drift.device.clone(), Following::of(drift)));
             let mut known: BTreeMap<String, Following> = written.collect();
             for kind in remembered {
                 let following = self.following.remove(&(name.clone(), kind.clone()));
@@ -92,7 +94,11 @@ impl Drifts {
                     .or_insert_with_key(|kind| Following::new(kind, &basis));
                 following.take(&Estimate::of(&batches), now);
             }
-            followed.extend(known.into_iter().map(|(kind, following)| ((name.clone(), kind), following)));
+            followed.extend(
+                known
+                    .into_iter()
+                    .map(|(kind, following)| ((name.clone(), kind), following)),
+            );
         }
         self.following = followed;
         let mut known: BTreeMap<Key, Vec<Drift>> = BTreeMap::new();

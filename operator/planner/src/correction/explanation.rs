@@ -127,7 +127,9 @@ impl UnderQuota {
         let place = Place::new(rate)?;
         let batches: f64 = seen.iter().map(|rows| count(rows.count)).sum();
         let took: f64 = seen.iter().map(|rows| count(rows.count) * rows.mean).sum();
-        let known = seen.iter().all(|rows| (1..=self.group.service.len()).contains(&(rows.rows as usize)));
+        let known = seen
+            .iter()
+            .all(|rows| (1..=self.group.service.len()).contains(&(rows.rows as usize)));
         if !known || took.is_nan() || took <= 0.0 {
             return None;
         }
@@ -153,7 +155,8 @@ impl UnderQuota {
             .zip(&means)
             .map(|(rows, mean)| count(rows.count) * mean)
             .sum();
-        let of = |mean: f64| Expected::played(mean * took / sum / factor, dependence, slope, error.min(slope));
+        let of =
+            |mean: f64| Expected::played(mean * took / sum / factor, dependence, slope, error.min(slope));
         Some(means.into_iter().map(of).collect())
     }
 }
@@ -203,10 +206,18 @@ impl Group {
             beyond += size.sum - size.count * idle;
             width += size.count * more;
         }
-        let part = if width > 0.0 { (beyond / width).clamp(0.0, 1.0) } else { 0.0 };
+        let part = if width > 0.0 {
+            (beyond / width).clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
         let mean = |rows: &Rows| {
             let (idle, more) = ends(rows.rows as usize);
-            let own = played.sizes.get(rows.rows as usize - 1).copied().unwrap_or_default();
+            let own = played
+                .sizes
+                .get(rows.rows as usize - 1)
+                .copied()
+                .unwrap_or_default();
             (own.sum + LIKE_ALL * (idle + part * more)) / (own.count + LIKE_ALL)
         };
         seen.iter().map(mean).collect()
@@ -269,13 +280,21 @@ impl Look<'_> {
     fn sum_at(&mut self, rate: i32, factor: i32) -> Option<f64> {
         let means = self.means_at(rate, factor)?;
         let seen = self.seen.iter().zip(means);
-        Some(seen.map(|(rows, mean)| count(rows.count) * mean).sum::<f64>().ln())
+        Some(
+            seen.map(|(rows, mean)| count(rows.count) * mean)
+                .sum::<f64>()
+                .ln(),
+        )
     }
 
     /// `ln g` at a step of the factor.
     fn log(&mut self, factor: i32) -> Option<f64> {
         let Place { step, part } = self.place;
-        Some(between(self.sum_at(step, factor)?, self.sum_at(step + 1, factor)?, part))
+        Some(between(
+            self.sum_at(step, factor)?,
+            self.sum_at(step + 1, factor)?,
+            part,
+        ))
     }
 
     /// Where `ln g` is so much.
@@ -301,7 +320,11 @@ impl Look<'_> {
             }
         }
         let (below, above) = (self.log(low)?, self.log(high)?);
-        let part = if above > below { ((wanted - below) / (above - below)).clamp(0.0, 1.0) } else { 0.5 };
+        let part = if above > below {
+            ((wanted - below) / (above - below)).clamp(0.0, 1.0)
+        } else {
+            0.5
+        };
         Some(Found {
             step: low,
             part,
@@ -327,21 +350,34 @@ impl Look<'_> {
     fn means(&mut self, found: Found) -> Option<Vec<f64>> {
         let Place { step, part } = self.place;
         let mut at = |factor| {
-            let pairs = self.means_at(step, factor)?.into_iter().zip(self.means_at(step + 1, factor)?);
-            Some(pairs.map(|(low, high)| between(low.ln(), high.ln(), part)).collect::<Vec<f64>>())
+            let pairs = self
+                .means_at(step, factor)?
+                .into_iter()
+                .zip(self.means_at(step + 1, factor)?);
+            Some(
+                pairs
+                    .map(|(low, high)| between(low.ln(), high.ln(), part))
+                    .collect::<Vec<f64>>(),
+            )
         };
         let pairs = at(found.step)?.into_iter().zip(at(found.step + 1)?);
-        Some(pairs.map(|(low, high)| between(low, high, found.part).exp()).collect())
+        Some(
+            pairs
+                .map(|(low, high)| between(low, high, found.part).exp())
+                .collect(),
+        )
     }
 
     /// What batches depend on each other, and the noise of the mean of what was played: the larger ones of the four.
     fn errors(&mut self, found: Found) -> Option<(f64, f64)> {
         let step = self.place.step;
         let corners = [(0, 0), (0, 1), (1, 0), (1, 1)];
-        corners.iter().try_fold((0.0_f64, 0.0_f64), |(dependence, error), (rate, factor)| {
-            let played = self.played(step + rate, found.step + factor)?;
-            Some((dependence.max(played.dependence), error.max(played.error)))
-        })
+        corners
+            .iter()
+            .try_fold((0.0_f64, 0.0_f64), |(dependence, error), (rate, factor)| {
+                let played = self.played(step + rate, found.step + factor)?;
+                Some((dependence.max(played.dependence), error.max(played.error)))
+            })
     }
 }
 

@@ -97,7 +97,9 @@ impl Service {
     /// it by the quotas that it needs.
     fn corrected(self, kind: Kind, correction: Correction) -> Self {
         let mean = self.mean * correction.mean();
-        let work = self.work.map(|work| work.times(correction.mean(), correction.max()));
+        let work = self
+            .work
+            .map(|work| work.times(correction.mean(), correction.max()));
         let max = work.map_or(self.max * correction.max(), |work| work.bound());
         let max = max.max(mean);
         let (least, spread) = match kind {

@@ -136,10 +136,16 @@ mod tests {
             let curve = |work| Throttled::new(work, parallelism, 0.1);
             for thousandths in 1..1_500 {
                 let time = f64::from(thousandths) / 1e3;
-                let least = curve(1.0).map(|any| any.work_reaching(time, vcpu)).unwrap_or_default();
-                let reaches = |work: f64| curve(work).is_ok_and(|curve| curve.bound(vcpu) >= time * (1.0 - 1e-9));
+                let least = curve(1.0)
+                    .map(|any| any.work_reaching(time, vcpu))
+                    .unwrap_or_default();
+                let reaches =
+                    |work: f64| curve(work).is_ok_and(|curve| curve.bound(vcpu) >= time * (1.0 - 1e-9));
                 assert!(reaches(least.max(1e-9)), "{time} under {vcpu}: {least}");
-                assert!(least == 0.0 || !reaches(0.99 * least), "{time} under {vcpu}: {least}");
+                assert!(
+                    least == 0.0 || !reaches(0.99 * least),
+                    "{time} under {vcpu}: {least}"
+                );
             }
         }
     }

@@ -30,7 +30,11 @@ pub(crate) struct Size {
 
 impl Size {
     fn mean(self) -> f64 {
-        if self.count > 0.0 { self.sum / self.count } else { 0.0 }
+        if self.count > 0.0 {
+            self.sum / self.count
+        } else {
+            0.0
+        }
     }
 }
 

@@ -49,7 +49,9 @@ impl Scene {
         let entry = |rows: u32| {
             let curve = |times: f64| {
                 let work = times * self.work(rows) / self.factor;
-                Throttled::new(work, f64::from(self.speed) / 100.0, PERIOD).unwrap().into()
+                Throttled::new(work, f64::from(self.speed) / 100.0, PERIOD)
+                    .unwrap()
+                    .into()
             };
             CpuLatency {
                 batch: BatchSize::new(rows).unwrap(),
@@ -103,7 +105,9 @@ impl Scene {
         while let Some(&first) = arrivals.get(next) {
             let replica = replicas.iter_mut().min_by_key(|replica| replica.now).unwrap();
             replica.idle_until(first);
-            let waiting = arrivals[next..].iter().take_while(|arrival| **arrival <= replica.now);
+            let waiting = arrivals[next..]
+                .iter()
+                .take_while(|arrival| **arrival <= replica.now);
             let rows = u32::try_from(waiting.take(self.batch_size as usize).count()).unwrap();
             next += rows as usize;
             let work = self.work(rows) * (1.0 + 0.3 * (2.0 * random.unit() - 1.0));
@@ -114,12 +118,21 @@ impl Scene {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some minutes")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "some minutes"
+)]
 fn ticks(time: f64) -> u64 {
     (time / seconds(1.0)) as u64
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "of one batch")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "of one batch"
+)]
 fn units(work: f64) -> u64 {
     (work / seconds(1.0) * UNITS as f64).round() as u64
 }
@@ -146,7 +159,11 @@ impl Seen {
 
     fn rate(&self) -> f64 {
         let (first, last) = self.span.unwrap();
-        let rows: u64 = self.rows().iter().map(|rows| u64::from(rows.rows) * rows.count).sum();
+        let rows: u64 = self
+            .rows()
+            .iter()
+            .map(|rows| u64::from(rows.rows) * rows.count)
+            .sum();
         to_f64(rows) / (last - first)
     }
 
@@ -237,7 +254,10 @@ fn two_minutes_tell_a_slower_runtime_at_every_utilization() {
                 assert!(is_found(estimate, factor), "{scene:?}: {estimate:?}");
                 let correction = Correction::default().after(estimate, true).unwrap();
                 let off = (correction.mean() / factor).ln();
-                assert!(off.abs() < (ERRORS + 1.0) * estimate.error(), "{scene:?}: {correction:?}");
+                assert!(
+                    off.abs() < (ERRORS + 1.0) * estimate.error(),
+                    "{scene:?}: {correction:?}"
+                );
                 assert!(covers(scene, correction, seen), "{scene:?}: {correction:?}");
             });
         }
@@ -251,7 +271,10 @@ fn they_tell_a_faster_one() {
             assert!(is_found(estimate, 0.5), "{scene:?}: {estimate:?}");
             let correction = Correction::default().after(estimate, true).unwrap();
             // Times are known to a sixteenth, which is more of the work of a batch that mostly waits. By so much less is saved.
-            assert!((0.49..0.65).contains(&correction.mean()), "{scene:?}: {correction:?}");
+            assert!(
+                (0.49..0.65).contains(&correction.mean()),
+                "{scene:?}: {correction:?}"
+            );
             assert!(covers(scene, correction, seen), "{scene:?}: {correction:?}");
         });
     }
@@ -262,7 +285,10 @@ fn a_runtime_as_fast_as_its_profile_is_not_corrected() {
     for utilization in [0.2, 0.5, 0.8] {
         each(utilization, 1.0, |scene, _, estimate| {
             let off = estimate.mean().ln();
-            assert!(is_found(estimate, 1.0) && off.abs() < 0.03, "{scene:?}: {estimate:?}");
+            assert!(
+                is_found(estimate, 1.0) && off.abs() < 0.03,
+                "{scene:?}: {estimate:?}"
+            );
             assert_eq!(Correction::default().after(estimate, true), None, "{scene:?}");
         });
     }
@@ -281,12 +307,15 @@ fn a_runtime_that_cannot_keep_up_is_found_as_well() {
 
 /// Whether the corrected maximum of every size that occurred often is no less than the 99 % quantile of what was seen.
 fn covers(scene: &Scene, correction: Correction, seen: &Seen) -> bool {
-    seen.times.iter().filter(|(_, times)| times.len() >= 100).all(|(rows, times)| {
-        let mut sorted = times.clone();
-        sorted.sort_by(f64::total_cmp);
-        let quantile = sorted[sorted.len() * 99 / 100];
-        let work = SCATTER * scene.work(*rows) / scene.factor * correction.max();
-        let longest = Throttled::new(work, f64::from(scene.speed) / 100.0, PERIOD).unwrap();
-        longest.bound(scene.vcpu()) >= quantile * (1.0 - 1e-3)
-    })
+    seen.times
+        .iter()
+        .filter(|(_, times)| times.len() >= 100)
+        .all(|(rows, times)| {
+            let mut sorted = times.clone();
+            sorted.sort_by(f64::total_cmp);
+            let quantile = sorted[sorted.len() * 99 / 100];
+            let work = SCATTER * scene.work(*rows) / scene.factor * correction.max();
+            let longest = Throttled::new(work, f64::from(scene.speed) / 100.0, PERIOD).unwrap();
+            longest.bound(scene.vcpu()) >= quantile * (1.0 - 1e-3)
+        })
 }

@@ -114,7 +114,9 @@ fn running(group: &InferenceGroup) -> Option<harmonybatch_planner::GroupOutline>
     }
     let mut outline = plan::outline(group, |_| true)?;
     let ready = group.status.as_ref().and_then(|status| status.ready_replicas);
-    let ready = ready.and_then(|ready| u32::try_from(ready).ok()).filter(|ready| *ready > 0);
+    let ready = ready
+        .and_then(|ready| u32::try_from(ready).ok())
+        .filter(|ready| *ready > 0);
     outline.replicas = ready.map_or(outline.replicas, |ready| ready.min(outline.replicas));
     Some(outline)
 }
@@ -131,7 +133,11 @@ fn rate(gateways: &[&ObservedGroup]) -> Option<f64> {
             count(batches.count.saturating_add(overdue.sum()))
         };
         let batches: f64 = seen.batches.iter().map(number).sum();
-        let all: f64 = seen.batches.iter().map(|batches| f64::from(batches.rows) * number(batches)).sum();
+        let all: f64 = seen
+            .batches
+            .iter()
+            .map(|batches| f64::from(batches.rows) * number(batches))
+            .sum();
         // What began the span came in no part of it.
         rows += all * (batches - 1.0).max(0.0) / batches.max(1.0);
     }
@@ -150,10 +156,14 @@ pub(crate) fn not_as_played<'a>(
     apps: &[InferenceApp],
     answers: impl IntoIterator<Item = &'a Observed> + Clone,
 ) -> BTreeSet<Key> {
-    let declared = apps.iter().filter(|app| app.spec.burst.is_some() || app.spec.trace.is_some());
+    let declared = apps
+        .iter()
+        .filter(|app| app.spec.burst.is_some() || app.spec.trace.is_some());
     let mut found: BTreeSet<Key> = declared.map(key).collect();
     let counts = figures::merge(answers.clone());
-    let bursty = counts.into_iter().filter(|(_, counts)| counts.spread.burst().is_some());
+    let bursty = counts
+        .into_iter()
+        .filter(|(_, counts)| counts.spread.burst().is_some());
     found.extend(bursty.map(|(app, _)| app));
     let seen = answers.into_iter().flat_map(|answer| &answer.apps);
     let several = seen.filter(|app| {

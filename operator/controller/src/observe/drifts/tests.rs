@@ -150,7 +150,8 @@ fn a_new_controller_goes_on_with_what_was_written() {
 /// 40 ms (`work / vCPU`) on a replica that is never idle.
 fn under_a_quota() -> Cluster {
     let mut cluster = Cluster::new();
-    let work: CpuLatency = serde_json::from_value(json!({"throttled": {"work": "20ms", "parallelism": "1"}})).unwrap();
+    let work: CpuLatency =
+        serde_json::from_value(json!({"throttled": {"work": "20ms", "parallelism": "1"}})).unwrap();
     for entry in &mut cluster.model.spec.profile.cpu {
         (entry.mean, entry.max) = (work.clone(), work.clone());
     }
@@ -178,7 +179,9 @@ fn singles(group: &str, rate: u64, millis: u64) -> Observed {
 }
 
 fn measured(known: &[Drift]) -> f64 {
-    let [drift] = known else { unreachable!("one device: {known:?}") };
+    let [drift] = known else {
+        unreachable!("one device: {known:?}")
+    };
     drift.measured
 }
 
@@ -186,10 +189,20 @@ fn measured(known: &[Drift]) -> f64 {
 /// in a second are all that a right profile can do, of the mean of a replica that is never idle.
 #[test]
 fn what_a_quota_stops_is_held_against_what_is_played() {
-    for (rate, millis, factor) in [(1, 20, 1.0), (1, 24, 1.2), (1, 30, 1.5), (1, 40, 2.0), (1, 10, 0.5), (25, 40, 1.0)] {
+    for (rate, millis, factor) in [
+        (1, 20, 1.0),
+        (1, 24, 1.2),
+        (1, 30, 1.5),
+        (1, 40, 2.0),
+        (1, 10, 0.5),
+        (25, 40, 1.0),
+    ] {
         let found = measured(&under_a_quota().look(10, &[singles("mlp-aaaaa", rate, millis)]));
         // Once in twenty times another request has had its part of the period's quota. What of that is missed explains some of the time.
-        assert!((found / factor - 1.0).abs() < 0.05, "{millis} ms at {rate}: {found} for {factor}");
+        assert!(
+            (found / factor - 1.0).abs() < 0.05,
+            "{millis} ms at {rate}: {found} for {factor}"
+        );
     }
     // Half as fast, a runtime cannot do 25 in a second, and shows it by what it does.
     let found = measured(&under_a_quota().look(10, &[singles("mlp-aaaaa", 12, 80)]));
@@ -206,7 +219,10 @@ fn where_nobody_knows_how_requests_came_no_mean_between_the_ends_is_a_drift() {
     };
     for (millis, factor) in [(10, 0.5), (20, 1.0), (24, 1.0), (40, 1.0), (80, 2.0)] {
         let found = look(&mut under_a_quota(), 10, millis);
-        assert!((found / factor - 1.0).abs() < 0.03, "{millis} ms: {found} for {factor}");
+        assert!(
+            (found / factor - 1.0).abs() < 0.03,
+            "{millis} ms: {found} for {factor}"
+        );
     }
     // Nor is one between the ends of a runtime that is half as fast, once it is known to be that.
     let mut cluster = under_a_quota();
@@ -216,7 +232,9 @@ fn where_nobody_knows_how_requests_came_no_mean_between_the_ends_is_a_drift() {
     let found = look(&mut cluster, 2_000, 20);
     assert!((0.45..0.55).contains(&(found / 2.0)), "{found}");
     let mut cluster = under_a_quota();
-    cluster.not_as_played.insert(("shop".to_owned(), "search".to_owned()));
+    cluster
+        .not_as_played
+        .insert(("shop".to_owned(), "search".to_owned()));
     assert!((measured(&cluster.look(10, &[singles("mlp-aaaaa", 1, 24)])) - 1.0).abs() < 0.01);
     let mut cluster = under_a_quota();
     let mut group = half_a_cpu("mlp-aaaaa");
@@ -227,7 +245,9 @@ fn where_nobody_knows_how_requests_came_no_mean_between_the_ends_is_a_drift() {
 
 #[test]
 fn applications_that_come_otherwise_than_played_are_told() {
-    let apps: Vec<InferenceApp> = ["search", "cart", "feed", "mail"].map(|name| fixtures::app(name, "500ms", "5/s")).to_vec();
+    let apps: Vec<InferenceApp> = ["search", "cart", "feed", "mail"]
+        .map(|name| fixtures::app(name, "500ms", "5/s"))
+        .to_vec();
     let mut declared = apps.clone();
     declared[0].spec.burst = serde_json::from_value(json!({"factor": "4", "duration": "30s"})).unwrap();
     let seen = |app: &str, requests, rows, squares| ObservedApp {

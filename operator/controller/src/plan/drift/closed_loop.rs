@@ -94,7 +94,11 @@ impl Steps {
 
     fn new(vcpu: f64) -> Self {
         let quota = vcpu * Self::STEP * f64::from(Self::PERIOD);
-        Self { quota, left: quota, now: 0 }
+        Self {
+            quota,
+            left: quota,
+            now: 0,
+        }
     }
 
     fn step(&mut self, wanted: f64) -> f64 {
@@ -571,7 +575,9 @@ fn under_a_quota() -> InferenceModel {
         json!({"throttled": {"work": format!("{work:.1}ms"), "parallelism": "1"}})
     };
     let entry = |rows: u32| json!({"batch": rows, "mean": curve(rows, 1.0), "max": curve(rows, 1.3)});
-    model.spec.profile.cpu = (1..=8).map(|rows| serde_json::from_value(entry(rows)).unwrap()).collect();
+    model.spec.profile.cpu = (1..=8)
+        .map(|rows| serde_json::from_value(entry(rows)).unwrap())
+        .collect();
     model
 }
 

@@ -50,7 +50,11 @@ fn group(millis: u32, batch_size: u32, billing: Billing) -> Option<UnderQuota> {
         cost_per_second: 0.0,
     };
     let platform = platform(billing);
-    UnderQuota::new(&platform, &profiled(&platform, &profile, &device).unwrap(), &running)
+    UnderQuota::new(
+        &platform,
+        &profiled(&platform, &profile, &device).unwrap(),
+        &running,
+    )
 }
 
 /// The factor that explains batches of one size of this mean.
@@ -104,7 +108,14 @@ fn sizes_that_do_not_occur_where_the_group_is_played_are_told_by_the_others() {
     let mut under = group(500, 8, Billing::PerReplica).unwrap();
     for times in [0.5, 1.0, 1.6] {
         // Single requests never make a batch of five rows, nor do many ever leave one of less than eight.
-        check(&mut under, RARELY, 5, curve(5, times).after_idle(0.5), times, 0.01);
+        check(
+            &mut under,
+            RARELY,
+            5,
+            curve(5, times).after_idle(0.5),
+            times,
+            0.01,
+        );
         check(&mut under, ALWAYS, 5, curve(5, times).mean(0.5), times, 0.02);
     }
 }
