@@ -89,6 +89,10 @@ pub(crate) struct ObservedGroup {
     pub(crate) namespace: String,
     /// Name of the InferenceGroup.
     pub(crate) group: String,
+    /// How long ago the first of these batches was over, in seconds; none where the gateway does not say.
+    pub(crate) began_seconds_ago: Option<f64>,
+    /// The last one.
+    pub(crate) ended_seconds_ago: Option<f64>,
     /// By rows.
     pub(crate) batches: Vec<ObservedBatches>,
 }

@@ -38,7 +38,10 @@ pub mod units;
 pub use app::{App, ModelSet, ModelSetError};
 pub use arrival::{ArrivalError, ArrivalProcess, Burst, Dispersion, Trace};
 pub use baseline::{Baseline, BaselineFunction, BaselinePlan, baseline};
-pub use correction::{BOUNDS as CORRECTION_BOUNDS, Batches, Bucket, Correction, Corrections, Estimate};
+pub use correction::{
+    BOUNDS as CORRECTION_BOUNDS, Batches, Bucket, Correction, Corrections, Estimate, Expected, Longest, Rows,
+    UnderQuota,
+};
 pub use diff::{
     AppChange, AppState, ExtraReplicas, GroupChange, GroupChangeKind, GroupOutline, MemberOutline, Move,
     PlanDiff, PlanOutline, Switch, diff,

@@ -2,31 +2,35 @@
 //!
 //! Gateways remember batches for some minutes, so that a new controller has all of it at once; by what plans are corrected stands in the model's
 //! status, for the time when nobody calls. The estimate and its bounds are the planner's ([`harmonybatch_planner::Estimate`]); here is what is compared with
-//! what, since when a correction stands, and when something is said anew.
+//! what ([`comparison`], and [`expectation`] for what a quota stops), since when a correction stands, and when something is said anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use harmonybatch_api::{InferenceGroup, InferenceModel, InferencePlatform};
-use harmonybatch_planner::{
-    Batches, Bucket, Correction, Device, Estimate, ModelProfile, Platform, Profiled, profiled,
-};
+use harmonybatch_planner::{Correction, Estimate};
 
-use crate::gateways::{Observed, ObservedBatches, ObservedGroup};
+use crate::gateways::{Observed, ObservedGroup};
 use crate::plan::{self, Drift, Key, key};
+
+mod comparison;
+mod expectation;
+
+use comparison::{compared, groups_of};
+use expectation::Expectations;
+pub(crate) use expectation::not_as_played;
 
 /// For how long a gateway remembers batches: what was measured before a correction is gone after it.
 const REMEMBERED: Duration = Duration::from_mins(3);
 /// How many times what was last said of the measured factor it must be to be said anew.
 const SAID_ANEW: f64 = 1.05;
-/// A time is at least this part of the bound of its bucket.
-const BUCKET: f64 = 16.0 / 17.0;
 
 /// How far the profiles of all models are off.
 #[derive(Debug, Default)]
 pub(crate) struct Drifts {
     following: BTreeMap<(Key, String), Following>,
+    expectations: Expectations,
 }
 
 /// What is known of one model on one kind of device.
@@ -38,13 +42,15 @@ struct Following {
 }
 
 impl Drifts {
-    /// Takes the answers of all gateways at `now`, since any fixed moment. Returns what is known of the models of which anything is.
+    /// Takes the answers of all gateways at `now`, since any fixed moment; requests of the applications that are [`not_as_played`] come otherwise than a
+    /// simulation has them come. Returns what is known of the models of which anything is.
     pub(crate) fn observe<'a>(
         &mut self,
         now: Duration,
         platforms: &[InferencePlatform],
         models: &[InferenceModel],
         groups: &[Arc<InferenceGroup>],
+        not_as_played: &BTreeSet<Key>,
         answers: impl IntoIterator<Item = &'a Observed>,
     ) -> BTreeMap<Key, Vec<Drift>> {
         let mut seen: BTreeMap<Key, Vec<&ObservedGroup>> = BTreeMap::new();
@@ -53,38 +59,46 @@ impl Drifts {
                 .or_default()
                 .push(group);
         }
+        let mut looking = self.expectations.look(groups, not_as_played);
         let mut followed: BTreeMap<(Key, String), Following> = BTreeMap::new();
         for model in models {
             let name = key(model);
-            let batches = compared(platforms, model, groups, &seen);
+            let theirs = groups_of(model, groups, &seen);
             let before = plan::known_before(model);
             let first = (name.clone(), String::new());
-            let theirs = self.following.range(&first..);
-            let theirs = theirs.map_while(|((model, kind), _)| (*model == name).then_some(kind));
-            let mut kinds: BTreeSet<String> = theirs.cloned().collect();
-            kinds.extend(batches.keys().cloned());
-            kinds.extend(before.iter().map(|drift| drift.device.clone()));
+            let remembered = self.following.range(&first..);
+            let remembered = remembered.map_while(|((of, kind), _)| (*of == name).then_some(kind));
+            let remembered: Vec<String> = remembered.cloned().collect();
             // Most models are idle and never were off, and cost nothing.
-            if kinds.is_empty() {
+            if theirs.is_empty() && before.is_empty() && remembered.is_empty() {
                 continue;
             }
             let basis = plan::basis(model);
-            for kind in kinds {
-                let remembered = self.following.remove(&(name.clone(), kind.clone()));
+            let written = before
+                .into_iter()
+                .map(|drift| (drift.device.clone(), Following::of(drift)));
+            let mut known: BTreeMap<String, Following> = written.collect();
+            for kind in remembered {
+                let following = self.following.remove(&(name.clone(), kind.clone()));
                 // What holds for another profile is forgotten.
-                let remembered = remembered.filter(|following| following.drift.basis == basis);
-                let written = before.iter().find(|drift| drift.device == kind);
-                let Some(mut following) = remembered
-                    .or_else(|| written.cloned().map(Following::of))
-                    .or_else(|| batches.contains_key(&kind).then(|| Following::new(&kind, &basis)))
-                else {
-                    continue;
-                };
-                if let Some(batches) = batches.get(&kind) {
-                    following.take(&Estimate::of(batches), now);
-                }
-                followed.insert((name.clone(), kind), following);
+                let following = following.filter(|following| following.drift.basis == basis);
+                known.extend(following.map(|following| (kind, following)));
             }
+            let in_force = |kind: &str| {
+                let following = known.get(kind);
+                following.map_or_else(Correction::default, |following| following.drift.correction)
+            };
+            for (kind, batches) in compared(platforms, model, &theirs, in_force, &mut looking) {
+                let following = known
+                    .entry(kind)
+                    .or_insert_with_key(|kind| Following::new(kind, &basis));
+                following.take(&Estimate::of(&batches), now);
+            }
+            followed.extend(
+                known
+                    .into_iter()
+                    .map(|(kind, following)| ((name.clone(), kind), following)),
+            );
         }
         self.following = followed;
         let mut known: BTreeMap<Key, Vec<Drift>> = BTreeMap::new();
@@ -135,88 +149,6 @@ impl Following {
             drift.measured = (estimate.mean() * 100.0).round().max(1.0) / 100.0;
             drift.batches = estimate.batches();
         }
-    }
-}
-
-/// The batches of one model's groups beside what its profile says of them, by kind of device. A group of another image is of another model.
-fn compared(
-    platforms: &[InferencePlatform],
-    model: &InferenceModel,
-    groups: &[Arc<InferenceGroup>],
-    seen: &BTreeMap<Key, Vec<&ObservedGroup>>,
-) -> BTreeMap<String, Vec<Batches>> {
-    let (namespace, name) = key(model);
-    let groups = groups.iter().filter_map(|group| {
-        let (of, spec) = (key(&**group), &group.spec);
-        let is_ours =
-            of.0 == namespace && spec.model_ref.name == name && spec.image == model.spec.runtime.image;
-        let batches = seen.get(&of).filter(|_| is_ours)?;
-        Some((plan::planned_device(&spec.device)?, batches))
-    });
-    let mut groups = groups.peekable();
-    let mut compared: BTreeMap<String, Vec<Batches>> = BTreeMap::new();
-    // Most models have no batches at any time, and are not read for that.
-    if groups.peek().is_none() {
-        return compared;
-    }
-    if let Some((platform, profile)) = plan::profile_on(platforms, model) {
-        let batches = groups.filter_map(|(device, groups)| compare(&platform, &profile, &device, groups));
-        for (kind, batches) in batches {
-            compared.entry(kind).or_default().extend(batches);
-        }
-    }
-    compared
-}
-
-/// The batches of groups on one device beside what the profile says of them, and the kind of that device.
-fn compare(
-    platform: &Platform,
-    profile: &ModelProfile,
-    device: &Device,
-    groups: &[&ObservedGroup],
-) -> Option<(String, Vec<Batches>)> {
-    let kind = match device {
-        Device::Cpu { .. } => plan::CPU.to_owned(),
-        Device::Gpu { pool, .. } => {
-            let mut pools = platform.gpu_pools().iter();
-            pools.find(|offered| offered.name() == pool)?.device().to_owned()
-        }
-    };
-    let expected = profiled(platform, profile, device)?;
-    let batches = groups.iter().flat_map(|group| &group.batches);
-    // A request of more rows than the profile knows goes alone, and nobody knows how long it should take.
-    let batches = batches.filter_map(|batches| {
-        let rows = usize::try_from(batches.rows).ok()?.checked_sub(1)?;
-        Some(in_seconds(batches, *expected.get(rows)?))
-    });
-    Some((kind, batches.collect()))
-}
-
-/// Under a quota the mean depends on how much of the time a replica is idle. What is seen between the two ends is as the profile says, and only what is
-/// beyond them tells of a drift.
-#[expect(clippy::cast_precision_loss, reason = "times of minutes in microseconds")]
-fn in_seconds(batches: &ObservedBatches, profiled: Profiled) -> Batches {
-    let seconds = |micros: u64| micros as f64 / 1e6;
-    let expected_mean = (batches.mean / 1e6).clamp(profiled.least_mean, profiled.mean);
-    let expected_max = profiled.max;
-    let buckets = batches.buckets.iter();
-    let overdue = batches.overdue.iter();
-    Batches {
-        expected_mean,
-        expected_max,
-        answered: batches.count,
-        mean: batches.mean / 1e6,
-        variance: batches.variance / 1e12,
-        spread: buckets
-            .map(|(upper, count)| Bucket {
-                least: seconds(*upper) * BUCKET,
-                most: seconds(*upper),
-                count: *count,
-            })
-            .collect(),
-        overdue: overdue
-            .map(|(upper, count)| (seconds(*upper) * BUCKET, *count))
-            .collect(),
     }
 }
 

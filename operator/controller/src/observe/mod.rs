@@ -41,7 +41,7 @@ mod following;
 mod spread;
 
 pub(crate) use arrivals::Arrivals;
-pub(crate) use drifts::Drifts;
+pub(crate) use drifts::{Drifts, not_as_played};
 
 /// How often the gateways are asked.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -91,7 +91,8 @@ impl Observer {
             match self.gateways.observed().await {
                 Ok(answers) => {
                     self.follow(&answers);
-                    self.compare(&answers);
+                    let answers = Arc::new(answers);
+                    self.compare(&answers).await;
                     self.write(&figures::merge(answers.iter().map(|(_, answer)| answer)))
                         .await;
                 }
@@ -118,15 +119,28 @@ impl Observer {
         }
     }
 
-    fn compare(&mut self, answers: &[(SocketAddr, Observed)]) {
+    /// On a thread of its own: what batches should take is played under a quota.
+    async fn compare(&mut self, answers: &Arc<Vec<(SocketAddr, Observed)>>) {
         let now = self.started.elapsed();
-        let seen = answers.iter().map(|(_, answer)| answer);
-        let (platforms, models, groups) = (
+        let (platforms, models, apps, groups) = (
             self.stores.platforms(),
             self.stores.models(),
+            self.stores.apps(),
             self.stores.groups(),
         );
-        let drifts = self.drifting.observe(now, &platforms, &models, &groups, seen);
+        let mut drifting = std::mem::take(&mut self.drifting);
+        let answers = Arc::clone(answers);
+        let compared = tokio::task::spawn_blocking(move || {
+            let seen = answers.iter().map(|(_, answer)| answer);
+            let others = not_as_played(&apps, seen.clone());
+            let drifts = drifting.observe(now, &platforms, &models, &groups, &others, seen);
+            (drifting, drifts)
+        });
+        let Ok((drifting, drifts)) = compared.await else {
+            tracing::error!("the comparison of batches with profiles broke off; it begins anew");
+            return;
+        };
+        self.drifting = drifting;
         let changed = self.drifts.send_if_modified(|known| {
             let changed = *known != drifts;
             *known = drifts;

@@ -41,7 +41,7 @@ pub(crate) use publish::Publisher;
 pub(crate) use recordings::Recordings;
 pub(crate) use removal::Removal;
 pub(crate) use reports::Reports;
-pub(crate) use running::device as planned_device;
+pub(crate) use running::{device as planned_device, outline};
 pub use traces::{TracePlace, Traces};
 pub(crate) use validate::profile_on;
 pub use validate::{Contract, Inputs, Key, Kind, Patience, Problem, Validated, key, validate};

@@ -48,7 +48,8 @@ pub(super) fn running(groups: &[Arc<InferenceGroup>]) -> Vec<PlanOutline> {
     plans.into_values().collect()
 }
 
-fn outline(group: &InferenceGroup, is_home: impl Fn(&str) -> bool) -> Option<GroupOutline> {
+/// A group with those of its members that are at home in it.
+pub(crate) fn outline(group: &InferenceGroup, is_home: impl Fn(&str) -> bool) -> Option<GroupOutline> {
     let spec = &group.spec;
     let members = spec.members.iter().filter(|member| is_home(&member.app));
     let members = members.map(|member| {

@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use harmonybatch_dispatch::Nanos;
@@ -33,6 +34,9 @@ struct Slot {
     /// Which half minute since the clock's start.
     number: u64,
     sizes: BTreeMap<u32, Times>,
+    /// When its first and its last batch were counted.
+    began: Nanos,
+    ended: Nanos,
 }
 
 /// Of batches of one size, in microseconds.
@@ -55,6 +59,10 @@ pub struct GroupObservation {
     pub namespace: String,
     /// Its name.
     pub group: String,
+    /// How long ago the first of these batches was over, in seconds, and the last one: between them came what they hold.
+    pub began_seconds_ago: f64,
+    /// The last one.
+    pub ended_seconds_ago: f64,
     /// Of every time below: microseconds.
     pub unit: &'static str,
     /// By rows.
@@ -102,10 +110,15 @@ impl ServiceTimes {
         let number = now / SLOT;
         // One that took its turn after a batch of the next half minute counts there.
         if slots.back().is_none_or(|slot| slot.number < number) {
-            let sizes = BTreeMap::new();
-            slots.push_back(Slot { number, sizes });
+            slots.push_back(Slot {
+                number,
+                sizes: BTreeMap::new(),
+                began: now,
+                ended: now,
+            });
         }
         let Some(slot) = slots.back_mut() else { return };
+        slot.ended = slot.ended.max(now);
         if slot.sizes.len() < MOST_SIZES || slot.sizes.contains_key(&rows) {
             count(slot.sizes.entry(rows).or_default());
         }
@@ -115,11 +128,16 @@ impl ServiceTimes {
     pub fn observation(&self, group: &Key, now: Nanos) -> Option<GroupObservation> {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         forget(&mut slots, now);
-        if slots.is_empty() {
+        let Some((began, ended)) = slots
+            .front()
+            .zip(slots.back())
+            .map(|(first, last)| (first.began, last.ended))
+        else {
             // Its memory too.
             *slots = VecDeque::new();
             return None;
-        }
+        };
+        let ago = |then: Nanos| Duration::from_nanos(now.saturating_sub(then)).as_secs_f64();
         let mut sizes: BTreeMap<u32, Times> = BTreeMap::new();
         for (rows, times) in slots.iter().flat_map(|slot| &slot.sizes) {
             sizes.entry(*rows).or_default().merge(times);
@@ -127,6 +145,8 @@ impl ServiceTimes {
         Some(GroupObservation {
             namespace: group.namespace.to_string(),
             group: group.name.to_string(),
+            began_seconds_ago: ago(began),
+            ended_seconds_ago: ago(ended),
             unit: "us",
             batches: sizes
                 .iter()
@@ -231,12 +251,21 @@ mod tests {
         assert_eq!(times.observation(&key(), 0), None);
         times.answered(4, 20 * MS, 10_000 * MS);
         times.overdue(4, 900 * MS, 40_000 * MS);
-        let seen = times.observation(&key(), 179_000 * MS).map(|seen| seen.batches);
-        let seen = seen.unwrap_or_default();
-        assert_eq!((seen[0].count, seen[0].overdue.len()), (1, 1));
+        let seen = |seconds: u64| {
+            let seen = times.observation(&key(), seconds * 1000 * MS);
+            seen.map(|seen| (seen.began_seconds_ago, seen.ended_seconds_ago, seen.batches))
+        };
+        let Some((began, ended, batches)) = seen(179) else {
+            unreachable!("two batches")
+        };
+        assert_eq!((batches[0].count, batches[0].overdue.len()), (1, 1));
+        assert!((began - 169.0).abs() < 1e-9 && (ended - 139.0).abs() < 1e-9);
         // The first half minute is over for three.
-        let seen = times.observation(&key(), 180_000 * MS).map(|seen| seen.batches);
-        assert_eq!(seen.unwrap_or_default()[0].count, 0);
+        let Some((began, ended, batches)) = seen(180) else {
+            unreachable!("one batch")
+        };
+        assert_eq!(batches[0].count, 0);
+        assert!((began - 140.0).abs() < 1e-9 && (ended - 140.0).abs() < 1e-9);
         assert_eq!(times.observation(&key(), 210_000 * MS), None);
         assert!(times.0.lock().is_ok_and(|slots| slots.capacity() == 0));
     }

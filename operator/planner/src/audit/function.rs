@@ -4,7 +4,7 @@ use super::violation::Breach;
 use crate::correction::Correction;
 use crate::plan::Device;
 use crate::platform::{GpuPool, Platform, Sharing};
-use crate::profile::{CpuCurve, CpuLatency, GpuLatency, ModelProfile};
+use crate::profile::{CpuCurve, CpuLatency, GpuLatency, ModelProfile, Throttled};
 use crate::units::{Bytes, Vcpu};
 
 /// A device of a certain size and a model's latency on it.
@@ -87,14 +87,15 @@ impl<'a> Function<'a> {
     fn on_cpu(vcpu: Vcpu, platform: &'a Platform, profile: &'a ModelProfile) -> Option<Self> {
         let curves = profile.cpu();
         let profiled = u32::try_from(curves.len()).unwrap_or(u32::MAX);
+        let largest_batch = profiled.min(profile.max_batch_size().get());
         (profiled > 0).then_some(Self {
             site: Site::Cpu {
                 vcpu: vcpu.get(),
                 curves,
-                is_metered: is_metered(curves),
+                is_metered: is_metered(curves) && stops_any(&curves[..largest_batch as usize], vcpu.get()),
             },
             price: vcpu.get() * platform.prices().vcpu_second.get(),
-            largest_batch: profiled.min(profile.max_batch_size().get()),
+            largest_batch,
             correction: profile.corrections().cpu,
         })
     }
@@ -157,25 +158,27 @@ impl<'a> Function<'a> {
     /// Longest time of a batch of exactly so many rows, in seconds. Two separate fits do not promise that it is no
     /// shorter than the mean, nor than what the mean work takes where all of a quota was just spent.
     pub(super) fn longest(&self, rows: u32) -> f64 {
-        let longest = match self.site {
-            Site::Cpu { vcpu, curves, .. } => {
-                let longest = curves[rows as usize - 1].max.bound(vcpu);
-                longest.max(self.of_mean_work(rows, 1.0))
-            }
+        let of_max = match self.site {
+            Site::Cpu {
+                vcpu,
+                curves,
+                is_metered,
+            } => match curves[rows as usize - 1].max {
+                CpuCurve::Throttled(curve) if is_metered => bound(curve, self.correction.max(), vcpu),
+                curve => self.correction.max() * curve.bound(vcpu).max(self.profiled_mean(rows)),
+            },
             Site::Gpu { pool, units, latency } => {
                 let (own, round) = slices(pool, units);
                 let (tau, alone) = (pool.tau().get(), latency.whole_device(rows).get());
-                (alone / (own * tau)).ceil() * (round - own) * tau + alone
+                let longest = (alone / (own * tau)).ceil() * (round - own) * tau + alone;
+                self.correction.max() * longest.max(self.profiled_mean(rows))
             }
         };
-        let corrected = self.correction.max() * longest.max(self.profiled_mean(rows));
-        let of_work = self.of_mean_work(rows, self.correction.mean());
-        corrected.max(self.mean(rows)).max(of_work)
+        of_max.max(self.mean(rows)).max(self.of_mean_work(rows))
     }
 
-    /// The longest time of a batch with so many times the mean work under a quota that is played: in whole quotas it waits once before each, and
-    /// once before what is left. 0 elsewhere.
-    fn of_mean_work(&self, rows: u32, factor: f64) -> f64 {
+    /// The longest time of a batch with the mean work under a quota that is played; 0 elsewhere.
+    fn of_mean_work(&self, rows: u32) -> f64 {
         let Site::Cpu {
             vcpu,
             curves,
@@ -184,22 +187,27 @@ impl<'a> Function<'a> {
         else {
             return 0.0;
         };
-        let CpuCurve::Throttled(curve) = curves[rows as usize - 1].mean else {
-            return 0.0;
-        };
-        let (work, parallelism) = (factor * curve.work(), curve.parallelism());
-        let alone = work / parallelism;
-        if vcpu >= parallelism {
-            return alone;
+        match curves[rows as usize - 1].mean {
+            CpuCurve::Throttled(curve) => bound(curve, self.correction.mean(), vcpu),
+            _ => 0.0,
         }
-        let (period, quota) = (curve.period(), vcpu * curve.period());
-        alone + (work / quota).ceil() * (period - quota / parallelism)
     }
 
     /// Longest time of a batch of up to so many rows: a profile need not grow with the batch.
     pub(super) fn longest_up_to(&self, batch: u32) -> f64 {
         (1..=batch).map(|rows| self.longest(rows)).fold(0.0, f64::max)
     }
+}
+
+/// The longest time of a batch with so many times the work of a curve: in whole quotas it waits once before each, and once before what is left.
+fn bound(curve: Throttled, factor: f64, vcpu: f64) -> f64 {
+    let (work, parallelism) = (factor * curve.work(), curve.parallelism());
+    let alone = work / parallelism;
+    if vcpu >= parallelism {
+        return alone;
+    }
+    let (period, quota) = (curve.period(), vcpu * curve.period());
+    alone + (work / quota).ceil() * (period - quota / parallelism)
 }
 
 /// Whether all curves are of work under a quota, and of one period.
@@ -213,6 +221,14 @@ fn is_metered(curves: &[CpuLatency]) -> bool {
         return false;
     };
     all.all(|curve| period(curve) == Some(first))
+}
+
+/// Whether the limit is below the CPUs that batches of some size keep busy.
+fn stops_any(curves: &[CpuLatency], vcpu: f64) -> bool {
+    curves.iter().any(|entry| match entry.mean {
+        CpuCurve::Throttled(curve) => vcpu < curve.parallelism(),
+        _ => false,
+    })
 }
 
 /// Slices of a round that are a share's own, and all of them.

@@ -3,15 +3,16 @@
 //! **Mean.** Let batches of size and function `i` be expected to take `p_i`, and `n_i` of them have taken `m_i` in the mean with variance
 //! `v_i`. The ratio of all work to what was expected of it, `r = sum n_i m_i / sum n_i p_i`, is what the replicas' load is off by. The profile
 //! is the prior: `ln theta` is normal around 0 with the deviation [`PRIOR`], so that a profile is within a third of the truth
-//! in two cases of three. The data say `ln r`, with the variance `s^2 = D sum n_i v_i / (sum n_i m_i)^2` (delta method), where `D` is
-//! [`DEPENDENCE`]: batches that follow each other share what slows them, and so many count as one. `v_i` is no less than
-//! `(m_i / 10)^2`, lest some batches that happened to take the same be beyond all doubt. The posterior is normal again:
+//! in two cases of three. The data say `ln r`, with the variance `s^2 = sum D_i n_i v_i / (sum n_i m_i)^2 + e^2` (delta method), where `D` is
+//! [`Expected::dependence`](super::Expected::dependence): batches that follow each other share what slows them, and so many count as one. `v_i` is no less than
+//! `(m_i / 10)^2`, lest some batches that happened to take the same be beyond all doubt. `e` is what is not known of the `p_i` themselves, which no number
+//! of batches makes less: their errors, each by its part of the work. The posterior is normal again:
 //!
 //! ```text
 //! w = PRIOR^2 / (PRIOR^2 + s^2)      ln theta = w ln r      error = PRIOR sqrt(1 - w)
 //! ```
 //!
-//! In batches, the prior weighs as much as `D c^2 / PRIOR^2` of them, where `c` is their coefficient of variation: 3 for `c` = 0.3.
+//! In batches, the prior weighs as much as `D c^2 / PRIOR^2` of them, where `c` is their coefficient of variation: 3 for `c` = 0.3 and `D` = 4.
 //!
 //! **Maximum.** It follows the mean, and is never below what was measured: the profile's `max` is scaled until it reaches the [`HIGH`] quantile
 //! of the times, taken each as a part of the `max` of its size. Counts bound a quantile by order statistics: of `n` times the one of rank `n q - z
@@ -27,8 +28,6 @@ use super::{BOUNDS, Batches, ENOUGH, SETTLED};
 
 /// Deviation of the logarithm of the factor before anything is seen.
 const PRIOR: f64 = 0.35;
-/// So many batches say as much as one that is independent of the others.
-const DEPENDENCE: f64 = 4.0;
 /// The least coefficient of variation that is believed.
 const LEAST_VARIATION: f64 = 0.1;
 /// The quantile that the maximum is not below.
@@ -57,7 +56,7 @@ impl Estimate {
             let answered = count(batches.answered);
             (
                 work + answered * batches.mean,
-                expected + answered * batches.expected_mean,
+                expected + answered * batches.expected.mean,
             )
         });
         let ratio = if expected > 0.0 { work / expected } else { 0.0 };
@@ -112,12 +111,13 @@ impl Estimate {
 
 /// The mean factor, and the error of its logarithm.
 fn posterior(seen: &[&Batches], ratio: f64) -> (f64, f64) {
-    let (mut work, mut expected, mut variance) = (0.0, 0.0, 0.0);
+    let (mut work, mut expected, mut variance, mut unknown) = (0.0, 0.0, 0.0, 0.0);
     let mut add = |number: u64, time: f64, batches: &Batches| {
         let floor = (LEAST_VARIATION * time).powi(2);
         work += count(number) * time;
-        expected += count(number) * batches.expected_mean;
-        variance += count(number) * batches.variance.max(floor);
+        expected += count(number) * batches.expected.mean;
+        variance += batches.expected.dependence * count(number) * batches.variance.max(floor);
+        unknown += batches.expected.error * count(number) * time;
     };
     for batches in seen {
         add(batches.answered, batches.mean, batches);
@@ -128,7 +128,7 @@ fn posterior(seen: &[&Batches], ratio: f64) -> (f64, f64) {
     if work <= 0.0 || expected <= 0.0 {
         return (1.0, PRIOR);
     }
-    let data = DEPENDENCE * variance / work.powi(2);
+    let data = (variance + unknown.powi(2)) / work.powi(2);
     let weight = PRIOR.powi(2) / (PRIOR.powi(2) + data);
     let log = weight * (work / expected).ln();
     // Far beyond the bounds a factor is only a number.
@@ -156,7 +156,7 @@ fn order_statistics(seen: &[&Batches], ratio: f64) -> (f64, f64) {
     let mut high = low.clone();
     let mut given_up = false;
     for batches in seen {
-        let part = |time: f64| time / batches.expected_max;
+        let part = |time: f64| batches.longest.part(time);
         for bucket in &batches.spread {
             low.push((part(bucket.least), bucket.count));
             high.push((part(bucket.most), bucket.count));

@@ -6,13 +6,16 @@
 //! figures are as wrong and only look better.
 //!
 //! [`estimate`](Estimate::of) makes out of batches what they say, by a prior that is the profile itself; [`Correction::after`] says when
-//! that is enough to correct by something else than before.
+//! that is enough to correct by something else than before. Under a quota what batches take depends on what is left of it: there [`UnderQuota`] plays the
+//! group that was seen, and finds the factor on its work that explains them.
 
 mod batches;
 mod estimate;
+mod explanation;
 
-pub use batches::{Batches, Bucket};
+pub use batches::{Batches, Bucket, Expected, Longest};
 pub use estimate::Estimate;
+pub use explanation::{Rows, UnderQuota};
 
 /// The least and the most that a latency is corrected by: what is further off is another model or another device, and no profile to be corrected.
 pub const BOUNDS: (f64, f64) = (0.25, 4.0);

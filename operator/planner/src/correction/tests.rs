@@ -31,8 +31,8 @@ fn seen(expected: (f64, f64), times: &[f64], given_up: &[f64]) -> Batches {
         }
     });
     Batches {
-        expected_mean: expected.0,
-        expected_max: expected.1,
+        expected: Expected::new(expected.0),
+        longest: Longest::of(expected.1),
         answered: times.len() as u64,
         mean,
         variance: squares / number.max(1.0),
@@ -298,8 +298,8 @@ proptest! {
         numbers in prop::collection::vec(prop::num::f64::ANY, 6), answered in any::<u64>(), overdue in any::<u32>(), held in any::<bool>(),
     ) {
         let batches = Batches {
-            expected_mean: numbers[0],
-            expected_max: numbers[1],
+            expected: Expected::new(numbers[0]),
+            longest: Longest::of(numbers[1]),
             answered,
             mean: numbers[2],
             variance: numbers[3],

@@ -30,8 +30,9 @@ pub(super) fn functions(platform: &Platform, profile: &ModelProfile) -> Vec<Func
                     let mut max = entry.max.bound(limit).max(mean);
                     let work = quotas.map(|pairs| {
                         let (of_mean, of_max): (Throttled, Throttled) = pairs[index];
-                        max = max.max(of_mean.bound(limit));
-                        Work::new(of_mean, of_max.work(), max, limit)
+                        let work = Work::new(of_mean, of_max, limit);
+                        max = max.max(work.bound());
+                        work
                     });
                     let (least, spread) = law(mean, max, entry.mean.least_stopped(limit));
                     Service {

@@ -10,7 +10,7 @@ mod work;
 
 pub(crate) use work::Work;
 
-use crate::correction::Correction;
+use crate::correction::{Correction, Longest};
 use crate::plan::Device;
 use crate::platform::Platform;
 use crate::profile::ModelProfile;
@@ -93,14 +93,15 @@ impl Spread {
 }
 
 impl Service {
-    /// The same with its latencies corrected, whatever form they come from.
+    /// The same with its latencies corrected, whatever form they come from. What is work under a quota is corrected as work: the longest latency goes with
+    /// it by the quotas that it needs.
     fn corrected(self, kind: Kind, correction: Correction) -> Self {
         let mean = self.mean * correction.mean();
-        let mut max = (self.max * correction.max()).max(mean);
-        let work = self.work.map(|work| work.corrected(correction, max));
-        if let Some(work) = work {
-            max = max.max(work.bound());
-        }
+        let work = self
+            .work
+            .map(|work| work.times(correction.mean(), correction.max()));
+        let max = work.map_or(self.max * correction.max(), |work| work.bound());
+        let max = max.max(mean);
         let (least, spread) = match kind {
             Kind::Cpu => cpu::spread(mean, max),
             Kind::Pool(_) => ((self.least * correction.mean()).min(mean), self.spread),
@@ -112,6 +113,21 @@ impl Service {
             spread,
             work,
             run_cost: self.run_cost * correction.mean(),
+        }
+    }
+
+    /// The same with so many times the CPU work, where it comes from work.
+    pub(crate) fn with_work_times(self, factor: f64) -> Self {
+        let work = self.work.map(|work| work.times(factor, factor));
+        let mean = self.mean * factor;
+        let max = work.map_or(self.max * factor, |work| work.bound().max(mean));
+        Self {
+            mean,
+            max,
+            least: (self.least * factor).min(max),
+            work,
+            run_cost: self.run_cost * factor,
+            ..self
         }
     }
 
@@ -160,15 +176,38 @@ impl Function {
     }
 }
 
-/// What a profile says of batches of one size on a function, in seconds.
+/// What a profile says of batches of one size on a function.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Profiled {
-    /// The mean at least: under a quota that of batches that begin after idle time and find the whole of it, elsewhere [`Profiled::mean`].
-    pub least_mean: f64,
-    /// The mean; under a quota that of a replica that is never idle.
-    pub mean: f64,
-    /// The longest.
-    pub max: f64,
+    service: Service,
+}
+
+impl Profiled {
+    /// Mean seconds at least: under a quota those of batches that begin after idle time and find the whole of it, elsewhere [`Profiled::mean`].
+    pub fn least_mean(&self) -> f64 {
+        let mean = self.service.mean;
+        self.service.work.map_or(mean, Work::after_idle).min(mean)
+    }
+
+    /// Mean seconds; under a quota those of a replica that is never idle.
+    pub fn mean(&self) -> f64 {
+        self.service.mean
+    }
+
+    /// The most seconds.
+    pub fn max(&self) -> f64 {
+        self.service.max
+    }
+
+    /// What times are parts of.
+    pub fn longest(&self) -> Longest {
+        Longest::new(self.service.max, self.service.work)
+    }
+
+    /// All of it.
+    pub(crate) fn service(&self) -> Service {
+        self.service
+    }
 }
 
 /// Latencies of batches of 1, 2, ... rows on a function, as the profile itself has them, not corrected; none where the
@@ -186,14 +225,7 @@ pub fn profiled(platform: &Platform, profile: &ModelProfile, device: &Device) ->
     };
     let mut functions = functions.into_iter();
     let function = functions.find(|function| function.site.device(platform) == *device)?;
-    let said = |service: &Service| Profiled {
-        least_mean: service
-            .work
-            .map_or(service.mean, Work::after_idle)
-            .min(service.mean),
-        mean: service.mean,
-        max: service.max,
-    };
+    let said = |service: &Service| Profiled { service: *service };
     Some(function.service.iter().map(said).collect())
 }
 

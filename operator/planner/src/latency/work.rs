@@ -9,7 +9,6 @@
 //! has a part in.
 
 use super::{Spread, cpu};
-use crate::correction::Correction;
 use crate::profile::Throttled;
 
 /// CPU work of a batch of one size under a limit, in CPU seconds.
@@ -17,6 +16,8 @@ use crate::profile::Throttled;
 pub(crate) struct Work {
     /// Of the mean work.
     curve: Throttled,
+    /// Of the work that the longest latency is made with.
+    longest: Throttled,
     vcpu: f64,
     /// The least that a batch needs, as the law assumes it.
     pub(crate) least: f64,
@@ -27,13 +28,15 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Of a mean curve, with no more work than `largest` CPU seconds, nor than a latency of `max` seconds has room for.
-    pub(crate) fn new(curve: Throttled, largest: f64, max: f64, vcpu: f64) -> Self {
+    /// Of a mean curve and that of the maximum, with no more work than a latency of the [bound](Self::bound) has room for.
+    pub(crate) fn new(curve: Throttled, longest: Throttled, vcpu: f64) -> Self {
         let mean = curve.work();
-        let most = largest.min(curve.work_within(max, vcpu)).max(mean);
+        let bound = longest.bound(vcpu).max(curve.bound(vcpu));
+        let most = longest.work().min(curve.work_within(bound, vcpu)).max(mean);
         let (least, spread) = law(mean, most);
         Self {
             curve,
+            longest,
             vcpu,
             least,
             most,
@@ -41,11 +44,9 @@ impl Work {
         }
     }
 
-    /// The same with its latencies corrected: what takes so many times longer has so many times the work. `max` is the corrected maximum.
-    pub(super) fn corrected(self, correction: Correction, max: f64) -> Self {
-        let curve = self.curve.times(correction.mean());
-        let largest = self.most * correction.max();
-        Self::new(curve, largest, max.max(curve.bound(self.vcpu)), self.vcpu)
+    /// The same with so many times the work in the mean and at most, of which its latencies follow.
+    pub(crate) fn times(self, mean: f64, most: f64) -> Self {
+        Self::new(self.curve.times(mean), self.longest.times(most), self.vcpu)
     }
 
     pub(crate) fn mean(&self) -> f64 {
@@ -53,7 +54,7 @@ impl Work {
     }
 
     /// The mean latency in seconds of batches that begin after idle time.
-    pub(super) fn after_idle(self) -> f64 {
+    pub(crate) fn after_idle(self) -> f64 {
         self.curve.after_idle(self.vcpu)
     }
 
@@ -72,9 +73,19 @@ impl Work {
         self.curve.period()
     }
 
-    /// The latency in seconds that no batch of the mean work exceeds.
-    pub(super) fn bound(&self) -> f64 {
-        self.curve.bound(self.vcpu)
+    /// The mean latency in seconds on a replica that is never idle.
+    pub(crate) fn never_idle(self) -> f64 {
+        self.curve.mean(self.vcpu)
+    }
+
+    /// The latency in seconds that no batch exceeds, whatever is left of the quota when it begins: that of the mean work at least, as two separate fits do not promise.
+    pub(crate) fn bound(&self) -> f64 {
+        self.longest.bound(self.vcpu).max(self.curve.bound(self.vcpu))
+    }
+
+    /// The most work, times what gives a longest latency of no less than so many seconds.
+    pub(crate) fn factor_reaching(&self, seconds: f64) -> f64 {
+        self.longest.work_reaching(seconds, self.vcpu) / self.longest.work()
     }
 
     /// The probability of the most work under [`Spread::TwoPoints`].
@@ -128,5 +139,26 @@ mod tests {
         }
         // A mean of which one batch in a hundred makes most is that of none.
         assert_eq!(law(0.001, 0.09), (0.000_5, Spread::TwoPoints));
+    }
+
+    /// Whatever the time, so much work may take it, and one percent less may not, but where any work at all waits for as long.
+    #[test]
+    fn the_work_that_reaches_a_time_is_the_least_that_does() {
+        for (parallelism, vcpu) in [(1.0, 0.3), (1.0, 0.9), (2.0, 0.5), (0.6, 0.6), (1.0, 2.0)] {
+            let curve = |work| Throttled::new(work, parallelism, 0.1);
+            for thousandths in 1..1_500 {
+                let time = f64::from(thousandths) / 1e3;
+                let least = curve(1.0)
+                    .map(|any| any.work_reaching(time, vcpu))
+                    .unwrap_or_default();
+                let reaches =
+                    |work: f64| curve(work).is_ok_and(|curve| curve.bound(vcpu) >= time * (1.0 - 1e-9));
+                assert!(reaches(least.max(1e-9)), "{time} under {vcpu}: {least}");
+                assert!(
+                    least == 0.0 || !reaches(0.99 * least),
+                    "{time} under {vcpu}: {least}"
+                );
+            }
+        }
     }
 }

@@ -132,6 +132,21 @@ impl Throttled {
         quotas * vcpu * self.period + (beyond - wait).max(0.0) * self.parallelism
     }
 
+    /// The least work in CPU seconds whose [`bound`](Self::bound) is no less than so many seconds. After k whole periods no bound lies within a wait: what
+    /// is a little more than k quotas waits once more, and is beyond all of that.
+    pub(crate) fn work_reaching(&self, seconds: f64, vcpu: f64) -> f64 {
+        /// More than a factor loses where it is written in thousandths, of the least that is written.
+        const A_LITTLE: f64 = 0.003;
+        let wait = self.wait(vcpu);
+        if wait <= 0.0 {
+            return seconds * self.parallelism;
+        }
+        let quotas = ((seconds / self.period).ceil() - 1.0).max(0.0);
+        let beyond = seconds - quotas * self.period - wait;
+        let whole = quotas * vcpu * self.period;
+        whole + (beyond * self.parallelism).max(A_LITTLE * whole)
+    }
+
     /// The shorter of the two latencies in seconds on a replica that is never idle: `A + floor(x) D`.
     pub fn shortest(&self, vcpu: f64) -> f64 {
         self.alone() + self.quotas(vcpu).floor() * self.wait(vcpu)

@@ -162,7 +162,7 @@ mod tests {
                 max,
                 least: 0.5 * max,
                 spread: Spread::Uniform,
-                work: Some(Work::new(curve(work), 1.4 * work, max, vcpu)),
+                work: Some(Work::new(curve(work), curve(1.4 * work), vcpu)),
                 run_cost: 0.0,
             }
         });

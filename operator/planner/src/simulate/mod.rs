@@ -13,10 +13,13 @@
 //! the time, the law is assumed from the profile's mean and maximum ([`crate::latency::Service`]), since profiles say no more than these. [`Pace::Slowest`]
 //! shows what happens if every batch takes its maximum, whatever is left of a quota.
 //!
+//! `batches` says what batches of each size take in the mean, which is what those that were seen are held against.
+//!
 //! A batch goes to the free replica that has been free for longest, as the gateway chooses.
 
 mod alone;
 mod arrivals;
+mod batches;
 mod bursts;
 mod horizon;
 mod quota;
@@ -26,6 +29,7 @@ mod report;
 mod service;
 mod tally;
 
+pub(crate) use batches::{Played, play_batches};
 pub(crate) use horizon::{Bounds, Horizon, can_be_judged};
 pub(crate) use random::mix;
 pub use report::{AppSimulation, GroupSimulation, LatencyRange, Simulation, simulate_plan};
@@ -127,7 +131,7 @@ pub(crate) fn simulate(setup: &Setup<'_>, look: &Look) -> Outcome {
 pub(crate) trait Observer {
     fn request(&mut self, _member: u32, _latency: u64) {}
 
-    fn batch(&mut self, _rows: u32) {}
+    fn batch(&mut self, _rows: u32, _service: u64) {}
 }
 
 struct Unobserved;
@@ -370,7 +374,7 @@ impl Queue {
         }
         self.tally.batches += 1;
         self.tally.rows += u64::from(taken.rows);
-        observer.batch(taken.rows);
+        observer.batch(taken.rows, service);
         #[expect(clippy::cast_precision_loss, reason = "a sum to divide")]
         {
             self.tally.busy += service as f64;

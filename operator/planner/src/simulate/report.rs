@@ -245,7 +245,7 @@ impl Observer for Record {
         self.latencies[member as usize].count(latency);
     }
 
-    fn batch(&mut self, rows: u32) {
+    fn batch(&mut self, rows: u32, _service: u64) {
         self.batches[rows as usize - 1] += 1;
     }
 }

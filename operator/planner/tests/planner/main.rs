@@ -8,6 +8,7 @@ mod batch_law;
 mod bursts;
 mod corrected;
 mod dispersion;
+mod drift_under_quota;
 mod equal_share;
 mod evaluator;
 mod explanation;

@@ -9,29 +9,29 @@ use crate::random::Random;
 
 /// 20 microseconds each: a period is 100 ms.
 const TICKS: u64 = 5_000;
-const PERIOD: f64 = 0.1;
+pub(crate) const PERIOD: f64 = 0.1;
 /// A CPU does so many units in a tick.
-const UNITS: u64 = 100;
+pub(crate) const UNITS: u64 = 100;
 
 /// What stays between seconds and whole ticks.
 const ROUNDING: f64 = 1e-4;
 
-fn seconds(ticks: f64) -> f64 {
+pub(crate) fn seconds(ticks: f64) -> f64 {
     ticks * PERIOD / 5_000.0
 }
 
 /// A replica under a quota, and its clock.
-struct Controller {
+pub(crate) struct Controller {
     /// Units in each period.
     quota: u64,
     /// Units in each tick.
     speed: u64,
-    now: u64,
+    pub(crate) now: u64,
     left: u64,
 }
 
 impl Controller {
-    fn new(millis: u64, speed: u64) -> Self {
+    pub(crate) fn new(millis: u64, speed: u64) -> Self {
         let quota = millis * TICKS * UNITS / 1_000;
         Self {
             quota,
@@ -51,14 +51,14 @@ impl Controller {
         done
     }
 
-    fn idle_until(&mut self, tick: u64) {
+    pub(crate) fn idle_until(&mut self, tick: u64) {
         while self.now < tick {
             self.tick(0);
         }
     }
 
     /// Ticks that a batch takes from now on.
-    fn run(&mut self, mut work: u64) -> u64 {
+    pub(crate) fn run(&mut self, mut work: u64) -> u64 {
         let begun = self.now;
         while work > 0 {
             work -= self.tick(work);

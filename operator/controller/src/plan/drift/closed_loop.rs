@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use harmonybatch_api::inference_group::{InferenceGroupSpec, ServingMode};
+use harmonybatch_api::inference_model::CpuLatency;
 use harmonybatch_api::quantity::Duration as Span;
 use harmonybatch_api::{InferenceApp, InferenceGroup, InferencePlatform};
 use harmonybatch_gateway::admin::Admin;
@@ -45,16 +46,84 @@ const START: Duration = Duration::from_secs(20);
 const MEND: Duration = Duration::from_mins(2);
 const LOOK: Duration = Duration::from_mins(3);
 
-/// Mean and longest latency by rows, by address.
-type Known = BTreeMap<SocketAddr, Vec<(f64, f64)>>;
+/// A replica, whose profile says so of its function.
+enum Replicated {
+    /// Mean and longest latency by rows.
+    Timed(Vec<(f64, f64)>),
+    /// CPU seconds by rows in the mean and at most, under a quota.
+    Metered(Vec<(f64, f64)>, Steps),
+}
 
-/// Replicas that take a multiple of what their profile says, uniformly around the mean up to the maximum: the law that plans assume.
+/// Replicas that take a multiple of what their profile says, uniformly around the mean up to the maximum: the law that plans assume of times.
 #[derive(Clone)]
 struct Runtime {
     factor: f64,
     random: Arc<Mutex<Random>>,
-    /// What the profile says of the functions behind addresses.
-    known: Arc<Mutex<Known>>,
+    /// By address.
+    replicas: Arc<Mutex<BTreeMap<SocketAddr, Replicated>>>,
+    started: Instant,
+}
+
+impl Runtime {
+    /// How long a batch takes that begins now.
+    fn service(&self, address: SocketAddr, rows: usize) -> Duration {
+        let part = 2.0 * self.random.lock().unwrap().unit() - 1.0;
+        let of = |(mean, max): (f64, f64)| self.factor * (mean + part * (max - mean));
+        match self.replicas.lock().unwrap().get_mut(&address).unwrap() {
+            Replicated::Timed(times) => Duration::from_secs_f64(of(times[rows - 1])),
+            Replicated::Metered(work, steps) => {
+                steps.idle_until(self.started.elapsed());
+                steps.run(of(work[rows - 1]))
+            }
+        }
+    }
+}
+
+/// The kernel's bandwidth controller in steps of 50 us: one thread runs in a step while there is quota, and in each period of 100 ms there is the whole of it
+/// again.
+struct Steps {
+    /// Of each period, in CPU seconds, and what is left of it.
+    quota: f64,
+    left: f64,
+    now: u32,
+}
+
+impl Steps {
+    const STEP: f64 = 5e-5;
+    const PERIOD: u32 = 2_000;
+
+    fn new(vcpu: f64) -> Self {
+        let quota = vcpu * Self::STEP * f64::from(Self::PERIOD);
+        Self {
+            quota,
+            left: quota,
+            now: 0,
+        }
+    }
+
+    fn step(&mut self, wanted: f64) -> f64 {
+        if self.now.is_multiple_of(Self::PERIOD) {
+            self.left = self.quota;
+        }
+        self.now += 1;
+        let done = wanted.min(self.left).min(Self::STEP);
+        self.left -= done;
+        done
+    }
+
+    fn idle_until(&mut self, then: Duration) {
+        while f64::from(self.now) * Self::STEP < then.as_secs_f64() {
+            self.step(0.0);
+        }
+    }
+
+    fn run(&mut self, work: f64) -> Duration {
+        let (begun, mut left) = (self.now, work);
+        while left > 1e-9 {
+            left -= self.step(left);
+        }
+        Duration::from_secs_f64(f64::from(self.now - begun) * Self::STEP)
+    }
 }
 
 impl Upstream for Runtime {
@@ -72,12 +141,7 @@ impl Upstream for Runtime {
         let Replica::Endpoint(address) = replica else {
             return (None, Err(UpstreamError::Connect("nothing to wake".into())));
         };
-        let (mean, max) = self.known.lock().unwrap()[address][rows - 1];
-        let part = 2.0 * self.random.lock().unwrap().unit() - 1.0;
-        tokio::time::sleep(Duration::from_secs_f64(
-            self.factor * (mean + part * (max - mean)),
-        ))
-        .await;
+        tokio::time::sleep(self.service(*address, rows)).await;
         let answer = json!({"id": body["id"], "outputs": [
             {"name": "y", "shape": input["shape"], "datatype": "INT64", "data": input["data"]}]});
         let reply = Reply {
@@ -105,8 +169,7 @@ struct Controller {
 }
 
 impl Controller {
-    fn new(correction: Correcting, apps: &[InferenceApp]) -> Self {
-        let mut model = fixtures::model();
+    fn new(mut model: InferenceModel, correction: Correcting, apps: &[InferenceApp]) -> Self {
         model.spec.profile.correction = correction;
         Self {
             platform: fixtures::platform(),
@@ -125,7 +188,7 @@ impl Controller {
         let (platforms, models) = ([self.platform.clone()], [self.model.clone()]);
         self.told = self
             .drifts
-            .observe(now, &platforms, &models, &self.groups, [answer]);
+            .observe(now, &platforms, &models, &self.groups, &BTreeSet::new(), [answer]);
     }
 
     /// The groups that are wanted, where they are others than before.
@@ -185,6 +248,8 @@ struct Scene {
     timer: Timer,
     runtime: Runtime,
     addresses: u16,
+    /// By group.
+    endpoints: BTreeMap<String, Vec<SocketAddr>>,
 }
 
 impl Scene {
@@ -192,7 +257,8 @@ impl Scene {
         let runtime = Runtime {
             factor,
             random: Arc::new(Mutex::new(Random::seeded(seed))),
-            known: Arc::default(),
+            replicas: Arc::default(),
+            started: Instant::now(),
         };
         let (config, source) = watch::channel(None);
         let (metrics, timer) = (Arc::new(Metrics::new()), Timer::new());
@@ -223,6 +289,7 @@ impl Scene {
             timer,
             runtime,
             addresses: 0,
+            endpoints: BTreeMap::new(),
         }
     }
 
@@ -240,17 +307,25 @@ impl Scene {
         let mut snapshot = Snapshot::default();
         for group in groups {
             let device: Device = crate::plan::running::device(&group.spec.device).unwrap();
-            let times = profiled(&platform, &profile, &device).unwrap();
-            let times: Vec<(f64, f64)> = times.iter().map(|said| (said.mean, said.max)).collect();
-            let endpoints: Vec<SocketAddr> = (0..group.spec.replicas)
-                .map(|_| {
+            let replica = || {
+                if let Some((work, vcpu)) = metered(&controller.model, &device) {
+                    return Replicated::Metered(work, Steps::new(vcpu));
+                }
+                let times = profiled(&platform, &profile, &device).unwrap();
+                Replicated::Timed(times.iter().map(|said| (said.mean(), said.max())).collect())
+            };
+            // What runs goes on, with what is left of its quota.
+            let name = group.name_any();
+            let endpoints = self.endpoints.entry(name).or_insert_with(|| {
+                let addresses = (0..group.spec.replicas).map(|_| {
                     self.addresses += 1;
                     let address = SocketAddr::from(([10, 0, 0, 1], self.addresses));
-                    self.runtime.known.lock().unwrap().insert(address, times.clone());
+                    self.runtime.replicas.lock().unwrap().insert(address, replica());
                     address
-                })
-                .collect();
-            let config = config(group, endpoints);
+                });
+                addresses.collect()
+            });
+            let config = config(group, endpoints.clone());
             snapshot.groups.insert(config.key.clone(), Arc::new(config));
         }
         self.table.borrow_and_update();
@@ -274,6 +349,18 @@ impl Scene {
             .submit(table.routes.by_app("shop", app).unwrap(), submission)
             .ok()
     }
+}
+
+/// CPU seconds of each size in the mean and at most, and the limit, where the profile says what work is.
+fn metered(model: &InferenceModel, device: &Device) -> Option<(Vec<(f64, f64)>, f64)> {
+    let Device::Cpu { vcpu } = device else { return None };
+    let work = |curve: &CpuLatency| match curve {
+        CpuLatency::Throttled(throttled) => Some(time(&throttled.work).as_secs_f64()),
+        _ => None,
+    };
+    let entries = model.spec.profile.cpu.iter();
+    let work = entries.map(|entry| Some((work(&entry.mean)?, work(&entry.max)?)));
+    Some((work.collect::<Option<_>>()?, vcpu.get()))
 }
 
 fn time(text: &str) -> Duration {
@@ -342,11 +429,21 @@ fn size(groups: &[InferenceGroup]) -> u64 {
 
 /// Plays 20 requests a second for five minutes on replicas that take `factor` times their profile.
 async fn play(factor: f64, correction: Correcting, seed: u64) -> Outcome {
+    play_model(fixtures::model(), ["500ms", "800ms"], factor, correction, seed).await
+}
+
+async fn play_model(
+    model: InferenceModel,
+    promised: [&str; 2],
+    factor: f64,
+    correction: Correcting,
+    seed: u64,
+) -> Outcome {
     let apps = [
-        fixtures::app("search", "500ms", "10/s"),
-        fixtures::app("cart", "800ms", "10/s"),
+        fixtures::app("search", promised[0], "10/s"),
+        fixtures::app("cart", promised[1], "10/s"),
     ];
-    let mut controller = Controller::new(correction, &apps);
+    let mut controller = Controller::new(model, correction, &apps);
     let mut scene = Scene::new(factor, seed);
     let mut wanted = controller.plan(Duration::ZERO).unwrap();
     let first = size(&wanted);
@@ -355,7 +452,7 @@ async fn play(factor: f64, correction: Correcting, seed: u64) -> Outcome {
 
     let start = Instant::now();
     let mut random = Random::seeded(seed + 1);
-    let slos = [0.5, 0.8].map(Duration::from_secs_f64);
+    let slos = promised.map(time);
     let mut counts = [(0_u32, 0_u32); 2];
     let mut answers = JoinSet::new();
     let (mut next, mut poll) = (Duration::ZERO, POLL);
@@ -467,5 +564,47 @@ async fn a_runtime_as_fast_as_its_profile_changes_nothing() {
             drift.correction.is_none() && (0.93..1.07).contains(&drift.measured),
             "{outcome:?}"
         );
+    }
+}
+
+/// 8 ms of one CPU and 2 ms a row, under a quota; at most 1.3 times that.
+fn under_a_quota() -> InferenceModel {
+    let mut model = fixtures::model();
+    let curve = |rows: u32, times: f64| {
+        let work = times * f64::from(8 + 2 * rows);
+        json!({"throttled": {"work": format!("{work:.1}ms"), "parallelism": "1"}})
+    };
+    let entry = |rows: u32| json!({"batch": rows, "mean": curve(rows, 1.0), "max": curve(rows, 1.3)});
+    model.spec.profile.cpu = (1..=8)
+        .map(|rows| serde_json::from_value(entry(rows)).unwrap())
+        .collect();
+    model
+}
+
+/// With promises so tight that replicas are idle for a good part of the time, and so loose that they hardly are.
+const PROMISES: [[&str; 2]; 2] = [["110ms", "150ms"], ["500ms", "800ms"]];
+
+#[tokio::test(start_paused = true)]
+async fn a_runtime_that_needs_twice_the_work_under_a_quota_keeps_its_slos_within_two_minutes() {
+    for promised in PROMISES {
+        let outcome = play_model(under_a_quota(), promised, 2.0, Correcting::Auto, 1).await;
+        let drift = outcome.drift.as_ref().unwrap();
+        assert!((1.85..2.15).contains(&drift.measured), "{outcome:?}");
+        assert!((1.85..2.3).contains(&drift.correction.mean()), "{outcome:?}");
+        assert!((1..=2).contains(&outcome.changes), "{outcome:?}");
+        assert!(kept(&outcome) && outcome.size.1 > outcome.size.0, "{outcome:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_needs_what_its_profile_says_or_half_of_it_changes_nothing() {
+    for promised in PROMISES {
+        for (factor, is_right) in [(1.0, true), (0.5, false)] {
+            let outcome = play_model(under_a_quota(), promised, factor, Correcting::Auto, 1).await;
+            assert!(kept(&outcome) && outcome.changes == 0, "{outcome:?}");
+            let drift = outcome.drift.as_ref().unwrap();
+            assert!((0.93..1.07).contains(&(drift.measured / factor)), "{outcome:?}");
+            assert_eq!(drift.correction.is_none(), is_right, "{outcome:?}");
+        }
     }
 }

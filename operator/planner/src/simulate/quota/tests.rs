@@ -35,7 +35,7 @@ fn service((mean_work, largest, parallelism, vcpu): (f64, f64, f64, f64)) -> Ser
         // What would be drawn were no quota played, and is not.
         least: 0.0,
         spread: Spread::TwoPoints,
-        work: Some(Work::new(curve(mean_work), largest, max, vcpu)),
+        work: Some(Work::new(curve(mean_work), curve(largest), vcpu)),
         run_cost: 0.0,
     }
 }
