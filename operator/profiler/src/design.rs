@@ -6,11 +6,12 @@
 //! 1. **Anchors**, at first the sizes 1 and the largest, are measured in full. Between two neighbouring anchors their means are joined by a chord.
 //! 2. Every other size is **checked** under every limit: [`goal::LEAST`](crate::goal) batches with the first anchors', and then one for every
 //!    [`SPREAD`] of the anchors', so that what drifts in the minutes of a limit is in both. Its own samples say its *level*, how many times the chord it takes. The levels
-//!    of all limits are put together, each with the weight of what it is known to. A check goes on until they are known within the goal's precision together, or one alone is, and each alone within [`COARSE`] times that.
+//!    of all limits are put together, each with the weight of what it is known to. A check goes on until they are known within the goal's precision together, or one alone is, and each alone within [`COARSE`] times that; while limits are to come, each does its share.
 //! 3. A size whose level is off the chord by more than the precision beyond doubt ([`FAR`] intervals), under one limit or all together, is **no point of the chord**: it becomes an
-//!    anchor, the one that is farthest off first, and the others are held to the chords that it begins. So a step between two sizes makes anchors of both its sides, and sizes on which a
+//!    anchor, the one that is farthest off first, and the others are held to the chords that it begins; one that is on a chord of those that came later is none any more. So a step between two sizes makes anchors of both its sides, and sizes on which a
 //!    straight line is wrong are all measured in full: nothing is smoothed over that a check can see.
-//! 4. The fit has curves of its own for anchors; coefficients of other sizes are those between their neighbours', times their level ([`crate::fit`]).
+//! 4. The fit has curves of its own for anchors; coefficients of other sizes are those between their neighbours', times their level ([`crate::fit`]). Levels are
+//!    drawn towards the chord as far as their noise explains that they are off it ([`shrink`]).
 //! 5. **Limits** ([`crate::limits`]): the largest first (fewest batches are stopped there, so that the shape over the sizes is known for little), then the smallest and two between; then the one where the curves that
 //!    may be true differ most, for the time that it takes, until none is left where they differ by more than the precision.
 //!
@@ -53,6 +54,28 @@ impl Grid {
     }
 }
 
+/// What is to be known in the end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Asked {
+    /// Whether all sizes are measured in full.
+    pub grid: Grid,
+    /// Batch sizes are those from 1 to this.
+    pub max_batch: u32,
+    /// How many CPU limits there will be at least.
+    pub limits: usize,
+    /// When a size is known well enough.
+    pub goal: Goal,
+}
+
+impl Asked {
+    /// What levels are to be known to so far: each limit has its share of the samples.
+    #[expect(clippy::cast_precision_loss, reason = "a few limits")]
+    fn wanted(&self, limits: usize) -> f64 {
+        let to_come = self.limits.max(limits) as f64 / limits.max(1) as f64;
+        self.goal.precision() * to_come.sqrt()
+    }
+}
+
 /// What is known of batch sizes under one CPU limit or on one device.
 pub type Known = BTreeMap<u32, Summary>;
 
@@ -61,10 +84,12 @@ pub type Known = BTreeMap<u32, Summary>;
 pub struct Level {
     /// The anchors below and above it.
     pub between: (u32, u32),
-    /// Its mean as a multiple of the chord's.
-    pub ratio: f64,
+    /// Its mean as a multiple of the chord's, as its own samples say it.
+    pub found: f64,
     /// Half the interval of that.
     pub known_to: f64,
+    /// The same as all sizes between anchors say it ([`shrink`]).
+    pub ratio: f64,
     /// Whether that is known well enough, under all limits together and under each.
     pub is_known: bool,
     /// By how much it is off the chord beyond doubt and beyond the precision; not above 0 where it is not.
@@ -72,8 +97,8 @@ pub struct Level {
 }
 
 impl Level {
-    fn of(size: u32, between: (u32, u32), limits: &[&Known], goal: Goal) -> Self {
-        let precision = goal.precision();
+    fn of(size: u32, between: (u32, u32), limits: &[&Known], asked: &Asked) -> Self {
+        let (goal, precision) = (asked.goal, asked.goal.precision());
         let found: Vec<Option<Single>> = limits
             .iter()
             .map(|known| Single::of(size, between, known, goal))
@@ -92,9 +117,10 @@ impl Level {
         });
         Self {
             between,
-            ratio: all.ratio,
+            found: all.ratio,
             known_to: all.known_to,
-            is_known: each && (one || all.known_to <= precision),
+            ratio: all.ratio,
+            is_known: each && (one || all.known_to <= asked.wanted(limits.len())),
             beyond: beyond.fold(f64::NEG_INFINITY, f64::max),
         }
     }
@@ -123,9 +149,13 @@ impl Single {
             upper.mean.half_width * part,
         ) / mean;
         // A few samples say little of their own spread, and that of two clusters is nothing where one of these is missing; the anchors have more samples.
-        let spread = chord(|known| known.mean.deviation / known.mean.value);
-        let spread = spread.max(own.mean.deviation / own.mean.value);
-        let own_known_to = goal.half_width(spread, own.count);
+        let others = chord(|known| known.mean.deviation / known.mean.value);
+        let spread = own.mean.deviation / own.mean.value;
+        let own_known_to = if spread >= others {
+            own.mean.relative()
+        } else {
+            goal.half_width(others, own.count)
+        };
         let ratio = own.mean.value / mean;
         Some(Self {
             ratio,
@@ -162,17 +192,26 @@ fn together<'a>(all: impl Iterator<Item = &'a Single>) -> Single {
 }
 
 /// Which sizes are anchors, and how the others compare.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Design {
+    asked: Asked,
+    /// Limits under which there are samples.
+    limits: usize,
     anchors: BTreeSet<u32>,
     levels: BTreeMap<u32, Level>,
 }
 
 impl Design {
-    /// What the samples under all these limits ask for.
-    pub fn of(grid: Grid, limits: &[&Known], max_batch: u32, goal: Goal) -> Self {
-        let mut design = Self::default();
-        if grid == Grid::Full {
+    /// What the samples under these limits ask for.
+    pub fn of(asked: Asked, limits: &[&Known]) -> Self {
+        let mut design = Self {
+            asked,
+            limits: limits.len(),
+            anchors: BTreeSet::new(),
+            levels: BTreeMap::new(),
+        };
+        let (max_batch, goal) = (asked.max_batch, asked.goal);
+        if asked.grid == Grid::Full {
             design.anchors.extend(1..=max_batch);
             return design;
         }
@@ -187,22 +226,32 @@ impl Design {
         };
         design.anchors.extend([1, max_batch]);
         design.anchors.extend((1..=max_batch).filter(in_full));
-        while let Some(size) = design.farthest(limits, max_batch, goal) {
+        let at_any_rate = design.anchors.clone();
+        while let Some(size) = design.farthest(limits) {
             design.anchors.insert(size);
         }
+        // What was farthest off at first may be on a chord of those that came later.
+        for size in &(&design.anchors - &at_any_rate) {
+            design.anchors.remove(size);
+            if design.farthest(limits).is_some() {
+                design.anchors.insert(*size);
+            }
+        }
+        design.farthest(limits);
+        shrink(&mut design.levels);
         design
     }
 
     /// Compares every other size with its chord, and returns the one that is farthest off it beyond doubt.
-    fn farthest(&mut self, limits: &[&Known], max_batch: u32, goal: Goal) -> Option<u32> {
+    fn farthest(&mut self, limits: &[&Known]) -> Option<u32> {
         let between = |size: u32| {
             let lower = self.anchors.range(..size).next_back()?;
             let upper = self.anchors.range(size..).next()?;
             Some((*lower, *upper))
         };
-        self.levels = (1..=max_batch)
+        self.levels = (1..=self.asked.max_batch)
             .filter(|size| !self.anchors.contains(size))
-            .filter_map(|size| Some((size, Level::of(size, between(size)?, limits, goal))))
+            .filter_map(|size| Some((size, Level::of(size, between(size)?, limits, &self.asked))))
             .collect();
         let off = self.levels.iter().filter(|(_, level)| level.beyond > 0.0);
         off.max_by(|(_, one), (_, other)| one.beyond.total_cmp(&other.beyond))
@@ -220,7 +269,8 @@ impl Design {
     }
 
     /// Further samples that a size needs under one of the limits; 0 once enough is known there.
-    pub fn missing(&self, size: u32, here: &Known, goal: Goal) -> usize {
+    pub fn missing(&self, size: u32, here: &Known) -> usize {
+        let goal = self.asked.goal;
         let known = here.get(&size);
         let Some(level) = self.levels.get(&size) else {
             return known.map_or(goal.least(), |known| goal.missing(known));
@@ -230,27 +280,44 @@ impl Design {
         if count < due {
             return due - count;
         }
+        let (coarse, wanted) = (COARSE * goal.precision(), self.asked.wanted(self.limits));
         match Single::of(size, level.between, here, goal) {
             _ if level.is_known => 0,
-            Some(single) if single.own > COARSE * goal.precision() => {
-                more(count, single.own / (COARSE * goal.precision()))
-            }
+            Some(single) if single.own > coarse => more(count, single.own / coarse),
             // Its own samples say all that they can.
             Some(single) if single.own <= goal.precision() => 0,
-            Some(single) => more(count, single.own / goal.precision()),
+            Some(single) => more(count, single.own / wanted),
             None => 1,
         }
     }
 
     /// Whether nothing is missing under one of the limits.
-    pub fn is_known(&self, max_batch: u32, here: &Known, goal: Goal) -> bool {
-        (1..=max_batch).all(|size| self.missing(size, here, goal) == 0)
+    pub fn is_known(&self, here: &Known) -> bool {
+        (1..=self.asked.max_batch).all(|size| self.missing(size, here) == 0)
     }
 
     /// Samples that a size that is no anchor has at least, where anchors have so many.
     pub(crate) fn due(&self, count: impl Fn(u32) -> usize) -> usize {
         let most = self.anchors.iter().map(|&anchor| count(anchor)).max();
         LEAST + most.unwrap_or(0) / SPREAD
+    }
+}
+
+/// Takes each level nearer to the chord the less it is known beside how far levels are off it: with a variance `t` of the true ratios about 1, of which the squares of those found have `t + s` in the mean, `s` being
+/// the variance of the error, the expected ratio is `1 + (found - 1) t / (t + s)` (empirical Bayes, as James and Stein's estimator). Where work is a straight line all sizes are on the chord, which is
+/// known better than each of them; where it is not, the sizes themselves say how far it is from one.
+fn shrink(levels: &mut BTreeMap<u32, Level>) {
+    /// Half a 95 % interval in standard errors.
+    const ERRORS: f64 = 1.96;
+    let error = |level: &Level| (level.known_to / ERRORS).powi(2);
+    let known = || levels.values().filter(|level| level.known_to.is_finite());
+    #[expect(clippy::cast_precision_loss, reason = "a few sizes")]
+    let count = known().count().max(1) as f64;
+    let squares = |level: &Level| (level.found - 1.0).powi(2) - error(level);
+    let variance = (known().map(squares).sum::<f64>() / count).max(0.0);
+    for level in levels.values_mut().filter(|level| level.known_to.is_finite()) {
+        let part = variance / (variance + error(level)).max(f64::MIN_POSITIVE);
+        level.ratio = 1.0 + (level.found - 1.0) * part;
     }
 }
 

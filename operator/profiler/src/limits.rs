@@ -1,6 +1,6 @@
 //! Under which CPU limit to measure next, where not all are wanted.
 //!
-//! The first are the largest limit, the smallest, and two between (nearest to the thirds of the way, in logarithms): as many as [`LEAST_LIMITS`](crate::fit::LEAST_LIMITS), without which there is no fit. From then on the curves that may be true are compared
+//! The first are the largest limit, the smallest, and two between (nearest to the thirds of the way, in logarithms): as many as [`LEAST_LIMITS`], without which there is no fit. From then on the curves that may be true are compared
 //! at every limit that is left: those of all forms that no other one is better than beyond doubt, fitted to all limits and to all but each one between the ends. Where they are off the
 //! curve in force by more than the goal's precision, there a plan could be wrong. Of such limits the one where they are farthest off for the time that its batches take is next, and where there is none, nothing that is
 //! left would tell more than the goal asks for.
@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use harmonybatch_api::quantity::Cpu;
 
-use crate::design::{Design, Grid, Known};
+use crate::design::{Asked, Design, Grid, Known};
 use crate::fit::form::Curve;
-use crate::fit::{self, CpuFit};
+use crate::fit::{self, CpuFit, LEAST_LIMITS};
 use crate::goal::Goal;
 use crate::points;
 use crate::samples::Samples;
@@ -44,6 +44,14 @@ impl Wanted {
         begun.or_else(first).or_else(|| self.most_uncertain(measured))
     }
 
+    /// How many limits are measured at any rate.
+    pub fn at_least(&self) -> usize {
+        match self.grid {
+            Grid::Full => self.limits.len(),
+            Grid::Adaptive => self.limits.len().min(LEAST_LIMITS),
+        }
+    }
+
     /// Whether all is known under a limit that is asked for there.
     pub fn is_known(&self, limit: Cpu, measured: &BTreeMap<Cpu, Samples>) -> bool {
         self.limits.contains(&limit) && !self.open(measured).contains(&limit)
@@ -56,10 +64,16 @@ impl Wanted {
             .map(|(&limit, samples)| (limit, self.goal.known(samples)))
             .collect();
         let all: Vec<&Known> = known.values().collect();
-        let design = Design::of(self.grid, &all, self.max_batch, self.goal);
+        let asked = Asked {
+            grid: self.grid,
+            max_batch: self.max_batch,
+            limits: self.at_least(),
+            goal: self.goal,
+        };
+        let design = Design::of(asked, &all);
         let is_open = |limit: &Cpu| {
             let here = known.get(limit);
-            here.is_none_or(|here| !design.is_known(self.max_batch, here, self.goal))
+            here.is_none_or(|here| !design.is_known(here))
         };
         self.limits.iter().copied().filter(is_open).collect()
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::design::{Design, Grid, Known};
+use crate::design::{Asked, Design, Grid, Known};
 use crate::goal::Goal;
 use crate::samples::Samples;
 
@@ -37,6 +37,8 @@ pub struct Plan {
     pub seed: u64,
     /// Whether all sizes are measured in full.
     pub grid: Grid,
+    /// How many CPU limits there will be at least.
+    pub limits: usize,
     /// What is known under other limits.
     pub elsewhere: Vec<Known>,
 }
@@ -110,13 +112,19 @@ pub async fn measure<T: Timed, O: Observer<Error: From<T::Error>>>(
 impl Plan {
     fn design(&self, here: &Known) -> Design {
         let limits: Vec<&Known> = self.elsewhere.iter().chain([here]).collect();
-        Design::of(self.grid, &limits, self.max_batch, self.goal)
+        let asked = Asked {
+            grid: self.grid,
+            max_batch: self.max_batch,
+            limits: self.limits,
+            goal: self.goal,
+        };
+        Design::of(asked, &limits)
     }
 
     /// Whether every batch size is known well enough already.
     pub fn is_known(&self, samples: &Samples) -> bool {
         let here = self.goal.known(samples);
-        self.design(&here).is_known(self.max_batch, &here, self.goal)
+        self.design(&here).is_known(&here)
     }
 }
 
@@ -207,7 +215,7 @@ impl State {
         }
         let design = plan.design(&self.known);
         self.missing = (1..=plan.max_batch)
-            .map(|size| (size, design.missing(size, &self.known, plan.goal)))
+            .map(|size| (size, design.missing(size, &self.known)))
             .collect();
         self.in_full = design.anchors().len();
     }
@@ -308,6 +316,7 @@ mod tests {
             warm_up: 2,
             seed: 1,
             grid: Grid::Full,
+            limits: 1,
             elsewhere: Vec::new(),
         }
     }

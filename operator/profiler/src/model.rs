@@ -215,7 +215,7 @@ pub fn inferred(points: &[Point], left_out: &[Cpu]) -> Option<String> {
             "batches of {} between those of {}, by a few of each: off the straight line between them by {:.1}% at most, known to {:.1}%",
             ranges(&sizes),
             ranges(&between),
-            worst(|level| (level.ratio - 1.0).abs()),
+            worst(|level| (level.found - 1.0).abs()),
             worst(|level| level.known_to),
         )
     });

@@ -5,7 +5,7 @@ use std::fmt;
 
 use harmonybatch_api::quantity::Cpu;
 
-use crate::design::{Design, Grid, Known, Level};
+use crate::design::{Asked, Design, Grid, Known, Level};
 use crate::goal::{Goal, Summary};
 use crate::samples::{Device, Header, Samples};
 
@@ -126,7 +126,13 @@ fn is_cpu(device: &Device) -> bool {
 fn together(devices: &[&(&Device, Samples, Known)], grid: Grid, goal: Goal) -> Vec<Point> {
     let known: Vec<&Known> = devices.iter().map(|(.., known)| known).collect();
     let sizes = known.iter().flat_map(|known| known.keys());
-    let design = Design::of(grid, &known, sizes.copied().max().unwrap_or(0), goal);
+    let asked = Asked {
+        grid,
+        max_batch: sizes.copied().max().unwrap_or(0),
+        limits: known.len(),
+        goal,
+    };
+    let design = Design::of(asked, &known);
     let points = devices.iter().flat_map(|(device, samples, known)| {
         let design = &design;
         known.iter().map(move |(&batch, &summary)| Point {

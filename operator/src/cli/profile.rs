@@ -271,6 +271,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             let place = session::At {
                 url: &url,
                 what: String::new(),
+                // Nobody knows of others to come.
+                limits: 1,
                 elsewhere,
             };
             session::measure(arguments, goal, opened, place, stop).await

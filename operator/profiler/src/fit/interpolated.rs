@@ -56,7 +56,7 @@ pub(super) fn between(batch: u32, points: &[&Point], fits: &[CpuFit], goal: Goal
         error: errors.fold(lower.error.max(upper.error), f64::max),
         interpolated: Some(Interpolated {
             between: level.between,
-            off: (level.ratio - 1.0).abs(),
+            off: (level.found - 1.0).abs(),
             known_to: level.known_to,
         }),
     })

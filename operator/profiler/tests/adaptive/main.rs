@@ -28,19 +28,42 @@ const GRIDS: [(&[u64], u32); 3] = [
 
 #[tokio::test(start_paused = true)]
 async fn report() {
+    let seeds: u64 = std::env::var("SEEDS").map_or(1, |n| n.parse().unwrap());
     for (limits, max_batch) in GRIDS {
         for law in LAWS {
-            let full = measured(law, limits, max_batch, Grid::Full, 1).await;
-            let adaptive = measured(law, limits, max_batch, Grid::Adaptive, 2).await;
-            let anchors: Vec<u32> = adaptive.fit.cpu.iter().filter(|fit| fit.interpolated.is_none()).map(|fit| fit.batch).collect();
-            let measured_at: Vec<String> = adaptive.samples.keys().map(ToString::to_string).collect();
-            println!(
-                "{} x {max_batch} {:22} batches {:6} of {:6} {:.1}%  time {:7.0} of {:7.0} {:.1}%  pods {} limits {} form {:?}/{:?} anchors {anchors:?}",
-                limits.len(), law.name, adaptive.batches, full.batches, 100.0 * adaptive.batches as f64 / full.batches as f64,
-                adaptive.seconds, full.seconds, 100.0 * adaptive.seconds / full.seconds, adaptive.pods, measured_at.join(","),
-                adaptive.fit.choice.as_ref().unwrap().form, full.fit.choice.as_ref().unwrap().form,
-            );
+            let unit = (law.work)(1);
+            let (mut parts, mut times, mut other, mut noise, mut same, mut same_noise) = (vec![], vec![], vec![], vec![], 0, 0);
+            let (mut lost, mut lost_noise) = (0i64, 0i64);
+            let mut anchors_all = std::collections::BTreeMap::<String, usize>::new();
+            let mut forms = std::collections::BTreeMap::<String, usize>::new();
+            let mut worst: Vec<f64> = vec![];
+            for seed in 0..seeds {
+                let full = measured(law, limits, max_batch, Grid::Full, 10 * seed + 1).await;
+                let again = measured(law, limits, max_batch, Grid::Full, 10 * seed + 2).await;
+                let adaptive = measured(law, limits, max_batch, Grid::Adaptive, 10 * seed + 3).await;
+                parts.push(adaptive.batches as f64 / full.batches as f64);
+                times.push(adaptive.seconds / full.seconds);
+                let anchors: Vec<u32> = adaptive.fit.cpu.iter().filter(|fit| fit.interpolated.is_none()).map(|fit| fit.batch).collect();
+                *anchors_all.entry(format!("{anchors:?} {} limits {} pods", adaptive.samples.len(), adaptive.pods)).or_default() += 1;
+                *forms.entry(format!("{:?}/{:?}", adaptive.fit.choice.as_ref().unwrap().form, full.fit.choice.as_ref().unwrap().form)).or_default() += 1;
+                worst.push(adaptive.fit.cpu.iter().zip(&full.fit.cpu).flat_map(|(a, f)| limits.iter().map(move |&m| (a.mean.mean(m as f64 / 1e3) / f.mean.mean(m as f64 / 1e3) - 1.0).abs())).fold(0.0, f64::max));
+                for billing in [Billing::PerInvocation, Billing::PerReplica] {
+                    for set in plans::SETS {
+                        let plan = |fit| plans::planned(fit, billing, unit, set);
+                        let (f, n, a) = (plan(&full.fit), plan(&again.fit), plan(&adaptive.fit));
+                        let (fc, nc, ac) = (plans::cost(&f), plans::cost(&n), plans::cost(&a));
+                        other.push(ac.0 / fc.0 - 1.0);
+                        noise.push(nc.0 / fc.0 - 1.0);
+                        lost += ac.1 as i64 - fc.1 as i64;
+                        lost_noise += nc.1 as i64 - fc.1 as i64;
+                        same += usize::from(plans::outline(&a) == plans::outline(&f));
+                        same_noise += usize::from(plans::outline(&n) == plans::outline(&f));
+                    }
+                }
+            }
+            let stats = |v: &mut Vec<f64>| { v.sort_by(f64::total_cmp); let n = v.len(); format!("mean {:+.1}% min {:+.1}% max {:+.1}% within5 {}", 100.0 * v.iter().sum::<f64>() / n as f64, 100.0 * v[0], 100.0 * v[n - 1], v.iter().filter(|x| x.abs() <= 0.05).count()) };
+            let n = other.len();
+            println!("{} x {max_batch} {:22} batches {} time {} {anchors_all:?} {forms:?}\n    mean off {} cost {} same {same} lost {lost} / noise {} same {same_noise} lost {lost_noise} of {n}", limits.len(), law.name, stats(&mut parts), stats(&mut times), stats(&mut worst), stats(&mut other), stats(&mut noise));
         }
     }
-    let _ = Billing::PerInvocation;
 }

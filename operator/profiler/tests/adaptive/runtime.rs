@@ -165,6 +165,7 @@ pub async fn measured(law: Law, limits: &[u64], max_batch: u32, grid: Grid, seed
             warm_up: 5,
             seed,
             grid,
+            limits: wanted.at_least(),
             elsewhere,
         };
         let mut runtime = Runtime::new(law, limit.vcpu(), seed.wrapping_add(pods << 32));

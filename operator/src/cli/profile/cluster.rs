@@ -369,6 +369,7 @@ impl Session<'_> {
             let at = session::At {
                 url,
                 what: what.clone(),
+                limits: wanted.at_least(),
                 elsewhere: session::elsewhere(&opened.header, others, self.goal),
             };
             let measured =

@@ -112,6 +112,8 @@ pub(super) struct At<'a> {
     pub(super) url: &'a str,
     /// Begins every line of progress.
     pub(super) what: String,
+    /// How many CPU limits there will be at least.
+    pub(super) limits: usize,
     /// What is known under other CPU limits.
     pub(super) elsewhere: Vec<Known>,
 }
@@ -148,6 +150,7 @@ pub(super) async fn measure(
         seed: header.seed,
         // As it was begun, unless all of it is wanted now.
         grid: if arguments.grid.grid() == Grid::Full { Grid::Full } else { header.grid },
+        limits: at.limits,
         elsewhere: at.elsewhere,
     };
     let mut log = Log {
