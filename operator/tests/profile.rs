@@ -244,8 +244,14 @@ fn sizes_on_the_line_between_others_are_checked_and_named_and_measured_where_all
     };
     let profile = written();
     let inferred = profile["provenance"]["inferred"].as_str().unwrap();
-    assert!(inferred.starts_with("batches of 2-5 between those of 1, 6, "), "{inferred}");
-    assert!(told.contains(&format!("Not measured in full (--grid full does): {inferred}.")), "{told}");
+    assert!(
+        inferred.starts_with("batches of 2-5 between those of 1, 6, "),
+        "{inferred}"
+    );
+    assert!(
+        told.contains(&format!("Not measured in full (--grid full does): {inferred}.")),
+        "{told}"
+    );
     for (_, limit) in limits {
         for rows in 1..=6 {
             let entry = &profile["cpu"][usize::try_from(rows).unwrap() - 1];
@@ -259,8 +265,14 @@ fn sizes_on_the_line_between_others_are_checked_and_named_and_measured_where_all
 
     for (vcpu, server) in &servers {
         let before = counts(&file(vcpu));
-        let resume = ["profile", "--resume", &file(vcpu).display().to_string(), "--grid", "full"]
-            .map(str::to_owned);
+        let resume = [
+            "profile",
+            "--resume",
+            &file(vcpu).display().to_string(),
+            "--grid",
+            "full",
+        ]
+        .map(str::to_owned);
         let resume: Vec<&str> = resume.iter().map(String::as_str).collect();
         let output = harmonybatch(folder.path(), &[&resume[..], &EFFORT].concat());
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));

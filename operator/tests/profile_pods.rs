@@ -373,7 +373,9 @@ fn limits_that_the_others_tell_are_left_out_and_named_and_all_are_measured_where
         assert_eq!(code, Some(0), "{told}");
         let state = cluster.state.lock().unwrap();
         assert_eq!(state.created[..4], first);
-        let left_out = limits.iter().filter(|limit| !state.created.iter().any(|created| created == *limit));
+        let left_out = limits
+            .iter()
+            .filter(|limit| !state.created.iter().any(|created| created == *limit));
         let left_out: Vec<&str> = left_out.copied().collect();
         let inferred = &state.patches[0]["spec"]["profile"]["provenance"]["inferred"];
         if left_out.is_empty() {

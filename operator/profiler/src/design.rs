@@ -144,10 +144,7 @@ impl Single {
         let part = f64::from(size - between.0) / f64::from(between.1 - between.0);
         let chord = |of: fn(&Summary) -> f64| of(lower) * (1.0 - part) + of(upper) * part;
         let mean = chord(|known| known.mean.value);
-        let known_to = f64::hypot(
-            lower.mean.half_width * (1.0 - part),
-            upper.mean.half_width * part,
-        ) / mean;
+        let known_to = f64::hypot(lower.mean.half_width * (1.0 - part), upper.mean.half_width * part) / mean;
         // A few samples say little of their own spread, and that of two clusters is nothing where one of these is missing; the anchors have more samples.
         let others = chord(|known| known.mean.deviation / known.mean.value);
         let spread = own.mean.deviation / own.mean.value;
@@ -215,11 +212,8 @@ impl Design {
             design.anchors.extend(1..=max_batch);
             return design;
         }
-        let is_measured = |known: &Known, size: u32| {
-            known
-                .get(&size)
-                .is_some_and(|summary| goal.missing(summary) == 0)
-        };
+        let is_measured =
+            |known: &Known, size: u32| known.get(&size).is_some_and(|summary| goal.missing(summary) == 0);
         let in_full = |size: &u32| {
             let mut all = limits.iter();
             !limits.is_empty() && all.all(|known| is_measured(known, *size))

@@ -85,7 +85,12 @@ impl Wanted {
             return Vec::new();
         };
         let third = |part: f64| smallest.vcpu().powf(1.0 - part) * largest.vcpu().powf(part);
-        let places = [largest.vcpu(), smallest.vcpu(), third(2.0 / 3.0), third(1.0 / 3.0)];
+        let places = [
+            largest.vcpu(),
+            smallest.vcpu(),
+            third(2.0 / 3.0),
+            third(1.0 / 3.0),
+        ];
         let nearest = places.iter().filter_map(|at| {
             let distance = |limit: &Cpu| (limit.vcpu() / at).ln().abs();
             let nearest = left
@@ -161,7 +166,11 @@ mod tests {
         let mut measured = BTreeMap::new();
         let mut asked = Vec::new();
         while let Some(limit) = wanted.next(&measured, &BTreeSet::new()) {
-            let sample = |rows: f64| [0.99, 1.0, 1.01].map(|part| rows * part * law(limit.vcpu())).repeat(20);
+            let sample = |rows: f64| {
+                [0.99, 1.0, 1.01]
+                    .map(|part| rows * part * law(limit.vcpu()))
+                    .repeat(20)
+            };
             measured.insert(limit, Samples::from([(1, sample(1.0)), (2, sample(1.5))]));
             asked.push(limit.millis());
         }
@@ -170,7 +179,9 @@ mod tests {
 
     #[test]
     fn four_limits_tell_the_others_where_one_form_goes_through_them() {
-        for law in [(|vcpu: f64| 0.1 / vcpu + 0.02) as fn(f64) -> f64, |vcpu| 0.1 / vcpu.min(1.5)] {
+        for law in [(|vcpu: f64| 0.1 / vcpu + 0.02) as fn(f64) -> f64, |vcpu| {
+            0.1 / vcpu.min(1.5)
+        }] {
             let asked = asked(&wanted(&LIMITS, Grid::Adaptive), law);
             assert_eq!(asked, [4000, 250, 1500, 750]);
         }

@@ -201,7 +201,11 @@ fn provenance(files: &[&Header], points: &[Point], fit: &Fit, left_out: &[Cpu]) 
 
 /// What was not measured in full, and what is known of it all the same. None where everything was.
 pub fn inferred(points: &[Point], left_out: &[Cpu]) -> Option<String> {
-    let checks = || points.iter().filter_map(|point| Some((point, point.check.as_ref()?)));
+    let checks = || {
+        points
+            .iter()
+            .filter_map(|point| Some((point, point.check.as_ref()?)))
+    };
     let sizes: BTreeSet<u32> = checks().map(|(point, _)| point.batch).collect();
     let between: BTreeSet<u32> = checks()
         .flat_map(|(_, check)| [check.level.between.0, check.level.between.1])

@@ -86,7 +86,9 @@ pub fn points(files: &[(Header, Samples)], goal: Goal) -> Result<Vec<Point>, Mer
         }
     }
     let grid = |on_cpu: bool| {
-        let mut files = files.iter().filter(|(header, _)| is_cpu(&header.device) == on_cpu);
+        let mut files = files
+            .iter()
+            .filter(|(header, _)| is_cpu(&header.device) == on_cpu);
         if files.any(|(header, _)| header.grid == Grid::Adaptive) {
             Grid::Adaptive
         } else {

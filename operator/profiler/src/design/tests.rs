@@ -49,9 +49,15 @@ fn sizes_on_a_straight_line_are_known_by_a_few_batches() {
         let design = design(&[&known]);
         assert_eq!(design.anchors(), &BTreeSet::from([1, SIZES]), "{seed}");
         for (&size, level) in design.levels() {
-            assert!(level.is_known && level.between == (1, SIZES), "{seed} {size}: {level:?}");
+            assert!(
+                level.is_known && level.between == (1, SIZES),
+                "{seed} {size}: {level:?}"
+            );
             // Twice a 95 % interval is four standard errors.
-            assert!((level.found - 1.0).abs() <= 2.0 * level.known_to, "{seed} {size}: {level:?}");
+            assert!(
+                (level.found - 1.0).abs() <= 2.0 * level.known_to,
+                "{seed} {size}: {level:?}"
+            );
         }
         assert!(design.is_known(&known), "{seed}");
     }
@@ -100,7 +106,11 @@ fn a_cluster_that_few_samples_have_missed_makes_no_anchor() {
 #[test]
 fn a_size_is_looked_at_again_with_every_32_batches_of_the_anchors() {
     for (anchors, wanted) in [(0, 10), (31, 10), (32, 11), (320, 20)] {
-        let known = known(line, |size| if size == 1 || size == SIZES { anchors } else { 0 }, 1);
+        let known = known(
+            line,
+            |size| if size == 1 || size == SIZES { anchors } else { 0 },
+            1,
+        );
         assert_eq!(design(&[&known]).missing(3, &known), wanted);
     }
 }
@@ -125,7 +135,9 @@ fn a_noisy_size_is_looked_at_until_all_limits_together_know_it() {
         let known = limits[0].clone();
         // Those that are due with 3,000 of the anchors are not the question.
         let due = 10 + 3_000 / SPREAD - 36;
-        (2..SIZES).map(|size| design(limits).missing(size, &known) - due).sum::<usize>()
+        (2..SIZES)
+            .map(|size| design(limits).missing(size, &known) - due)
+            .sum::<usize>()
     };
     assert_eq!(missing(&limits.iter().collect::<Vec<_>>()), 0);
     let alone = design(&[&limits[0]]);

@@ -2,10 +2,13 @@
 //!
 //! The mean has the level that its own samples say. The bound has it, too, and is raised until no more of its own samples exceed it, under all limits together,
 //! than the quantile lets by chance: a size whose slow batches are slower than its neighbours' is then not planned for too little.
+//!
+//! Under a quota a bound is fitted with a parallelism of its own, and a latency that lies by chance on one side or the other of a whole period makes another one of it. That is as good as any at the limits that were
+//! measured, but not for sizes between. Where the means know the parallelism, because a limit is beyond it, bounds that others are made of have that one.
 
 use super::form::{Curve, Form};
 use super::throttled::BEYOND_PERIODS;
-use super::{CpuFit, Observation};
+use super::{CpuFit, Observation, throttled};
 use crate::goal::Goal;
 use crate::points::{Check, Point};
 
@@ -25,8 +28,14 @@ pub struct Interpolated {
     pub known_to: f64,
 }
 
-/// The curves of a size with these points, `fits` being those of the sizes that were measured in full. None where its neighbours have none of one form.
-pub(super) fn between(batch: u32, points: &[&Point], fits: &[CpuFit], goal: Goal) -> Option<CpuFit> {
+/// The curves of a size with these points, `fits` being those of the sizes that were measured in full and `tails` their percentiles. None where its neighbours have no curves of one form.
+pub(super) fn between(
+    batch: u32,
+    points: &[&Point],
+    fits: &[CpuFit],
+    tails: &impl Fn(u32) -> Vec<Observation>,
+    goal: Goal,
+) -> Option<CpuFit> {
     let checks: Vec<(&Point, &Check)> = points
         .iter()
         .filter_map(|&point| Some((point, point.check.as_ref()?)))
@@ -42,8 +51,12 @@ pub(super) fn between(batch: u32, points: &[&Point], fits: &[CpuFit], goal: Goal
         .flat_map(|(vcpu, check)| check.sorted.iter().map(move |&seconds| (vcpu, seconds)))
         .collect();
     let allowed = goal.most_beyond(samples.len());
+    let (below, above) = (
+        bound(lower, &tails(lower.batch)),
+        bound(upper, &tails(upper.batch)),
+    );
     let tail = (0..=STEPS)
-        .filter_map(|step| lower.tail.between(&upper.tail, part, level.ratio * STEP.powi(step)))
+        .filter_map(|step| below.between(&above, part, level.ratio * STEP.powi(step)))
         .find(|tail| beyond(tail, &samples) <= allowed)?;
     let errors = points.iter().filter_map(|point| {
         let known = point.summary.mean;
@@ -60,6 +73,17 @@ pub(super) fn between(batch: u32, points: &[&Point], fits: &[CpuFit], goal: Goal
             known_to: level.known_to,
         }),
     })
+}
+
+/// The bound of a size that was measured in full, as others are made of it.
+fn bound(fit: &CpuFit, tails: &[Observation]) -> Curve {
+    let largest = tails.iter().map(|&(vcpu, _)| vcpu).fold(0.0, f64::max);
+    match fit.mean {
+        Curve::Throttled(mean) if mean.parallelism < largest => {
+            Curve::Throttled(throttled::reaching(tails, mean.parallelism))
+        }
+        _ => fit.tail,
+    }
 }
 
 /// How many samples exceed the bound, by more than a fit of that form takes for nothing.

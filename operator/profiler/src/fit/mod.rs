@@ -186,9 +186,10 @@ fn with_sizes_between(
     by_batch: &BTreeMap<u32, Vec<&Point>>,
     goal: Goal,
 ) -> Result<Vec<CpuFit>, FitError> {
+    let tails_of = |batch: u32| by_batch.get(&batch).map_or_else(Vec::new, |points| tails(points));
     let checked = by_batch.iter().filter(|(_, points)| is_checked(points));
     let between = checked.map(|(&batch, points)| {
-        let fit = interpolated::between(batch, points, &in_full, goal);
+        let fit = interpolated::between(batch, points, &in_full, &tails_of, goal);
         fit.ok_or_else(|| FitError::NoCurve(format!("batch {batch}, between its neighbours")))
     });
     let between: Vec<CpuFit> = between.collect::<Result<_, _>>()?;
@@ -216,6 +217,21 @@ fn of_form(form: Form, sizes: &[Size]) -> Result<Vec<CpuFit>, FitError> {
     Ok(fits)
 }
 
+fn at(points: &[&Point], latency: fn(&Point) -> f64) -> Vec<Observation> {
+    let at = points
+        .iter()
+        .filter_map(|point| Some((point.vcpu()?, latency(point))));
+    at.collect()
+}
+
+/// Where a tail without an upper end was accepted, the largest that was seen is all there is.
+fn tails(points: &[&Point]) -> Vec<Observation> {
+    at(points, |point| {
+        let tail = point.summary.tail;
+        tail.high.unwrap_or(tail.value)
+    })
+}
+
 /// What is known of one batch size on CPU, by limit.
 struct Size {
     batch: u32,
@@ -232,20 +248,13 @@ impl Size {
                 limits: limits.into_iter().collect(),
             });
         }
-        let at = |latency: fn(&Point) -> f64| -> Vec<Observation> {
-            points
-                .iter()
-                .filter_map(|point| Some((point.vcpu()?, latency(point))))
-                .collect()
-        };
         Ok(Self {
             batch,
             means: Means {
-                observations: at(|point| point.summary.mean.value),
+                observations: at(points, |point| point.summary.mean.value),
                 known_to: points.iter().map(|point| point.summary.mean.relative()).collect(),
             },
-            // Where a tail without an upper end was accepted, the largest that was seen is all there is.
-            tails: at(|point| point.summary.tail.high.unwrap_or(point.summary.tail.value)),
+            tails: tails(points),
         })
     }
 

@@ -230,6 +230,9 @@ fn too_little_to_fit_says_what_is_missing() {
         Err(FitError::TooFewLimits { batch: 1, .. })
     ));
     let two = [point(gpu(), 1, &[0.1; 40]), point(gpu(), 2, &[0.1; 40])];
-    assert!(matches!(fit(&two, goal()), Err(FitError::TooFewSizes { sizes: 2, .. })));
+    assert!(matches!(
+        fit(&two, goal()),
+        Err(FitError::TooFewSizes { sizes: 2, .. })
+    ));
     assert_eq!(fit(&[], goal()), Err(FitError::Empty));
 }

@@ -2,18 +2,16 @@
 
 use harmonybatch_planner::units::{BatchSize, Percentile, Price, Rate, Seconds, Vcpu};
 use harmonybatch_planner::{
-    App, ArrivalProcess, Billing, CpuCurve, CpuGrid, CpuLatency, Exponential, Hyperbolic, ModelProfile, ModelSet,
-    Plan, PlanRequest, Platform, Prices, Throttled, plan,
+    App, ArrivalProcess, Billing, CpuCurve, CpuGrid, CpuLatency, Exponential, Hyperbolic, ModelProfile,
+    ModelSet, Plan, PlanRequest, Platform, Prices, Throttled, plan,
 };
+use harmonybatch_profiler::fit::Fit;
 use harmonybatch_profiler::fit::form::Curve;
 use harmonybatch_profiler::fit::throttled::PERIOD;
-use harmonybatch_profiler::fit::Fit;
 
 fn curve(curve: &Curve) -> CpuCurve {
     match *curve {
-        Curve::Hyperbolic(curve) => {
-            CpuCurve::Hyperbolic(Hyperbolic::new(curve.work, curve.fixed).unwrap())
-        }
+        Curve::Hyperbolic(curve) => CpuCurve::Hyperbolic(Hyperbolic::new(curve.work, curve.fixed).unwrap()),
         Curve::Exponential(curve) => {
             CpuCurve::Exponential(Exponential::new(curve.alpha, curve.beta, curve.gamma).unwrap())
         }
@@ -34,7 +32,7 @@ fn profile(fit: &Fit) -> ModelProfile {
 }
 
 /// Sets of applications (SLO as a multiple of what one row takes on a whole CPU, requests per that time).
-pub const SETS: [&[(f64, f64)]; 4] = [
+pub(crate) const SETS: [&[(f64, f64)]; 4] = [
     &[(3.0, 0.2), (5.0, 0.4), (8.0, 0.8)],
     &[(4.0, 2.0), (12.0, 1.0)],
     &[(10.0, 0.05), (20.0, 3.0), (40.0, 1.0)],
@@ -42,7 +40,7 @@ pub const SETS: [&[(f64, f64)]; 4] = [
 ];
 
 /// The plan for a set; `unit` is what one row takes on a whole CPU.
-pub fn planned(fit: &Fit, billing: Billing, unit: f64, set: &[(f64, f64)]) -> Plan {
+pub(crate) fn planned(fit: &Fit, billing: Billing, unit: f64, set: &[(f64, f64)]) -> Plan {
     let apps = set.iter().enumerate().map(|(number, &(slo, rate))| App {
         name: format!("app-{number}"),
         slo: Seconds::new(slo * unit).unwrap(),
@@ -69,15 +67,18 @@ pub fn planned(fit: &Fit, billing: Billing, unit: f64, set: &[(f64, f64)]) -> Pl
 }
 
 /// What a plan costs, and how many applications it cannot serve.
-pub fn cost(plan: &Plan) -> (f64, usize) {
+pub(crate) fn cost(plan: &Plan) -> (f64, usize) {
     (
-        plan.groups.iter().map(|group| group.predicted.cost_per_second).sum(),
+        plan.groups
+            .iter()
+            .map(|group| group.predicted.cost_per_second)
+            .sum(),
         plan.infeasible.len(),
     )
 }
 
 /// What is run: device, batch size, replicas and applications of each group.
-pub fn outline(plan: &Plan) -> Vec<String> {
+pub(crate) fn outline(plan: &Plan) -> Vec<String> {
     let mut groups: Vec<String> = plan
         .groups
         .iter()

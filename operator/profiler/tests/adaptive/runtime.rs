@@ -10,12 +10,12 @@ use harmonybatch_profiler::fit::{self, Fit};
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::limits::Wanted;
 use harmonybatch_profiler::measure::{End, Observer, Plan, Progress, Timed, measure};
-use harmonybatch_profiler::points::{Point, points};
+use harmonybatch_profiler::points::points;
 use harmonybatch_profiler::samples::{Device, Header, Samples};
 
 /// What a CPU limit makes of work.
 #[derive(Debug, Clone, Copy)]
-pub enum Slowed {
+pub(crate) enum Slowed {
     /// `work / vcpu + fixed`.
     Shared { fixed: f64 },
     /// The kernel's bandwidth controller: quotas of `vcpu` in every 100 ms, of which a batch spends so many CPUs' time at once.
@@ -26,30 +26,42 @@ pub enum Slowed {
 
 /// How long batches take.
 #[derive(Debug, Clone, Copy)]
-pub struct Law {
-    pub name: &'static str,
+pub(crate) struct Law {
+    pub(crate) name: &'static str,
     /// CPU seconds of a batch of so many rows.
-    pub work: fn(u32) -> f64,
-    pub slowed: Slowed,
+    pub(crate) work: fn(u32) -> f64,
+    pub(crate) slowed: Slowed,
     /// Coefficient of variation of the work, which is log-normal.
-    pub noise: f64,
+    pub(crate) noise: f64,
+}
+
+impl Law {
+    /// The mean latency: of a replica that is never idle, where there is a quota.
+    pub(crate) fn mean(&self, batch: u32, vcpu: f64) -> f64 {
+        let work = (self.work)(batch);
+        match self.slowed {
+            Slowed::Shared { fixed } => work / vcpu + fixed,
+            Slowed::Exponential => work * (10.0 * (-vcpu / 0.5).exp() + 1.0),
+            Slowed::Quota { parallelism } => work / vcpu.min(parallelism),
+        }
+    }
 }
 
 /// A law under one limit.
-pub struct Runtime {
+pub(crate) struct Runtime {
     law: Law,
     vcpu: f64,
     random: fastrand::Rng,
     /// Time, and what is spent of the quota in the period that it is in.
     now: f64,
     spent: f64,
-    pub asked: usize,
+    pub(crate) asked: usize,
 }
 
 const PERIOD: f64 = 0.1;
 
 impl Runtime {
-    pub fn new(law: Law, vcpu: f64, seed: u64) -> Self {
+    pub(crate) fn new(law: Law, vcpu: f64, seed: u64) -> Self {
         Self {
             law,
             vcpu,
@@ -69,7 +81,7 @@ impl Runtime {
         (variance.sqrt() * normal - variance / 2.0).exp()
     }
 
-    fn seconds(&mut self, batch: u32) -> f64 {
+    pub(crate) fn seconds(&mut self, batch: u32) -> f64 {
         let work = (self.law.work)(batch) * self.noise();
         match self.law.slowed {
             Slowed::Shared { fixed } => work / self.vcpu + fixed,
@@ -86,9 +98,7 @@ impl Runtime {
             let ends = ((self.now / PERIOD + 1e-9).floor() + 1.0) * PERIOD;
             let left = quota - self.spent;
             if left > NOTHING {
-                let runs = (work / parallelism)
-                    .min(left / parallelism)
-                    .min(ends - self.now);
+                let runs = (work / parallelism).min(left / parallelism).min(ends - self.now);
                 work -= runs * parallelism;
                 self.spent += runs * parallelism;
                 self.now += runs;
@@ -115,7 +125,7 @@ impl Timed for Runtime {
     }
 }
 
-pub struct Quiet;
+pub(crate) struct Quiet;
 
 impl Observer for Quiet {
     type Error = std::convert::Infallible;
@@ -127,26 +137,25 @@ impl Observer for Quiet {
     fn show(&mut self, _: &Progress) {}
 }
 
-pub fn goal() -> Goal {
+pub(crate) fn goal() -> Goal {
     // The command's own.
     Goal::new(0.05, 0.2, 0.99, 0.95).unwrap()
 }
 
 /// What a measurement of all that was asked for came to.
-pub struct Measured {
-    pub samples: BTreeMap<Cpu, Samples>,
+pub(crate) struct Measured {
+    pub(crate) samples: BTreeMap<Cpu, Samples>,
     /// Batches that were sent, those of the warm-up included.
-    pub batches: usize,
+    pub(crate) batches: usize,
     /// What all of them took.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Pods that ran.
-    pub pods: usize,
-    pub points: Vec<Point>,
-    pub fit: Fit,
+    pub(crate) pods: usize,
+    pub(crate) fit: Fit,
 }
 
 /// Runs the measurement as the command does: one limit after the other, each until it is known.
-pub async fn measured(law: Law, limits: &[u64], max_batch: u32, grid: Grid, seed: u64) -> Measured {
+pub(crate) async fn measured(law: Law, limits: &[u64], max_batch: u32, grid: Grid, seed: u64) -> Measured {
     let wanted = Wanted {
         limits: limits.iter().map(|&millis| Cpu::from_millis(millis)).collect(),
         max_batch,
@@ -187,7 +196,6 @@ pub async fn measured(law: Law, limits: &[u64], max_batch: u32, grid: Grid, seed
         batches,
         seconds: begun.elapsed().as_secs_f64(),
         pods: usize::try_from(pods).unwrap(),
-        points,
         fit,
     }
 }

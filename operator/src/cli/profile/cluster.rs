@@ -273,7 +273,9 @@ impl Session<'_> {
         for (number, limit) in (1..).zip(known) {
             let (path, of) = (self.path(*limit), of(wanted));
             let path = path.display();
-            print::error(&format!("cpu {limit} ({number} of {of}): known well enough already, by {path}"));
+            print::error(&format!(
+                "cpu {limit} ({number} of {of}): known well enough already, by {path}"
+            ));
         }
     }
 
@@ -372,8 +374,7 @@ impl Session<'_> {
                 limits: wanted.at_least(),
                 elsewhere: session::elsewhere(&opened.header, others, self.goal),
             };
-            let measured =
-                session::measure(self.arguments, self.goal, opened, at, wait_for(stopped.clone()));
+            let measured = session::measure(self.arguments, self.goal, opened, at, wait_for(stopped.clone()));
             measured.await.with_context(|| format!("cpu {limit}"))
         };
         Box::pin(host.run(&pod, wait_for(stopped.clone()), &mut say, measure)).await
@@ -453,7 +454,8 @@ impl Session<'_> {
 
 fn samples(files: &BTreeMap<Cpu, (Header, Samples)>) -> BTreeMap<Cpu, Samples> {
     let all = files.iter();
-    all.map(|(&limit, (_, samples))| (limit, samples.clone())).collect()
+    all.map(|(&limit, (_, samples))| (limit, samples.clone()))
+        .collect()
 }
 
 /// Which of the limits this is.

@@ -11,7 +11,7 @@ use harmonybatch_profiler::fit::choice::Reason;
 use harmonybatch_profiler::fit::{self, Fit};
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::judge;
-use harmonybatch_profiler::model::{Identity, inferred, inference_model};
+use harmonybatch_profiler::model::{Identity, inference_model, inferred};
 use harmonybatch_profiler::points::{Point, points};
 use harmonybatch_profiler::samples::{Device, Header, Samples};
 

@@ -149,7 +149,11 @@ pub(super) async fn measure(
         warm_up: arguments.warm_up,
         seed: header.seed,
         // As it was begun, unless all of it is wanted now.
-        grid: if arguments.grid.grid() == Grid::Full { Grid::Full } else { header.grid },
+        grid: if arguments.grid.grid() == Grid::Full {
+            Grid::Full
+        } else {
+            header.grid
+        },
         limits: at.limits,
         elsewhere: at.elsewhere,
     };

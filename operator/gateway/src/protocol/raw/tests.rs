@@ -72,8 +72,16 @@ fn sizes_must_be_exactly_what_shape_and_datatype_say() {
 
 #[test]
 fn a_size_of_0_says_no_elements_in_whichever_order() {
-    for shape in [[2, 1 << 40, 1 << 40, 0], [2, 0, 1 << 40, 1 << 40], [0, 1 << 40, 1 << 40, 1 << 40]] {
-        assert_eq!(check(&[], &shape, Datatype::Fp32, Author::Runtime), Ok(()), "{shape:?}");
+    for shape in [
+        [2, 1 << 40, 1 << 40, 0],
+        [2, 0, 1 << 40, 1 << 40],
+        [0, 1 << 40, 1 << 40, 1 << 40],
+    ] {
+        assert_eq!(
+            check(&[], &shape, Datatype::Fp32, Author::Runtime),
+            Ok(()),
+            "{shape:?}"
+        );
     }
 }
 
