@@ -105,11 +105,11 @@ impl Wanted {
 
     /// Of the limits without samples the one that tells most of what is not known.
     fn most_uncertain(&self, measured: &BTreeMap<Cpu, Samples>) -> Option<Cpu> {
-        let left = self.limits.iter().filter(|limit| !measured.contains_key(limit));
+        let mut left = self.limits.iter().filter(|limit| !measured.contains_key(limit));
         let points = points::on_cpu(measured, self.grid, self.goal);
         let Ok(variants) = fit::variants(&points) else {
             // Nothing goes through what there is: no limit can be left out.
-            return left.last().copied();
+            return left.next_back().copied();
         };
         let unknown = left.filter_map(|&limit| {
             let off = off(&variants, limit.vcpu(), self.goal);
