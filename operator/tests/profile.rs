@@ -198,6 +198,93 @@ fn a_server_is_measured_at_four_limits_and_its_model_is_planned() {
     );
 }
 
+/// How many batches of each size a samples file holds.
+fn counts(file: &Path) -> Vec<usize> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let batches = text.lines().skip(1).map(|line| {
+        let sample: Value = serde_json::from_str(line).unwrap();
+        sample["batch"].as_u64().unwrap()
+    });
+    let batches: Vec<u64> = batches.collect();
+    let largest = batches.iter().copied().max().unwrap_or(0);
+    let of = |size: u64| batches.iter().filter(|batch| **batch == size).count();
+    (1..=largest).map(of).collect()
+}
+
+#[test]
+fn sizes_on_the_line_between_others_are_checked_and_named_and_measured_where_all_are_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = [("250m", 0.25), ("500m", 0.5), ("1", 1.0), ("2", 2.0)];
+    let file = |vcpu: &str| folder.path().join(format!("net-cpu-{vcpu}.samples.jsonl"));
+    let servers = limits.map(|(vcpu, limit)| {
+        let server = Server::start(json!([-1, 4]), move |rows, _| {
+            Duration::from_secs_f64(law(limit, rows))
+        });
+        let output = measured(folder.path(), &server, vcpu, "6");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let counts = counts(&file(vcpu));
+        // 17 batches are the least for the 80th percentile, and 10 for a check.
+        assert!(counts[0] >= 17 && counts[5] >= 17, "{counts:?}");
+        assert!(counts[1..5].iter().all(|&count| count >= 10), "{counts:?}");
+        (vcpu, server)
+    });
+    let files = limits.map(|(vcpu, _)| file(vcpu).display().to_string());
+    let model = ["--image", "i", "--memory", "1Gi", "--output", "model.yaml"];
+    let merge: Vec<&str> = ["profile", "--merge"]
+        .into_iter()
+        .chain(files.iter().map(String::as_str))
+        .collect();
+    let output = harmonybatch(folder.path(), &[&merge[..], &EFFORT, &model].concat());
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{told}\n{}", text(&output.stderr));
+    let written = || {
+        let written = std::fs::read_to_string(folder.path().join("model.yaml")).unwrap();
+        let read = harmonybatch_api::yaml::read(Path::new("model.yaml"), &written).unwrap();
+        read[0].to_json().unwrap()["spec"]["profile"].clone()
+    };
+    let profile = written();
+    let inferred = profile["provenance"]["inferred"].as_str().unwrap();
+    assert!(
+        inferred.starts_with("batches of 2-5 between those of 1, 6, "),
+        "{inferred}"
+    );
+    assert!(
+        told.contains(&format!("Not measured in full (--grid full does): {inferred}.")),
+        "{told}"
+    );
+    for (_, limit) in limits {
+        for rows in 1..=6 {
+            let entry = &profile["cpu"][usize::try_from(rows).unwrap() - 1];
+            let (mean, truth) = (at(&entry["mean"], limit).0, law(limit, rows));
+            assert!(
+                (0.9 * truth..1.3 * truth + 0.01).contains(&mean),
+                "{mean} for {truth} of {rows} rows at {limit}"
+            );
+        }
+    }
+
+    for (vcpu, server) in &servers {
+        let before = counts(&file(vcpu));
+        let resume = [
+            "profile",
+            "--resume",
+            &file(vcpu).display().to_string(),
+            "--grid",
+            "full",
+        ]
+        .map(str::to_owned);
+        let resume: Vec<&str> = resume.iter().map(String::as_str).collect();
+        let output = harmonybatch(folder.path(), &[&resume[..], &EFFORT].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(server.answered.try_recv().is_ok());
+        let after = counts(&file(vcpu));
+        assert!(after.iter().all(|&count| count >= 17), "{before:?} {after:?}");
+    }
+    let output = harmonybatch(folder.path(), &[&merge[..], &EFFORT, &model].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(written()["provenance"]["inferred"].is_null());
+}
+
 #[test]
 fn a_model_is_not_written_from_too_few_limits() {
     let folder = tempfile::tempdir().unwrap();

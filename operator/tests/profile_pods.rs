@@ -237,7 +237,8 @@ fn pods_at_four_limits_are_measured_one_after_the_other_and_the_model_gets_the_p
     );
     assert_eq!(code, Some(0), "{told}");
     let state = cluster.state.lock().unwrap();
-    assert_eq!(state.created, ["250m", "500m", "1000m", "2000m"]);
+    // The ends first, the largest before all.
+    assert_eq!(state.created, ["2000m", "250m", "1000m", "500m"]);
     assert_eq!((state.most_at_once, state.pods.len()), (1, 0));
     let [patch] = &state.patches[..] else {
         unreachable!("{:?}", state.patches)
@@ -345,17 +346,46 @@ fn an_interrupt_leaves_no_pod_and_resume_runs_only_what_is_not_known() {
     );
     assert_eq!(code, Some(0), "{said}");
     assert!(
-        said.contains("cpu 250m (1 of 4): known well enough already"),
+        said.contains("cpu 2 (1 of 4): known well enough already"),
         "{said}"
     );
     let state = cluster.state.lock().unwrap();
     assert_eq!(
-        state.created.iter().filter(|limit| *limit == "250m").count(),
+        state.created.iter().filter(|limit| *limit == "2000m").count(),
         1,
         "{:?}",
         state.created
     );
     assert_eq!((state.patches.len(), state.pods.len()), (1, 0));
+}
+
+#[test]
+fn limits_that_the_others_tell_are_left_out_and_named_and_all_are_measured_where_all_are_wanted() {
+    let limits = ["250m", "350m", "500m", "700m", "1000m", "1400m", "2000m"];
+    for (grid, first) in [
+        ("adaptive", ["2000m", "250m", "1000m", "500m"]),
+        ("full", ["250m", "350m", "500m", "700m"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = Cluster::start(folder.path());
+        let cpu = limits.join(",");
+        let (code, told) = profile(folder.path(), &["--cpu", &cpu, "--grid", grid, "--apply"]);
+        assert_eq!(code, Some(0), "{told}");
+        let state = cluster.state.lock().unwrap();
+        assert_eq!(state.created[..4], first);
+        let left_out = limits
+            .iter()
+            .filter(|limit| !state.created.iter().any(|created| created == *limit));
+        let left_out: Vec<&str> = left_out.copied().collect();
+        let inferred = &state.patches[0]["spec"]["profile"]["provenance"]["inferred"];
+        if left_out.is_empty() {
+            assert!(inferred.is_null(), "{inferred}");
+        } else {
+            let names = left_out.join(", ").replace("1000m", "1");
+            assert_eq!(inferred, &json!(format!("CPU limits {names} not measured")));
+        }
+        assert!(grid == "adaptive" || left_out.is_empty(), "{left_out:?}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{names, schema};
 mod measure;
 mod runtime;
 
-pub use measure::{Accepted, Measure, MeasuredProfile, ProfileFrom};
+pub use measure::{Accepted, Grid, Measure, MeasuredProfile, ProfileFrom};
 pub use runtime::{
     ClaimSource, EmptyDirSource, EnvSource, EnvVar, KeyRef, Memory, NameRef, ObjectSource, Runtime,
     SecretSource, Volume,
@@ -303,6 +303,10 @@ pub struct Provenance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::text")]
     pub cross_validation: Option<String>,
+    /// What was not measured in full, and how well it is known all the same, such as "batches of 2-7 between those of 1, 8, by a few of each: off the straight line between them by 1.2% at most, known to 2.0%; CPU limits 750m not measured".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::text")]
+    pub inferred: Option<String>,
 }
 
 /// How a profile's figures were had.

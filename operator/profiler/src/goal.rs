@@ -1,10 +1,12 @@
 //! When a batch size is known well enough, and how many more batches that takes.
 
+use crate::design::Known;
 use crate::interval::{self, Mean, Quantile};
 use crate::modality::{self, Clusters};
+use crate::samples::Samples;
 
 /// Fewest samples of a batch size: a few equal ones at the start would look like certainty.
-const LEAST: usize = 10;
+pub(crate) const LEAST: usize = 10;
 
 /// How well every batch size shall be known.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,6 +71,21 @@ impl Goal {
         self.precision
     }
 
+    /// How much higher than the quantile the upper end of its interval may be, as a part of it.
+    pub fn tail_precision(&self) -> f64 {
+        self.tail_precision
+    }
+
+    /// Half the interval of a mean of so many samples, for the deviation that they have.
+    pub(crate) fn half_width(&self, deviation: f64, count: usize) -> f64 {
+        interval::half_width(deviation, count, self.confidence)
+    }
+
+    /// Most of so many samples that exceed the true quantile, beyond doubt.
+    pub(crate) fn most_beyond(&self, count: usize) -> usize {
+        interval::most_beyond(count, self.quantile, self.confidence).unwrap_or(count)
+    }
+
     /// Which quantile is the tail.
     pub fn quantile(&self) -> f64 {
         self.quantile
@@ -89,6 +106,14 @@ impl Goal {
             tail: interval::quantile(&sorted, self.quantile, self.confidence)?,
             clusters: modality::clusters(&sorted),
         })
+    }
+
+    /// What the samples of every batch size say.
+    pub fn known(&self, samples: &Samples) -> Known {
+        let known = samples.iter();
+        known
+            .filter_map(|(&size, sample)| Some((size, self.summary(sample)?)))
+            .collect()
     }
 
     /// Further samples that a batch size needs, by the rule that intervals narrow with the square root of their number; 0 once it is known. What

@@ -14,6 +14,8 @@ pub struct Mean {
     pub value: f64,
     /// The interval is `value` plus and minus this; infinite below two samples.
     pub half_width: f64,
+    /// Standard deviation of the sample; infinite below two samples.
+    pub deviation: f64,
 }
 
 impl Mean {
@@ -47,14 +49,15 @@ pub fn mean(sample: &[f64], confidence: f64) -> Option<Mean> {
         return Some(Mean {
             value,
             half_width: f64::INFINITY,
+            deviation: f64::INFINITY,
         });
     }
     let squares: f64 = sample.iter().map(|each| (each - value).powi(2)).sum();
     let deviation = (squares / (count - 1.0)).sqrt();
-    let student = StudentsT::new(0.0, 1.0, count - 1.0).ok()?;
     Some(Mean {
         value,
-        half_width: student.inverse_cdf(f64::midpoint(1.0, confidence)) * deviation / count.sqrt(),
+        half_width: half_width(deviation, sample.len(), confidence),
+        deviation,
     })
 }
 
@@ -70,9 +73,27 @@ pub fn mean_of_series(series: &[f64], confidence: f64) -> Option<Mean> {
     let groups = series[series.len() % GROUPS..].chunks_exact(size);
     let means: Option<Vec<f64>> = groups.map(|group| Some(mean(group, confidence)?.value)).collect();
     Some(Mean {
-        value: mean(series, confidence)?.value,
         half_width: mean(&means?, confidence)?.half_width,
+        ..mean(series, confidence)?
     })
+}
+
+/// Half of Student's interval of the mean of so many samples with this standard deviation; infinite below two samples.
+#[expect(clippy::cast_precision_loss, reason = "no sample has 2^52 values")]
+pub fn half_width(deviation: f64, count: usize, confidence: f64) -> f64 {
+    let count = count as f64;
+    StudentsT::new(0.0, 1.0, count - 1.0).map_or(f64::INFINITY, |student| {
+        student.inverse_cdf(f64::midpoint(1.0, confidence)) * deviation / count.sqrt()
+    })
+}
+
+/// Most of so many values that exceed the quantile, but for half of `1 - confidence` of all samples. None for a level or confidence outside (0, 1).
+pub fn most_beyond(count: usize, level: f64, confidence: f64) -> Option<usize> {
+    if !is_part(confidence) || !is_part(level) {
+        return None;
+    }
+    let beyond = Binomial::new(1.0 - level, count as u64).ok()?;
+    usize::try_from(beyond.inverse_cdf(f64::midpoint(1.0, confidence))).ok()
 }
 
 /// The number K of values below the quantile q is binomial with (n, q), so that it lies between the l-th and the u-th smallest value
@@ -162,6 +183,15 @@ mod tests {
             // Student's quantile of 19 degrees of freedom is 2.09 for 1.96.
             assert!((widths / widens / 1.065 - 1.0).abs() < 0.06, "{a}: {widths}");
         }
+    }
+
+    /// Of 40 values the 99th percentile is exceeded by more than one in 6.1 % of all samples, and by more than two in 0.7 %: of the binomial's terms
+    /// 0.99^40 = 0.669, 40 * 0.01 * 0.99^39 = 0.270, 780 * 0.01^2 * 0.99^38 = 0.053.
+    #[test]
+    fn so_many_values_may_exceed_a_quantile() {
+        assert_eq!(most_beyond(40, 0.99, 0.95), Some(2));
+        assert_eq!(most_beyond(40, 0.99, 0.87), Some(1));
+        assert_eq!(most_beyond(40, 1.0, 0.95), None);
     }
 
     #[test]

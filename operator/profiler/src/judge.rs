@@ -4,6 +4,8 @@
 //! intervals are apart and the difference is more than the wanted precision, so that noise is no contradiction. Two clusters are what a CPU quota makes
 //! of batches that follow each other; where they are its two times in their proportion, and the form that is fitted knows them, they are no problem.
 
+use std::collections::BTreeSet;
+
 use crate::fit::form::Form;
 use crate::fit::throttled;
 use crate::goal::Goal;
@@ -46,6 +48,18 @@ pub enum Problem {
         needed: usize,
         /// Of the tail.
         quantile: f64,
+    },
+    /// A size that was not measured in full is not known well enough to lie between others.
+    #[error("batch {batch}, between {} and {}: how its latency compares with theirs is known to {:.1}%, {:.1}% are wanted: measure longer (--budget), or all sizes in full (--grid full)", .between.0, .between.1, .found * 100.0, .wanted * 100.0)]
+    Unchecked {
+        /// The size.
+        batch: u32,
+        /// The sizes that were measured in full below and above it.
+        between: (u32, u32),
+        /// Half the interval of their ratio.
+        found: f64,
+        /// The same, as it is wanted.
+        wanted: f64,
     },
     /// Two clusters.
     #[error("{point}: {:.0}% of the batches take about {:.1} ms and the others about {:.1} ms: {}", (1.0 - .slow_part) * 100.0, .fast * 1e3, .slow * 1e3, unexplained(*.expected, *.form))]
@@ -93,7 +107,7 @@ impl Problem {
     /// What kind it is.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Noisy { .. } | Self::NoTail { .. } => Kind::Noisy,
+            Self::Noisy { .. } | Self::NoTail { .. } | Self::Unchecked { .. } => Kind::Noisy,
             Self::Throttled { .. } => Kind::Throttled,
             Self::FallsWithBatch { .. } | Self::RisesWithCpu { .. } => Kind::NonMonotone,
         }
@@ -123,6 +137,7 @@ fn unexplained(expected: Option<f64>, form: Option<Form>) -> String {
 /// Every problem of the points, in the order of the points. `form` is that of latency against the CPU limit, where the points could be fitted.
 pub fn problems(points: &[Point], goal: Goal, form: Option<Form>) -> Vec<Problem> {
     let mut found: Vec<Problem> = points.iter().flat_map(|point| alone(point, goal, form)).collect();
+    found.extend(unchecked(points, goal));
     for (index, one) in points.iter().enumerate() {
         found.extend(
             points[index + 1..]
@@ -135,13 +150,14 @@ pub fn problems(points: &[Point], goal: Goal, form: Option<Form>) -> Vec<Problem
 
 fn alone(point: &Point, goal: Goal, form: Option<Form>) -> impl Iterator<Item = Problem> {
     let summary = point.summary;
-    let noisy = (summary.mean.relative() > goal.precision()).then(|| Problem::Noisy {
+    let in_full = point.check.is_none();
+    let noisy = (in_full && summary.mean.relative() > goal.precision()).then(|| Problem::Noisy {
         point: point.to_string(),
         count: summary.count,
         found: summary.mean.relative(),
         wanted: goal.precision(),
     });
-    let no_tail = summary.tail.high.is_none().then(|| Problem::NoTail {
+    let no_tail = (in_full && summary.tail.high.is_none()).then(|| Problem::NoTail {
         point: point.to_string(),
         count: summary.count,
         needed: goal.least(),
@@ -161,6 +177,21 @@ fn alone(point: &Point, goal: Goal, form: Option<Form>) -> impl Iterator<Item = 
         })
     });
     noisy.into_iter().chain(no_tail).chain(throttled)
+}
+
+/// Sizes that were not measured in full and should have been looked at longer, each once.
+fn unchecked(points: &[Point], goal: Goal) -> impl Iterator<Item = Problem> {
+    let mut seen = BTreeSet::new();
+    points.iter().filter_map(move |point| {
+        let level = point.check.as_ref()?.level;
+        let is_new = !level.is_known && seen.insert((point.vcpu().is_some(), point.batch));
+        is_new.then(|| Problem::Unchecked {
+            batch: point.batch,
+            between: level.between,
+            found: level.known_to,
+            wanted: goal.precision(),
+        })
+    })
 }
 
 /// Points that differ in one thing only, and in the wrong direction.

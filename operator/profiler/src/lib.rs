@@ -4,6 +4,8 @@
 //!  endpoint  <- tensors          asks an OIP v2 server, with rows made of its metadata
 //!     ^
 //!  measure   <- goal <- interval batch sizes in random order, until every mean and tail is known well enough
+//!     |      <- design            which sizes that are, and which are only held to what lies between them: the whole grid, or a part of it
+//!     |      <- limits            under which CPU limit, if any, that is next
 //!     |
 //!  samples                       one JSON line a batch, written as it is measured: one file for each device or CPU limit
 //!     v
@@ -27,11 +29,13 @@
 //!
 //! Latencies are seconds, CPU limits vCPU, shares (precision, quantile, confidence) parts of one.
 
+pub mod design;
 pub mod endpoint;
 pub mod fit;
 pub mod goal;
 pub mod interval;
 pub mod judge;
+pub mod limits;
 pub mod machine;
 pub mod measure;
 pub mod modality;

@@ -4,14 +4,15 @@
 //! of its periods long: between two stops the batches of a size have spent a whole quota, and their mean is known to a stop more or less, whereas of sizes that
 //! take turns batch by batch it is left to chance which of them is stopped, and of the small ones hardly any is. A size closes when
 //! [`Goal`] is reached; it is looked at only when its samples have grown by an eighth, because an interval that is looked at after every sample
-//! would be narrow by chance too often.
+//! would be narrow by chance too often. Which sizes are to reach it, and which are only held to what lies between others, the [`Design`] says anew after every look.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::goal::{Goal, Summary};
+use crate::design::{Asked, Design, Grid, Known};
+use crate::goal::Goal;
 use crate::samples::Samples;
 
 /// Something that takes time for a batch.
@@ -38,6 +39,12 @@ pub struct Plan {
     pub turn: Duration,
     /// Of the order.
     pub seed: u64,
+    /// Whether all sizes are measured in full.
+    pub grid: Grid,
+    /// How many CPU limits there will be at least.
+    pub limits: usize,
+    /// What is known under other limits.
+    pub elsewhere: Vec<Known>,
 }
 
 /// How a measurement ended.
@@ -69,6 +76,8 @@ pub enum Progress {
         known: usize,
         /// Batch sizes in all.
         sizes: usize,
+        /// Batch sizes that are measured in full.
+        in_full: usize,
         /// Estimate of the time to the end.
         left: Duration,
     },
@@ -104,9 +113,23 @@ pub async fn measure<T: Timed, O: Observer<Error: From<T::Error>>>(
     }
 }
 
-/// Whether every batch size is known well enough already.
-pub fn is_known(samples: &Samples, max_batch: u32, goal: Goal) -> bool {
-    (1..=max_batch).all(|size| Known::look(samples.get(&size), goal).missing == 0)
+impl Plan {
+    fn design(&self, here: &Known) -> Design {
+        let limits: Vec<&Known> = self.elsewhere.iter().chain([here]).collect();
+        let asked = Asked {
+            grid: self.grid,
+            max_batch: self.max_batch,
+            limits: self.limits,
+            goal: self.goal,
+        };
+        Design::of(asked, &limits)
+    }
+
+    /// Whether every batch size is known well enough already.
+    pub fn is_known(&self, samples: &Samples) -> bool {
+        let here = self.goal.known(samples);
+        self.design(&here).is_known(&here)
+    }
 }
 
 async fn run<T: Timed, O: Observer<Error: From<T::Error>>>(
@@ -115,89 +138,125 @@ async fn run<T: Timed, O: Observer<Error: From<T::Error>>>(
     samples: &mut Samples,
     observer: &mut O,
 ) -> Result<End, O::Error> {
-    let sizes: Vec<u32> = (1..=plan.max_batch).collect();
     let mut counted = samples.values().map(Vec::len).sum();
     // Another order than before, where a measurement goes on.
     let mut random = fastrand::Rng::with_seed(plan.seed.wrapping_add(counted as u64));
-    let mut known: BTreeMap<u32, Known> = sizes
-        .iter()
-        .map(|&size| (size, Known::look(samples.get(&size), plan.goal)))
-        .collect();
     let of = plan.warm_up.saturating_mul(plan.max_batch);
     for done in 0..of {
         observer.show(&Progress::WarmUp { done, of });
         target.time(done % plan.max_batch + 1).await?;
     }
+    let mut state = State::new(plan, samples);
     let started = Instant::now();
     loop {
-        let mut round: Vec<u32> = sizes
-            .iter()
-            .copied()
-            .filter(|size| known[size].missing > 0)
-            .collect();
+        let mut round: Vec<u32> = state.open().collect();
         if round.is_empty() {
             return Ok(End::Known);
         }
         random.shuffle(&mut round);
-        let mut turns = round.into_iter();
-        let mut turn = turns.next().map(|size| (size, Instant::now()));
-        while let Some((size, since)) = turn {
-            let budget = plan.budget.saturating_sub(started.elapsed());
-            if budget.is_zero() {
-                return Ok(End::BudgetSpent);
-            }
-            observer.show(&Progress::Measuring {
-                samples: counted,
-                known: known.values().filter(|known| known.missing == 0).count(),
-                sizes: sizes.len(),
-                left: left(&known).min(budget),
-            });
-            let seconds = target.time(size).await?.as_secs_f64();
-            observer.keep(size, seconds)?;
-            counted += 1;
-            let sample = samples.entry(size).or_default();
-            sample.push(seconds);
-            let before = known.entry(size).or_insert_with(|| Known::look(None, plan.goal));
-            if sample.len() >= before.look_again_at {
-                *before = Known::look(Some(sample), plan.goal);
-            }
-            if since.elapsed() >= plan.turn || known[&size].missing == 0 {
-                turn = turns.next().map(|size| (size, Instant::now()));
+        for size in round {
+            let since = Instant::now();
+            loop {
+                let budget = plan.budget.saturating_sub(started.elapsed());
+                if budget.is_zero() {
+                    return Ok(End::BudgetSpent);
+                }
+                observer.show(&state.progress(counted, budget));
+                let seconds = target.time(size).await?.as_secs_f64();
+                observer.keep(size, seconds)?;
+                counted += 1;
+                let sample = samples.entry(size).or_default();
+                sample.push(seconds);
+                state.took(size, sample, plan.goal);
+                state.decide(plan);
+                if state.missing[&size] == 0 || since.elapsed() >= plan.turn {
+                    break;
+                }
             }
         }
     }
 }
 
-/// What is known of a size since it was last looked at.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    summary: Option<Summary>,
-    missing: usize,
-    look_again_at: usize,
+/// What is known since sizes were last looked at.
+#[derive(Debug)]
+struct State {
+    known: Known,
+    /// Counts of samples at which a size is looked at again.
+    look_again_at: BTreeMap<u32, usize>,
+    /// Whether something was looked at since it was decided what is missing.
+    is_new: bool,
+    /// Further samples of each size.
+    missing: BTreeMap<u32, usize>,
+    in_full: usize,
 }
 
-impl Known {
-    fn look(sample: Option<&Vec<f64>>, goal: Goal) -> Self {
-        let count = sample.map_or(0, Vec::len);
-        let summary = sample.and_then(|sample| goal.summary(sample));
-        Self {
-            summary,
-            missing: summary.map_or(goal.least(), |summary| goal.missing(&summary)),
-            look_again_at: count + (count / 8).max(1),
+impl State {
+    fn new(plan: &Plan, samples: &Samples) -> Self {
+        let mut state = Self {
+            known: Known::new(),
+            look_again_at: BTreeMap::new(),
+            is_new: true,
+            missing: BTreeMap::new(),
+            in_full: 0,
+        };
+        for (&size, sample) in samples {
+            state.took(size, sample, plan.goal);
+        }
+        state.decide(plan);
+        state
+    }
+
+    /// Looks at a size if it has grown enough.
+    fn took(&mut self, size: u32, sample: &[f64], goal: Goal) {
+        let count = sample.len();
+        if count < self.look_again_at.get(&size).copied().unwrap_or(0) {
+            return;
+        }
+        self.look_again_at.insert(size, count + (count / 8).max(1));
+        if let Some(summary) = goal.summary(sample) {
+            self.known.insert(size, summary);
+        }
+        self.is_new = true;
+    }
+
+    fn decide(&mut self, plan: &Plan) {
+        if !std::mem::take(&mut self.is_new) {
+            return;
+        }
+        let design = plan.design(&self.known);
+        self.missing = (1..=plan.max_batch)
+            .map(|size| (size, design.missing(size, &self.known)))
+            .collect();
+        self.in_full = design.anchors().len();
+    }
+
+    fn open(&self) -> impl Iterator<Item = u32> {
+        let open = self.missing.iter().filter(|(_, missing)| **missing > 0);
+        open.map(|(&size, _)| size)
+    }
+
+    fn progress(&self, samples: usize, budget: Duration) -> Progress {
+        Progress::Measuring {
+            samples,
+            known: self.missing.len() - self.open().count(),
+            sizes: self.missing.len(),
+            in_full: self.in_full,
+            left: self.left().min(budget),
         }
     }
-}
 
-/// Time that the missing samples take; of a size without one, as much as the slowest known takes.
-fn left(known: &BTreeMap<u32, Known>) -> Duration {
-    let mean = |known: &Known| known.summary.map(|summary| summary.mean.value);
-    let slowest = known.values().filter_map(mean).fold(0.0, f64::max);
-    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    let seconds = known
-        .values()
-        .map(|known| known.missing as f64 * mean(known).unwrap_or(slowest))
-        .sum();
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    /// Time that the missing samples take; of a size without one, as much as the slowest known takes.
+    fn left(&self) -> Duration {
+        let mean = |size: &u32| self.known.get(size).map(|summary| summary.mean.value);
+        let slowest = self.known.keys().filter_map(mean).fold(0.0, f64::max);
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let seconds = self
+            .missing
+            .iter()
+            .map(|(size, &missing)| missing as f64 * mean(size).unwrap_or(slowest))
+            .sum();
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
 }
 
 #[cfg(test)]
@@ -267,6 +326,9 @@ mod tests {
             warm_up: 2,
             turn: Duration::ZERO,
             seed: 1,
+            grid: Grid::Full,
+            limits: 1,
+            elsewhere: Vec::new(),
         }
     }
 

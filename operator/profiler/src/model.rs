@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use harmonybatch_api::inference_model::{
     self as api, CpuLatency, CpuProfile, GpuProfile, Memory, Profile, ProfileSource, Provenance, Runtime,
 };
-use harmonybatch_api::quantity::Duration;
+use harmonybatch_api::quantity::{Cpu, Duration};
 use harmonybatch_api::{InferenceModel, InferenceModelSpec, names};
 
+use crate::design::Level;
 use crate::fit::choice::Choice;
 use crate::fit::form::Curve;
 use crate::fit::throttled::PERIOD;
@@ -41,17 +42,18 @@ pub enum ModelError {
     Coefficient(f64),
 }
 
-/// The model that was measured, with everything that is known of where its figures come from.
+/// The model that was measured, with everything that is known of where its figures come from. `left_out` are CPU limits that the others told.
 pub fn inference_model(
     identity: &Identity,
     files: &[&Header],
     points: &[Point],
     fit: &Fit,
+    left_out: &[Cpu],
 ) -> Result<InferenceModel, ModelError> {
     let runtime_name = files.first().map_or(&identity.name, |header| &header.model);
     let mut model = unmeasured(identity, runtime_name);
     model.spec.max_batch_size = points.iter().map(|point| rows(point.batch)).max().unwrap_or(1);
-    model.spec.profile = profile(files, points, fit)?;
+    model.spec.profile = profile(files, points, fit, left_out)?;
     Ok(model)
 }
 
@@ -82,13 +84,18 @@ pub fn unmeasured(identity: &Identity, runtime_name: &str) -> InferenceModel {
 }
 
 /// The profile alone, for a model that there is already.
-pub fn profile(files: &[&Header], points: &[Point], fit: &Fit) -> Result<Profile, ModelError> {
+pub fn profile(
+    files: &[&Header],
+    points: &[Point],
+    fit: &Fit,
+    left_out: &[Cpu],
+) -> Result<Profile, ModelError> {
     let sizes = fit.cpu.len();
     let cpu = fit.cpu.iter().filter(|entry| kept(entry.batch as usize, sizes));
     Ok(Profile {
         cpu: cpu.map(cpu_profile).collect::<Result<_, _>>()?,
         gpu: fit.gpu.iter().filter_map(gpu_profile).collect::<Result<_, _>>()?,
-        provenance: Some(provenance(files, points, fit)),
+        provenance: Some(provenance(files, points, fit, left_out)),
         ..Profile::default()
     })
 }
@@ -167,7 +174,7 @@ fn positive(seconds: f64) -> Result<String, ModelError> {
     written(seconds.max(MICROSECOND))
 }
 
-fn provenance(files: &[&Header], points: &[Point], fit: &Fit) -> Provenance {
+fn provenance(files: &[&Header], points: &[Point], fit: &Fit, left_out: &[Cpu]) -> Provenance {
     let all = |field: fn(&Header) -> Option<&str>| {
         let texts: BTreeSet<&str> = files.iter().filter_map(|header| field(header)).collect();
         let text = texts.into_iter().collect::<Vec<_>>().join("; ");
@@ -188,7 +195,57 @@ fn provenance(files: &[&Header], points: &[Point], fit: &Fit) -> Provenance {
             .filter(|count| (1..=MAX_SAMPLES).contains(count)),
         fit_error: Some(format!("{:.1}%", fit.error() * 100.0)),
         cross_validation: fit.choice.as_ref().map(cross_validation),
+        inferred: inferred(points, left_out).map(|text| text.chars().take(MAX_TEXT).collect()),
     }
+}
+
+/// What was not measured in full, and what is known of it all the same. None where everything was.
+pub fn inferred(points: &[Point], left_out: &[Cpu]) -> Option<String> {
+    let checks = || {
+        points
+            .iter()
+            .filter_map(|point| Some((point, point.check.as_ref()?)))
+    };
+    let sizes: BTreeSet<u32> = checks().map(|(point, _)| point.batch).collect();
+    let between: BTreeSet<u32> = checks()
+        .flat_map(|(_, check)| [check.level.between.0, check.level.between.1])
+        .collect();
+    let worst = |part: fn(&Level) -> f64| {
+        let parts = checks().map(|(_, check)| part(&check.level));
+        parts.fold(0.0, f64::max) * 100.0
+    };
+    let sizes = (!sizes.is_empty()).then(|| {
+        format!(
+            "batches of {} between those of {}, by a few of each: off the straight line between them by {:.1}% at most, known to {:.1}%",
+            ranges(&sizes),
+            ranges(&between),
+            worst(|level| (level.found - 1.0).abs()),
+            worst(|level| level.known_to),
+        )
+    });
+    let limits: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+    let limits = (!limits.is_empty()).then(|| format!("CPU limits {} not measured", limits.join(", ")));
+    let all: Vec<String> = sizes.into_iter().chain(limits).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// Such as 2-7, 9.
+fn ranges(sizes: &BTreeSet<u32>) -> String {
+    let mut found: Vec<(u32, u32)> = Vec::new();
+    for &size in sizes {
+        match found.last_mut() {
+            Some((_, last)) if *last + 1 == size => *last = size,
+            _ => found.push((size, size)),
+        }
+    }
+    let texts = found.iter().map(|(first, last)| {
+        if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        }
+    });
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 /// The errors of all forms.
@@ -206,7 +263,7 @@ mod tests {
 
     use super::*;
     use crate::fit;
-    use crate::points::tests::{cpu, gpu, header, point};
+    use crate::points::tests::{cpu, goal, gpu, header, point};
 
     fn identity() -> Identity {
         Identity {
@@ -239,8 +296,8 @@ mod tests {
         earlier.hardware = Some("a processor".to_owned());
         let last = header("net_v1", cpu(500));
         let points = points();
-        let fit = fit::fit(&points).unwrap();
-        let model = inference_model(&identity(), &[&earlier, &last], &points, &fit).unwrap();
+        let fit = fit::fit(&points, goal()).unwrap();
+        let model = inference_model(&identity(), &[&earlier, &last], &points, &fit, &[]).unwrap();
         assert_eq!(model.spec.max_batch_size, 2);
         assert_eq!(model.spec.runtime.model_name.as_deref(), Some("net_v1"));
         let CpuLatency::Exponential(curve) = &model.spec.profile.cpu[1].mean else {
@@ -261,8 +318,8 @@ mod tests {
         let points: Vec<Point> = (1..=4)
             .map(|batch| point(gpu(), batch, &[0.002 * f64::from(batch) + 0.001; 40]))
             .collect();
-        let fit = fit::fit(&points).unwrap();
-        let model = inference_model(&identity(), &[&header("mlp", gpu())], &points, &fit).unwrap();
+        let fit = fit::fit(&points, goal()).unwrap();
+        let model = inference_model(&identity(), &[&header("mlp", gpu())], &points, &fit, &[]).unwrap();
         let entry = &model.spec.profile.gpu[0];
         assert_eq!((entry.per_row.as_str(), entry.fixed.as_str()), ("2ms", "1ms"));
         assert_eq!(

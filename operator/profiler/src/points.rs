@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use harmonybatch_api::quantity::Cpu;
+
+use crate::design::{Asked, Design, Grid, Known, Level};
 use crate::goal::{Goal, Summary};
 use crate::samples::{Device, Header, Samples};
 
@@ -15,6 +18,17 @@ pub struct Point {
     pub batch: u32,
     /// What is known.
     pub summary: Summary,
+    /// Of a batch size that was not measured in full: how it lies between others.
+    pub check: Option<Check>,
+}
+
+/// What is known of a batch size that was not measured in full.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// How its means compare with those of its neighbours, at all CPU limits together.
+    pub level: Level,
+    /// Its samples here, in their order of size.
+    pub sorted: Vec<f64>,
 }
 
 impl Point {
@@ -71,23 +85,75 @@ pub fn points(files: &[(Header, Samples)], goal: Goal) -> Result<Vec<Point>, Mer
             all.entry(batch).or_default().extend(sample);
         }
     }
-    let known = merged.into_values().flat_map(|(device, samples)| {
-        samples.into_iter().filter_map(move |(batch, sample)| {
-            Some(Point {
-                device: device.clone(),
-                batch,
-                summary: goal.summary(&sample)?,
-            })
+    let grid = |on_cpu: bool| {
+        let mut files = files
+            .iter()
+            .filter(|(header, _)| is_cpu(&header.device) == on_cpu);
+        if files.any(|(header, _)| header.grid == Grid::Adaptive) {
+            Grid::Adaptive
+        } else {
+            Grid::Full
+        }
+    };
+    let merged: Vec<(&Device, Samples, Known)> = merged
+        .into_values()
+        .map(|(device, samples)| {
+            let known = goal.known(&samples);
+            (device, samples, known)
+        })
+        .collect();
+    let (cpu, gpu): (Vec<_>, Vec<_>) = merged.iter().partition(|(device, ..)| is_cpu(device));
+    let mut found = together(&cpu, grid(true), goal);
+    for each in gpu {
+        found.extend(together(&[each], grid(false), goal));
+    }
+    Ok(found)
+}
+
+/// Every batch size under every CPU limit, smallest first.
+pub(crate) fn on_cpu(limits: &BTreeMap<Cpu, Samples>, grid: Grid, goal: Goal) -> Vec<Point> {
+    let devices: Vec<Device> = limits.keys().map(|&limit| Device::Cpu { limit }).collect();
+    let each = devices.iter().zip(limits.values());
+    let known: Vec<_> = each
+        .map(|(device, samples)| (device, samples.clone(), goal.known(samples)))
+        .collect();
+    together(&known.iter().collect::<Vec<_>>(), grid, goal)
+}
+
+fn is_cpu(device: &Device) -> bool {
+    matches!(device, Device::Cpu { .. })
+}
+
+/// The points of devices whose batch sizes are designed together.
+fn together(devices: &[&(&Device, Samples, Known)], grid: Grid, goal: Goal) -> Vec<Point> {
+    let known: Vec<&Known> = devices.iter().map(|(.., known)| known).collect();
+    let sizes = known.iter().flat_map(|known| known.keys());
+    let asked = Asked {
+        grid,
+        max_batch: sizes.copied().max().unwrap_or(0),
+        limits: known.len(),
+        goal,
+    };
+    let design = Design::of(asked, &known);
+    let points = devices.iter().flat_map(|(device, samples, known)| {
+        let design = &design;
+        known.iter().map(move |(&batch, &summary)| Point {
+            device: (*device).clone(),
+            batch,
+            summary,
+            check: design.levels().get(&batch).map(|&level| {
+                let mut sorted = samples.get(&batch).cloned().unwrap_or_default();
+                sorted.sort_by(f64::total_cmp);
+                Check { level, sorted }
+            }),
         })
     });
-    Ok(known.collect())
+    points.collect()
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use harmonybatch_api::quantity::Cpu;
 
     use super::*;
 
@@ -115,6 +181,7 @@ pub(crate) mod tests {
             device,
             batch,
             summary: goal().summary(sample).unwrap(),
+            check: None,
         }
     }
 
@@ -124,6 +191,7 @@ pub(crate) mod tests {
             model: model.to_owned(),
             max_batch: 2,
             device,
+            grid: Grid::Full,
             shapes: BTreeMap::new(),
             input: None,
             seed: 1,

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use harmonybatch_api::quantity::Cpu;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::design::Grid;
+
 /// Of the files that this version writes and reads.
 const FORMAT: u32 = 1;
 
@@ -67,6 +69,9 @@ pub struct Header {
     pub max_batch: u32,
     /// What it runs on.
     pub device: Device,
+    /// Whether all batch sizes were to be measured in full.
+    #[serde(default, skip_serializing_if = "Grid::is_full")]
+    pub grid: Grid,
     /// Dimensions past the batch that the model leaves open, by input.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub shapes: BTreeMap<String, Vec<usize>>,

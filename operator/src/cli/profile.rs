@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::{ArgGroup, Args, ValueEnum};
 use harmonybatch_api::inference_model::Memory;
 use harmonybatch_api::quantity::Cpu;
+use harmonybatch_profiler::design::Grid;
 use harmonybatch_profiler::fit::LEAST_LIMITS;
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::judge;
@@ -37,6 +38,9 @@ const CONFIDENCE: f64 = 0.95;
 /// Measures how long the model behind an Open Inference Protocol v2 endpoint takes for batches of 1 to --max-batch rows, sent one after the other in
 /// random order, until the mean and a high percentile of each are known well enough or --budget ends. What is sent is made of the model's metadata, or
 /// given by --input. Samples are kept as they come: after Ctrl-C, or another end, --resume goes on.
+///
+/// Not all sizes are measured so, unless --grid full asks for it: of those whose mean is on the straight line between a smaller and a larger one, or near it, a few batches
+/// are sent that say how near, and their curves lie between those of the others. With --cpu, limits that the others tell are left out, too. What was not measured in full is said, and stands in provenance.inferred.
 ///
 /// What is measured is the latency as the caller sees it, the way to the endpoint and back included: run this next to it.
 ///
@@ -127,6 +131,9 @@ pub(crate) struct Arguments {
     /// The high percentile, which the plan takes for the longest latency
     #[arg(long, value_name = "PERCENT", default_value = "99%")]
     quantile: Percent,
+    /// What of batch sizes and CPU limits is measured in full
+    #[arg(long, value_enum, value_name = "GRID", default_value_t = Chosen::Adaptive)]
+    grid: Chosen,
     /// Batches of each size that are sent first and not counted
     #[arg(long, value_name = "BATCHES", default_value_t = 5)]
     warm_up: u32,
@@ -151,6 +158,24 @@ pub(crate) struct Arguments {
     /// Host memory that each row of a batch adds
     #[arg(long, value_name = "MEMORY", requires = "written", default_value = "0", value_parser = options::memory)]
     memory_per_row: String,
+}
+
+/// What of batch sizes and CPU limits is measured in full.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Chosen {
+    /// What the rest does not tell: the smallest and the largest batch, those that are not on the straight line between others, and four CPU limits or more
+    Adaptive,
+    /// Every batch size under every CPU limit
+    Full,
+}
+
+impl Chosen {
+    fn grid(self) -> Grid {
+        match self {
+            Self::Adaptive => Grid::Adaptive,
+            Self::Full => Grid::Full,
+        }
+    }
 }
 
 /// A kind of problem in spite of which samples are fitted.
@@ -242,7 +267,15 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let (end, measured) = process::block_on(async {
             let stop = process::shutdown()?;
             let url = opened.header.endpoint.clone();
-            session::measure(arguments, goal, opened, &url, String::new(), stop).await
+            let elsewhere = session::elsewhere(&opened.header, &files, goal);
+            let place = session::At {
+                url: &url,
+                what: String::new(),
+                // Nobody knows of others to come.
+                limits: 1,
+                elsewhere,
+            };
+            session::measure(arguments, goal, opened, place, stop).await
         })?;
         if end == End::Stopped {
             return Ok(ExitCode::from(INTERRUPTED));

@@ -32,11 +32,32 @@ pub struct Measure {
     #[serde(default = "default_time_budget")]
     #[schemars(schema_with = "schema::time_budget")]
     pub time_budget: String,
+    /// Whether all batch sizes are measured in full under all limits. Default: Adaptive.
+    #[serde(default, skip_serializing_if = "Grid::is_adaptive")]
+    pub grid: Grid,
     /// Kinds of problem in spite of which measurements become a profile; each is refused otherwise, and the condition Profiled says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub accept: Vec<Accepted>,
+}
+
+/// What of batch sizes and CPU limits is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Grid {
+    /// What the rest does not tell: at least four limits, and under each the smallest and the largest batch and those that are not on the straight line between others. Of
+    /// the others a few batches only.
+    #[default]
+    Adaptive,
+    /// Everything.
+    Full,
+}
+
+impl Grid {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    fn is_adaptive(&self) -> bool {
+        *self == Self::Adaptive
+    }
 }
 
 /// A kind of problem that a measurement may have.
@@ -70,6 +91,7 @@ impl Default for Measure {
         Self {
             cpu: default_cpu(),
             time_budget: default_time_budget(),
+            grid: Grid::default(),
             accept: Vec::new(),
         }
     }
@@ -106,6 +128,9 @@ struct Subject<'a> {
     model_name: Option<&'a str>,
     max_batch_size: i32,
     cpu: &'a [String],
+    /// Left out by default, so that what was measured before there was a choice is not measured again.
+    #[serde(skip_serializing_if = "Grid::is_adaptive")]
+    grid: Grid,
 }
 
 impl InferenceModelSpec {
@@ -125,6 +150,7 @@ impl InferenceModelSpec {
             model_name: self.runtime.model_name.as_deref(),
             max_batch_size: self.max_batch_size,
             cpu: &self.measure().cpu,
+            grid: self.measure().grid,
         };
         // Text and integers only: it cannot fail to be written.
         names::hash(&serde_json::to_string(&subject).unwrap_or_default())
@@ -204,6 +230,12 @@ mod tests {
             subject(|spec| {
                 spec.profile.measure = Some(Measure {
                     cpu: vec!["1".to_owned()],
+                    ..Measure::default()
+                });
+            }),
+            subject(|spec| {
+                spec.profile.measure = Some(Measure {
+                    grid: Grid::Full,
                     ..Measure::default()
                 });
             }),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harmonybatch_api::inference_model::{Accepted, Measure};
+use harmonybatch_api::inference_model::{Accepted, Grid, Measure};
 use harmonybatch_api::quantity::{Cpu, Duration};
 use harmonybatch_api::{InferenceModel, names};
 use k8s_openapi::api::batch::v1::{
@@ -205,6 +205,9 @@ fn arguments(model: &InferenceModel, measure: &Measure, each: f64) -> Vec<String
     ]
     .map(str::to_owned)
     .into();
+    if measure.grid == Grid::Full {
+        arguments.extend(["--grid", "full"].map(str::to_owned));
+    }
     for accepted in &measure.accept {
         let kind = match accepted {
             Accepted::Noisy => "noisy",
@@ -288,6 +291,7 @@ mod tests {
     #[test]
     fn a_measurement_is_a_job_with_an_account_of_its_own() {
         let measure = Measure {
+            grid: Grid::Full,
             accept: vec![Accepted::Noisy, Accepted::Throttled],
             ..Measure::default()
         };

@@ -100,7 +100,7 @@ impl Scene {
         }
         let new = || Controller::new(u64::from(self.millis), u64::from(self.speed));
         let mut replicas: Vec<Controller> = (0..self.replicas).map(|_| new()).collect();
-        let mut seen = Seen::default();
+        let mut told = Seen::default();
         let mut next = 0;
         while let Some(&first) = arrivals.get(next) {
             let replica = replicas.iter_mut().min_by_key(|replica| replica.now).unwrap();
@@ -112,9 +112,9 @@ impl Scene {
             next += rows as usize;
             let work = self.work(rows) * (1.0 + 0.3 * (2.0 * random.unit() - 1.0));
             let taken = replica.run(units(work));
-            seen.count(rows, seconds(to_f64(taken)), seconds(to_f64(replica.now)));
+            told.count(rows, seconds(to_f64(taken)), seconds(to_f64(replica.now)));
         }
-        seen
+        told
     }
 }
 
@@ -230,9 +230,9 @@ fn each(utilization: f64, factor: f64, mut look: impl FnMut(&Scene, &Seen, &Esti
         };
         let (known, mut under) = on(&platform, &scene);
         for seed in 1..=3 {
-            let seen = scene.play(seed);
-            let estimate = Estimate::of(&seen.batches(&known, &mut under));
-            look(&scene, &seen, &estimate);
+            let told = scene.play(seed);
+            let estimate = Estimate::of(&told.batches(&known, &mut under));
+            look(&scene, &told, &estimate);
         }
     }
 }

@@ -104,11 +104,7 @@ impl Choice {
             }
         });
         scores.sort_by(|one, other| one.error().total_cmp(&other.error()));
-        let tied: Vec<Form> = scores
-            .iter()
-            .filter(|score| !score.is_worse_than(&scores[0]))
-            .map(|score| score.form)
-            .collect();
+        let tied = tied(&scores);
         let (form, reason) = among(&tied, clusters_of_a_quota).unwrap_or((scores[0].form, Reason::Error));
         Self {
             form,
@@ -116,6 +112,20 @@ impl Choice {
             scores: scores.to_vec(),
         }
     }
+
+    /// Forms that may be the right one: with two clusters of a quota the one that knows them, else all that no other one is better than beyond doubt.
+    pub(crate) fn plausible(&self) -> Vec<Form> {
+        match self.reason {
+            Reason::Clusters => vec![self.form],
+            _ => tied(&self.scores),
+        }
+    }
+}
+
+/// Forms that the one with the smallest error, the first, is not better than beyond doubt.
+fn tied(scores: &[Score]) -> Vec<Form> {
+    let tied = scores.iter().filter(|score| !score.is_worse_than(&scores[0]));
+    tied.map(|score| score.form).collect()
 }
 
 /// One of tied forms, the smallest error first; none of none.

@@ -68,6 +68,15 @@ pub enum Curve {
 }
 
 impl Curve {
+    /// Its form.
+    pub fn form(&self) -> Form {
+        match self {
+            Self::Hyperbolic(_) => Form::Hyperbolic,
+            Self::Throttled(_) => Form::Throttled,
+            Self::Exponential(_) => Form::Exponential,
+        }
+    }
+
     /// Mean latency at a CPU limit.
     pub fn mean(&self, vcpu: f64) -> f64 {
         match self {
@@ -83,5 +92,32 @@ impl Curve {
             Self::Throttled(curve) => curve.bound(vcpu),
             Self::Hyperbolic(_) | Self::Exponential(_) => self.mean(vcpu),
         }
+    }
+
+    /// The curve of a batch size that lies at this part of the way from one with the one curve to one with the other, `times` as long: what is in seconds lies between theirs as the size
+    /// does (work under a quota by the CPU seconds and by the seconds of a batch that nothing stops). None of two forms.
+    pub fn between(&self, other: &Self, part: f64, times: f64) -> Option<Self> {
+        let chord = |one: f64, other: f64| one * (1.0 - part) + other * part;
+        let seconds = |one: f64, other: f64| times * chord(one, other);
+        Some(match (self, other) {
+            (Self::Hyperbolic(one), Self::Hyperbolic(other)) => Self::Hyperbolic(Hyperbolic {
+                work: seconds(one.work, other.work),
+                fixed: seconds(one.fixed, other.fixed),
+            }),
+            (Self::Throttled(one), Self::Throttled(other)) => {
+                let work = seconds(one.work, other.work);
+                let alone = seconds(one.work / one.parallelism, other.work / other.parallelism);
+                Self::Throttled(Throttled {
+                    work,
+                    parallelism: work / alone,
+                })
+            }
+            (Self::Exponential(one), Self::Exponential(other)) => Self::Exponential(Exponential {
+                alpha: seconds(one.alpha, other.alpha),
+                beta: chord(one.beta, other.beta),
+                gamma: seconds(one.gamma, other.gamma),
+            }),
+            _ => return None,
+        })
     }
 }

@@ -1,5 +1,5 @@
 //! The planner's forms through the points: a curve in the CPU limit for each batch size, all of the one form that [`choice`] finds, and a line in the
-//! batch size for each GPU.
+//! batch size for each GPU. Sizes that were not measured in full have curves between their neighbours' ([`interpolated`]).
 //!
 //! Squares are of *relative* errors, because latencies at a tenth of a core are ten times those at a whole one and would else be all that
 //! counts. The error of a fit is the largest relative one, at the points themselves and, between the first and the last of them, at each
@@ -9,16 +9,19 @@ pub mod choice;
 pub mod exponential;
 pub mod form;
 pub mod hyperbolic;
+pub mod interpolated;
 pub mod line;
 mod search;
 pub mod throttled;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::goal::Goal;
 use crate::points::Point;
 use crate::samples::Device;
 use choice::{Choice, Means};
 use form::{Curve, Form};
+use interpolated::Interpolated;
 use line::Line;
 use throttled::Known;
 
@@ -72,6 +75,8 @@ pub struct CpuFit {
     pub tail: Curve,
     /// Of the mean.
     pub error: f64,
+    /// How it lies between other sizes, where it was not measured in full.
+    pub interpolated: Option<Interpolated>,
 }
 
 /// One kind of GPU.
@@ -106,7 +111,7 @@ impl Fit {
 }
 
 /// Fits every batch size on CPU and every GPU that the points have.
-pub fn fit(points: &[Point]) -> Result<Fit, FitError> {
+pub fn fit(points: &[Point], goal: Goal) -> Result<Fit, FitError> {
     if points.is_empty() {
         return Err(FitError::Empty);
     }
@@ -121,24 +126,77 @@ pub fn fit(points: &[Point]) -> Result<Fit, FitError> {
             },
         }
     }
-    let largest = by_batch.keys().next_back().copied().unwrap_or(0);
-    let sizes: Vec<Size> = (1..=largest)
-        .map(|batch| Size::new(batch, by_batch.get(&batch).map_or(&[][..], Vec::as_slice)))
-        .collect::<Result<_, _>>()?;
-    let choice = (!sizes.is_empty()).then(|| {
-        let means: Vec<Means> = sizes.iter().map(|size| size.means.clone()).collect();
-        let on_cpu = by_batch.values().flatten().copied();
-        Choice::of(&means, choice::has_clusters_of_a_quota(on_cpu))
-    });
+    let sizes = in_full(&by_batch)?;
+    let choice = choice(&sizes, &by_batch);
     let form = choice.as_ref().map(|choice| choice.form);
+    let cpu = form.map_or_else(|| Ok(Vec::new()), |form| of_form(form, &sizes))?;
     Ok(Fit {
-        cpu: form.map_or_else(|| Ok(Vec::new()), |form| of_form(form, &sizes))?,
+        cpu: with_sizes_between(cpu, &by_batch, goal)?,
         choice,
         gpu: gpus
             .iter()
             .map(|(device, points)| gpu(device, points))
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// What the batch sizes on CPU that were measured in full are in each of the forms that may be right, fitted to all limits and to all but each of those between the first and the last: as far as these are
+/// apart, that far the curves are unknown. The chosen form is the first, and first fitted to all limits.
+pub(crate) fn variants(points: &[Point]) -> Result<Vec<Vec<CpuFit>>, FitError> {
+    let mut by_batch: BTreeMap<u32, Vec<&Point>> = BTreeMap::new();
+    for point in points.iter().filter(|point| point.vcpu().is_some()) {
+        by_batch.entry(point.batch).or_default().push(point);
+    }
+    let sizes = in_full(&by_batch)?;
+    let choice = choice(&sizes, &by_batch).ok_or(FitError::Empty)?;
+    let others = choice.plausible().into_iter().filter(|form| *form != choice.form);
+    let limits = sizes.iter().map(|size| size.tails.len()).min().unwrap_or(0);
+    let mut found = Vec::new();
+    for form in [choice.form].into_iter().chain(others) {
+        found.push(of_form(form, &sizes)?);
+        for left_out in 1..limits.saturating_sub(1) {
+            let without: Vec<Size> = sizes.iter().map(|size| size.without(left_out)).collect();
+            found.push(of_form(form, &without)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Batch sizes that were measured in full, 1, 2, ... in this order, those between left out.
+fn in_full(by_batch: &BTreeMap<u32, Vec<&Point>>) -> Result<Vec<Size>, FitError> {
+    let largest = by_batch.keys().next_back().copied().unwrap_or(0);
+    let points = |batch: u32| by_batch.get(&batch).map_or(&[][..], Vec::as_slice);
+    let in_full = (1..=largest).filter(|&batch| !is_checked(points(batch)));
+    in_full.map(|batch| Size::new(batch, points(batch))).collect()
+}
+
+fn is_checked(points: &[&Point]) -> bool {
+    points.iter().any(|point| point.check.is_some())
+}
+
+fn choice(sizes: &[Size], by_batch: &BTreeMap<u32, Vec<&Point>>) -> Option<Choice> {
+    let means: Vec<Means> = sizes.iter().map(|size| size.means.clone()).collect();
+    let on_cpu = by_batch.values().flatten().copied();
+    (!means.is_empty()).then(|| Choice::of(&means, choice::has_clusters_of_a_quota(on_cpu)))
+}
+
+/// Adds those that were not measured in full, in the order of batch sizes.
+fn with_sizes_between(
+    in_full: Vec<CpuFit>,
+    by_batch: &BTreeMap<u32, Vec<&Point>>,
+    goal: Goal,
+) -> Result<Vec<CpuFit>, FitError> {
+    let tails_of = |batch: u32| by_batch.get(&batch).map_or_else(Vec::new, |points| tails(points));
+    let checked = by_batch.iter().filter(|(_, points)| is_checked(points));
+    let between = checked.map(|(&batch, points)| {
+        let fit = interpolated::between(batch, points, &in_full, &tails_of, goal);
+        fit.ok_or_else(|| FitError::NoCurve(format!("batch {batch}, between its neighbours")))
+    });
+    let between: Vec<CpuFit> = between.collect::<Result<_, _>>()?;
+    let mut all = in_full;
+    all.extend(between);
+    all.sort_by_key(|fit| fit.batch);
+    Ok(all)
 }
 
 /// Every batch size with a curve of the form; work under a quota is found for all of them together.
@@ -159,6 +217,21 @@ fn of_form(form: Form, sizes: &[Size]) -> Result<Vec<CpuFit>, FitError> {
     Ok(fits)
 }
 
+fn at(points: &[&Point], latency: fn(&Point) -> f64) -> Vec<Observation> {
+    let at = points
+        .iter()
+        .filter_map(|point| Some((point.vcpu()?, latency(point))));
+    at.collect()
+}
+
+/// Where a tail without an upper end was accepted, the largest that was seen is all there is.
+fn tails(points: &[&Point]) -> Vec<Observation> {
+    at(points, |point| {
+        let tail = point.summary.tail;
+        tail.high.unwrap_or(tail.value)
+    })
+}
+
 /// What is known of one batch size on CPU, by limit.
 struct Size {
     batch: u32,
@@ -175,21 +248,27 @@ impl Size {
                 limits: limits.into_iter().collect(),
             });
         }
-        let at = |latency: fn(&Point) -> f64| -> Vec<Observation> {
-            points
-                .iter()
-                .filter_map(|point| Some((point.vcpu()?, latency(point))))
-                .collect()
-        };
         Ok(Self {
             batch,
             means: Means {
-                observations: at(|point| point.summary.mean.value),
+                observations: at(points, |point| point.summary.mean.value),
                 known_to: points.iter().map(|point| point.summary.mean.relative()).collect(),
             },
-            // Where a tail without an upper end was accepted, the largest that was seen is all there is.
-            tails: at(|point| point.summary.tail.high.unwrap_or(point.summary.tail.value)),
+            tails: tails(points),
         })
+    }
+
+    /// Without one of the limits.
+    fn without(&self, left_out: usize) -> Self {
+        let mut size = Self {
+            batch: self.batch,
+            means: self.means.clone(),
+            tails: self.tails.clone(),
+        };
+        size.means.observations.remove(left_out);
+        size.means.known_to.remove(left_out);
+        size.tails.remove(left_out);
+        size
     }
 
     fn known(&self) -> Known<'_> {
@@ -211,6 +290,7 @@ impl Size {
             error: error(&self.means.observations, |some| {
                 form.through(some).map(|curve| move |vcpu| curve.mean(vcpu))
             }),
+            interpolated: None,
         })
     }
 }

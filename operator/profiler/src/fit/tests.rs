@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::exponential::Exponential;
 use super::throttled::Throttled;
 use super::*;
-use crate::points::tests::{cpu, gpu, point};
+use crate::points::tests::{cpu, goal, gpu, point};
 
 const LIMITS: [u64; 8] = [250, 500, 750, 1000, 1500, 2000, 3000, 4000];
 
@@ -81,7 +81,7 @@ proptest! {
             .iter()
             .map(|&millis| point(cpu(millis), 1, &around(known.at(vcpu(millis)), &mut random)))
             .collect();
-        let found = fit(&points).unwrap();
+        let found = fit(&points, goal()).unwrap();
         let mean = exponential_of(found.cpu[0].mean);
         for millis in (250..=4000).step_by(50) {
             let off = mean.at(vcpu(millis)) / known.at(vcpu(millis)) - 1.0;
@@ -109,7 +109,7 @@ proptest! {
         let points: Vec<Point> = (1..=8)
             .map(|batch| point(gpu(), batch, &around(per_row * f64::from(batch) + fixed, &mut random)))
             .collect();
-        let found = fit(&points).unwrap();
+        let found = fit(&points, goal()).unwrap();
         let line = found.gpu[0].mean;
         let scale = 0.05 * f64::max(per_row, fixed);
         prop_assert!((line.slope - per_row).abs() < scale, "{line:?}");
@@ -160,7 +160,7 @@ fn another_law_has_a_large_error() {
             )
         })
         .collect();
-    let error = fit(&points).unwrap().error();
+    let error = fit(&points, goal()).unwrap().error();
     assert!(error > 0.1, "{error}");
 }
 
@@ -217,7 +217,7 @@ fn too_little_to_fit_says_what_is_missing() {
         .map(|&millis| point(cpu(millis), 1, &[0.1; 40]))
         .collect();
     assert_eq!(
-        fit(&three).unwrap_err().to_string(),
+        fit(&three, goal()).unwrap_err().to_string(),
         "batch 1 is measured at 3 CPU limits (cpu 250m, cpu 500m, cpu 750m): 4 CPU limits are needed, for three coefficients and an error: \
          measure the endpoint at others and give all files with --merge"
     );
@@ -226,10 +226,13 @@ fn too_little_to_fit_says_what_is_missing() {
         .map(|&millis| point(cpu(millis), 2, &[0.1; 40]))
         .collect();
     assert!(matches!(
-        fit(&only_second),
+        fit(&only_second, goal()),
         Err(FitError::TooFewLimits { batch: 1, .. })
     ));
     let two = [point(gpu(), 1, &[0.1; 40]), point(gpu(), 2, &[0.1; 40])];
-    assert!(matches!(fit(&two), Err(FitError::TooFewSizes { sizes: 2, .. })));
-    assert_eq!(fit(&[]), Err(FitError::Empty));
+    assert!(matches!(
+        fit(&two, goal()),
+        Err(FitError::TooFewSizes { sizes: 2, .. })
+    ));
+    assert_eq!(fit(&[], goal()), Err(FitError::Empty));
 }

@@ -187,24 +187,29 @@ pub fn above(observations: &[Observation]) -> Option<Throttled> {
     // How long batches wait tells of a parallelism that no limit reaches.
     let high = LARGEST * limits().fold(0.0, f64::max);
     search::search(low, high, |parallelism| {
-        let alone = observations.iter().map(|&(vcpu, seconds)| {
-            if vcpu >= parallelism {
-                return seconds;
-            }
-            let spent_in = PERIOD * vcpu / parallelism;
-            let begun = (seconds / (PERIOD * (1.0 + BEYOND_PERIODS))).ceil();
-            let (waits, seconds) = (begun, seconds.min(begun * PERIOD));
-            // Just above whole quotas, so that rounding does not take the last wait away.
-            let quotas = (waits - 1.0) * spent_in * (1.0 + 1e-9);
-            quotas.max(seconds - waits * (PERIOD - spent_in))
-        });
-        let curve = Throttled {
-            work: alone.fold(0.0, f64::max) * parallelism,
-            parallelism,
-        };
+        let curve = reaching(observations, parallelism);
         let squares = super::squares(observations, |vcpu| curve.bound(vcpu));
         (squares.is_finite() && curve.work > 0.0).then_some((squares, curve))
     })
+}
+
+/// Of this parallelism, the curve with the least work whose bound no latency exceeds, but for [`BEYOND_PERIODS`].
+pub(super) fn reaching(observations: &[Observation], parallelism: f64) -> Throttled {
+    let alone = observations.iter().map(|&(vcpu, seconds)| {
+        if vcpu >= parallelism {
+            return seconds;
+        }
+        let spent_in = PERIOD * vcpu / parallelism;
+        let begun = (seconds / (PERIOD * (1.0 + BEYOND_PERIODS))).ceil();
+        let (waits, seconds) = (begun, seconds.min(begun * PERIOD));
+        // Just above whole quotas, so that rounding does not take the last wait away.
+        let quotas = (waits - 1.0) * spent_in * (1.0 + 1e-9);
+        quotas.max(seconds - waits * (PERIOD - spent_in))
+    });
+    Throttled {
+        work: alone.fold(0.0, f64::max) * parallelism,
+        parallelism,
+    }
 }
 
 /// The part of batches that a quota with this mean makes slow: batches that follow each other need `mean / PERIOD` quotas each, and what this has past

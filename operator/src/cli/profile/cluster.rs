@@ -1,5 +1,6 @@
 //! A measurement on pods that the cluster runs for it: one after the other, each under one CPU limit.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,10 +10,12 @@ use clap::{Args, ValueEnum};
 use harmonybatch_api::InferenceModel;
 use harmonybatch_api::inference_model::{Memory, Profile};
 use harmonybatch_api::quantity::Cpu;
-use harmonybatch_controller::measured_pod::{Host, Reach, Running, Wanted};
+use harmonybatch_controller::measured_pod::{self, Host, Reach, Running};
+use harmonybatch_profiler::design::Grid;
 use harmonybatch_profiler::fit::LEAST_LIMITS;
 use harmonybatch_profiler::goal::Goal;
-use harmonybatch_profiler::measure::{End, is_known};
+use harmonybatch_profiler::limits::Wanted;
+use harmonybatch_profiler::measure::End;
 use harmonybatch_profiler::model::{Identity, profile, unmeasured};
 use harmonybatch_profiler::samples::{self, Device, Header, Samples, SamplesError, SamplesFile};
 use harmonybatch_profiler::{endpoint::Server, machine};
@@ -150,7 +153,12 @@ pub(super) fn run(arguments: &Arguments, goal: Goal) -> anyhow::Result<ExitCode>
         for file in &arguments.merge {
             files.push(samples::read(file)?);
         }
-        session.conclude(&files, wanted).await
+        let is_left_out = |limit: &Cpu| {
+            let mut devices = files.iter().map(|(header, _)| &header.device);
+            !devices.any(|device| *device == Device::Cpu { limit: *limit })
+        };
+        let left_out: Vec<Cpu> = limits.into_iter().filter(is_left_out).collect();
+        session.conclude(&files, &left_out, wanted).await
     })
 }
 
@@ -224,48 +232,68 @@ impl Session<'_> {
         u32::try_from(self.model.spec.max_batch_size).unwrap_or(1)
     }
 
-    /// The files of all limits; none after Ctrl-C.
+    /// The files of all limits that were measured; none after Ctrl-C.
     async fn measure(&self, limits: &[Cpu]) -> anyhow::Result<Option<Vec<(Header, Samples)>>> {
         // All are looked at before the first pod is started.
-        let kept = limits.iter().map(|limit| self.kept(*limit));
-        let kept: Vec<Kept> = kept.collect::<anyhow::Result<_>>()?;
-        let (stop, stopped) = watch::channel(false);
-        let signal = process::shutdown()?;
-        tokio::spawn(async move {
-            signal.await;
-            stop.send_replace(true);
-            // A channel that closes would stop them, too.
-            std::future::pending::<()>().await;
-        });
-        let mut files: Vec<(Header, Samples)> = Vec::new();
-        for (number, (limit, kept)) in (1..).zip(limits.iter().zip(kept)) {
-            let what = format!("cpu {limit} ({number} of {}): ", limits.len());
-            if let Some((header, samples)) = &kept.begun
-                && is_known(samples, header.max_batch, self.goal)
-            {
-                let path = kept.path.display();
-                print::error(&format!("{what}known well enough already, by {path}"));
-                files.extend(kept.begun);
-                continue;
-            }
-            let earlier = files.iter().find_map(|(header, _)| header.image_digest.clone());
-            let measured = self.one(*limit, kept, earlier, what, &stopped).await?;
+        let mut files: BTreeMap<Cpu, (Header, Samples)> = BTreeMap::new();
+        for &limit in limits {
+            files.extend(self.kept(limit)?.begun.map(|begun| (limit, begun)));
+        }
+        let wanted = self.wanted(limits, &files);
+        self.say_known(&wanted, &files);
+        let stopped = stop()?;
+        let mut spent = BTreeSet::new();
+        while let Some(limit) = wanted.next(&samples(&files), &spent) {
+            let what = format!("cpu {limit} ({}): ", number(limit, &wanted, &files));
+            let kept = Kept {
+                path: self.path(limit),
+                begun: files.remove(&limit),
+            };
+            let others: Vec<(Header, Samples)> = files.values().cloned().collect();
+            let measured = self.one(limit, kept, &wanted, &others, what, &stopped).await?;
             let Some((end, file)) = measured else {
                 print::error("stopped; the pod is deleted; go on with the same command and --resume");
                 return Ok(None);
             };
-            files.push(file);
-            if end == End::Stopped {
-                return Ok(None);
+            files.insert(limit, file);
+            match end {
+                End::Known => {}
+                End::BudgetSpent => {
+                    spent.insert(limit);
+                }
+                End::Stopped => return Ok(None),
             }
         }
-        Ok(Some(files))
+        Ok(Some(files.into_values().collect()))
+    }
+
+    fn say_known(&self, wanted: &Wanted, files: &BTreeMap<Cpu, (Header, Samples)>) {
+        let samples = samples(files);
+        let known = files.keys().filter(|limit| wanted.is_known(**limit, &samples));
+        for (number, limit) in (1..).zip(known) {
+            let (path, of) = (self.path(*limit), of(wanted));
+            let path = path.display();
+            print::error(&format!(
+                "cpu {limit} ({number} of {of}): known well enough already, by {path}"
+            ));
+        }
+    }
+
+    /// What is to be measured: as it was begun, where it was.
+    fn wanted(&self, limits: &[Cpu], files: &BTreeMap<Cpu, (Header, Samples)>) -> Wanted {
+        let full = self.arguments.grid.grid() == Grid::Full
+            || files.values().any(|(header, _)| header.grid == Grid::Full);
+        Wanted {
+            limits: limits.iter().copied().collect(),
+            max_batch: self.max_batch(),
+            grid: if full { Grid::Full } else { Grid::Adaptive },
+            goal: self.goal,
+        }
     }
 
     /// What there is of a limit.
     fn kept(&self, limit: Cpu) -> anyhow::Result<Kept> {
-        let name = format!("{}-cpu-{limit}.samples.jsonl", self.model.name_any());
-        let path = self.arguments.cluster.folder.join(name);
+        let path = self.path(limit);
         if !path.try_exists().with_context(|| path.display().to_string())? {
             return Ok(Kept { path, begun: None });
         }
@@ -297,17 +325,23 @@ impl Session<'_> {
         })
     }
 
+    fn path(&self, limit: Cpu) -> PathBuf {
+        let name = format!("{}-cpu-{limit}.samples.jsonl", self.model.name_any());
+        self.arguments.cluster.folder.join(name)
+    }
+
     fn protocol_name(&self) -> String {
         let name = self.model.spec.runtime.model_name.clone();
         name.unwrap_or_else(|| self.model.name_any())
     }
 
-    /// Runs the pod of one limit and measures it. None if stopped before there was something to measure.
+    /// Runs the pod of one limit and measures it, `others` being the files of other limits. None if stopped before there was something to measure.
     async fn one(
         &self,
         limit: Cpu,
         kept: Kept,
-        earlier: Option<String>,
+        wanted: &Wanted,
+        others: &[(Header, Samples)],
         what: String,
         stopped: &watch::Receiver<bool>,
     ) -> anyhow::Result<Option<(End, (Header, Samples))>> {
@@ -320,7 +354,8 @@ impl Session<'_> {
             reach,
             ready_within: options.ready_within,
         };
-        let wanted = Wanted {
+        let earlier = others.iter().find_map(|(header, _)| header.image_digest.clone());
+        let pod = measured_pod::Wanted {
             model: &self.model,
             cpu: limit,
             lives_at_most: options.ready_within + self.arguments.budget + WARM_UP,
@@ -329,24 +364,23 @@ impl Session<'_> {
         };
         let mut say = |line: &str| print::error(&format!("{what}{line}"));
         let measure = async |pod: &Running| {
-            let header = self.header(limit, pod);
+            let header = self.header(limit, wanted.grid, pod);
             let url = pod.url();
             print::error(&format!("{what}{}", way(url, &header.model, reach).await?));
             let opened = open(kept, header, earlier.as_deref())?;
-            let measured = session::measure(
-                self.arguments,
-                self.goal,
-                opened,
+            let at = session::At {
                 url,
-                what.clone(),
-                wait_for(stopped.clone()),
-            );
+                what: what.clone(),
+                limits: wanted.at_least(),
+                elsewhere: session::elsewhere(&opened.header, others, self.goal),
+            };
+            let measured = session::measure(self.arguments, self.goal, opened, at, wait_for(stopped.clone()));
             measured.await.with_context(|| format!("cpu {limit}"))
         };
-        Box::pin(host.run(&wanted, wait_for(stopped.clone()), &mut say, measure)).await
+        Box::pin(host.run(&pod, wait_for(stopped.clone()), &mut say, measure)).await
     }
 
-    fn header(&self, limit: Cpu, pod: &Running) -> Header {
+    fn header(&self, limit: Cpu, grid: Grid, pod: &Running) -> Header {
         let options = &self.arguments.cluster;
         // A pod on the same node: what this process sees of the machine is true of it, and may be all that it may see.
         let here = match (&pod.node, &options.own_node) {
@@ -363,6 +397,7 @@ impl Session<'_> {
             model: self.protocol_name(),
             max_batch: self.max_batch(),
             device: Device::Cpu { limit },
+            grid,
             shapes: self.arguments.shapes(),
             input: self.arguments.input.clone(),
             seed: self.arguments.seed,
@@ -376,8 +411,14 @@ impl Session<'_> {
         }
     }
 
-    async fn conclude(&self, files: &[(Header, Samples)], wanted: bool) -> anyhow::Result<ExitCode> {
-        let judged = conclude::judge(self.arguments, self.goal, files)?;
+    /// `left_out` are limits that were not measured.
+    async fn conclude(
+        &self,
+        files: &[(Header, Samples)],
+        left_out: &[Cpu],
+        wanted: bool,
+    ) -> anyhow::Result<ExitCode> {
+        let judged = conclude::judge(self.arguments, self.goal, files, left_out)?;
         if !wanted {
             return Ok(judged.unwritten());
         }
@@ -386,7 +427,7 @@ impl Session<'_> {
             Err(problem) => return Ok(conclude::refused(problem)),
         };
         let headers: Vec<&Header> = files.iter().map(|(header, _)| header).collect();
-        let profile = profile(&headers, &judged.points, fit)?;
+        let profile = profile(&headers, &judged.points, fit, left_out)?;
         if let Some(output) = &self.arguments.output {
             conclude::write(output, &self.written(profile.clone()))?;
         }
@@ -409,6 +450,43 @@ impl Session<'_> {
         model.spec.profile.provenance = profile.provenance;
         model
     }
+}
+
+fn samples(files: &BTreeMap<Cpu, (Header, Samples)>) -> BTreeMap<Cpu, Samples> {
+    let all = files.iter();
+    all.map(|(&limit, (_, samples))| (limit, samples.clone()))
+        .collect()
+}
+
+/// Which of the limits this is.
+fn number(limit: Cpu, wanted: &Wanted, files: &BTreeMap<Cpu, (Header, Samples)>) -> String {
+    if files.contains_key(&limit) {
+        return "again".to_owned();
+    }
+    format!("{} of {}", files.len() + 1, of(wanted))
+}
+
+/// How many limits there are.
+fn of(wanted: &Wanted) -> String {
+    let all = wanted.limits.len();
+    if wanted.grid == Grid::Full || all <= LEAST_LIMITS {
+        all.to_string()
+    } else {
+        format!("{LEAST_LIMITS} to {all}")
+    }
+}
+
+/// Hears a signal from now on.
+fn stop() -> anyhow::Result<watch::Receiver<bool>> {
+    let (stop, stopped) = watch::channel(false);
+    let signal = process::shutdown()?;
+    tokio::spawn(async move {
+        signal.await;
+        stop.send_replace(true);
+        // A channel that closes would stop them, too.
+        std::future::pending::<()>().await;
+    });
+    Ok(stopped)
 }
 
 /// A new samples file, or one to go on with if it is of the image that runs.

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use harmonybatch_api::quantity::Cpu;
 use harmonybatch_api::{InferenceModel, yaml};
 use harmonybatch_profiler::fit::choice::Reason;
 use harmonybatch_profiler::fit::{self, Fit};
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::judge;
-use harmonybatch_profiler::model::{Identity, inference_model};
+use harmonybatch_profiler::model::{Identity, inference_model, inferred};
 use harmonybatch_profiler::points::{Point, points};
 use harmonybatch_profiler::samples::{Device, Header, Samples};
 
@@ -30,14 +31,15 @@ pub(super) struct Judged {
     pub(super) good: bool,
 }
 
-/// Judges and fits, and says both.
+/// Judges and fits, and says both. `left_out` are CPU limits that were not measured because the others tell them.
 pub(super) fn judge(
     arguments: &Arguments,
     goal: Goal,
     files: &[(Header, Samples)],
+    left_out: &[Cpu],
 ) -> anyhow::Result<Judged> {
     let points = points(files, goal)?;
-    let fit = fit::fit(&points);
+    let fit = fit::fit(&points, goal);
     let form = fit
         .as_ref()
         .ok()
@@ -64,7 +66,11 @@ pub(super) fn judge(
                 .to_owned(),
         )
     };
-    let text = render(&points, goal, fit.as_ref().ok());
+    let mut text = render(&points, goal, fit.as_ref().ok());
+    if let Some(inferred) = inferred(&points, left_out) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "\nNot measured in full (--grid full does): {inferred}.");
+    }
     if arguments.output.as_deref() == Some(Path::new(STANDARD_OUTPUT)) {
         print::error(text.trim_start());
     } else {
@@ -90,7 +96,7 @@ pub(super) fn conclude(
     identity: Option<&Identity>,
     files: &[(Header, Samples)],
 ) -> anyhow::Result<ExitCode> {
-    let judged = judge(arguments, goal, files)?;
+    let judged = judge(arguments, goal, files, &[])?;
     let (Some(identity), Some(output)) = (identity, &arguments.output) else {
         return Ok(judged.unwritten());
     };
@@ -99,7 +105,10 @@ pub(super) fn conclude(
         Err(problem) => return Ok(refused(problem)),
     };
     let headers: Vec<&Header> = files.iter().map(|(header, _)| header).collect();
-    write(output, &inference_model(identity, &headers, &judged.points, fit)?)?;
+    write(
+        output,
+        &inference_model(identity, &headers, &judged.points, fit, &[])?,
+    )?;
     Ok(code(true))
 }
 

@@ -287,6 +287,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use harmonybatch_api::quantity::Cpu;
+    use harmonybatch_profiler::design::Grid;
     use harmonybatch_profiler::fit;
     use harmonybatch_profiler::goal::Goal;
     use harmonybatch_profiler::points;
@@ -302,6 +303,7 @@ mod tests {
             model: "net".to_owned(),
             max_batch: 16,
             device,
+            grid: Grid::Full,
             shapes: BTreeMap::new(),
             input: None,
             seed: 1,
@@ -333,7 +335,11 @@ mod tests {
             .map(|rows| (rows, sample(1e-3 * f64::from(rows))))
             .collect();
         let files: Vec<(Header, Samples)> = by_limit.chain([(header(gpu), by_rows)]).collect();
-        points::points(&files, Goal::new(0.05, 0.2, 0.9, 0.95).unwrap()).unwrap()
+        points::points(&files, goal()).unwrap()
+    }
+
+    fn goal() -> Goal {
+        Goal::new(0.05, 0.2, 0.9, 0.95).unwrap()
     }
 
     fn count(node: &Handle, element: &str, class: &str) -> usize {
@@ -357,7 +363,7 @@ mod tests {
     #[test]
     fn every_point_is_drawn_with_its_residual_and_every_panel_with_its_curves() {
         let points = points(2);
-        let fit = fit::fit(&points).unwrap();
+        let fit = fit::fit(&points, goal()).unwrap();
         let picture = render("net", "P90", &points, &fit);
         let page = html5ever::parse_document(RcDom::default(), html5ever::ParseOpts::default())
             .one(picture.as_str());
@@ -375,7 +381,7 @@ mod tests {
     #[test]
     fn of_many_sizes_the_smallest_the_largest_and_some_between_are_drawn() {
         let points = points(16);
-        let fit = fit::fit(&points).unwrap();
+        let fit = fit::fit(&points, goal()).unwrap();
         let titles: Vec<String> = panels(&points, &fit)
             .into_iter()
             .map(|panel| panel.title)

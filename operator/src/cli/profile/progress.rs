@@ -59,11 +59,17 @@ fn line(progress: &Progress) -> String {
             samples,
             known,
             sizes,
+            in_full,
             left,
         } => {
             let left = left.as_secs();
+            let in_full = if in_full == sizes {
+                String::new()
+            } else {
+                format!(", {in_full} in full")
+            };
             format!(
-                "measuring: {known} of {sizes} batch sizes known, {samples} batches; about {}:{:02} left (Ctrl-C keeps what is measured)",
+                "measuring: {known} of {sizes} batch sizes known{in_full}, {samples} batches; about {}:{:02} left (Ctrl-C keeps what is measured)",
                 left / 60,
                 left % 60
             )
@@ -77,15 +83,20 @@ mod tests {
 
     #[test]
     fn a_line_says_what_is_known_and_what_is_left() {
-        let progress = Progress::Measuring {
+        let progress = |in_full| Progress::Measuring {
             samples: 120,
             known: 3,
             sizes: 8,
+            in_full,
             left: Duration::from_secs(65),
         };
         assert_eq!(
-            line(&progress),
+            line(&progress(8)),
             "measuring: 3 of 8 batch sizes known, 120 batches; about 1:05 left (Ctrl-C keeps what is measured)"
+        );
+        assert_eq!(
+            line(&progress(2)),
+            "measuring: 3 of 8 batch sizes known, 2 in full, 120 batches; about 1:05 left (Ctrl-C keeps what is measured)"
         );
     }
 }

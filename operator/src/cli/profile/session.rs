@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
+use harmonybatch_profiler::design::{Grid, Known};
 use harmonybatch_profiler::endpoint::{Endpoint, Server};
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::machine;
@@ -94,6 +95,7 @@ fn header(arguments: &Arguments) -> anyhow::Result<Option<Header>> {
         model: model.clone(),
         max_batch,
         device,
+        grid: arguments.grid.grid(),
         shapes: arguments.shapes(),
         input: arguments.input.clone(),
         seed: arguments.seed,
@@ -113,17 +115,37 @@ fn turn(header: &Header, budget: Duration) -> Duration {
     }
 }
 
-/// Measures at `url` until the goal, the budget or `stop`, and says how it ended. `what` begins every line of progress.
+/// Where a measurement is done, and what is known beside it.
+pub(super) struct At<'a> {
+    /// Of the server.
+    pub(super) url: &'a str,
+    /// Begins every line of progress.
+    pub(super) what: String,
+    /// How many CPU limits there will be at least.
+    pub(super) limits: usize,
+    /// What is known under other CPU limits.
+    pub(super) elsewhere: Vec<Known>,
+}
+
+/// What files say of other CPU limits than that of a header; of other devices nothing is of use to it.
+pub(super) fn elsewhere(header: &Header, files: &[(Header, Samples)], goal: Goal) -> Vec<Known> {
+    let is_cpu = |device: &Device| matches!(device, Device::Cpu { .. });
+    let others = files.iter().filter(|(other, _)| {
+        is_cpu(&header.device) && is_cpu(&other.device) && other.device != header.device
+    });
+    others.map(|(_, samples)| goal.known(samples)).collect()
+}
+
+/// Measures until the goal, the budget or `stop`, and says how it ended.
 pub(super) async fn measure(
     arguments: &Arguments,
     goal: Goal,
     opened: Opened,
-    url: &str,
-    what: String,
+    at: At<'_>,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<(End, (Header, Samples))> {
     let Opened { header, place } = opened;
-    let server = Server::new(url, &header.model)?;
+    let server = Server::new(at.url, &header.model)?;
     let rows = rows(&header, &server.metadata().await?)?;
     let (file, mut samples) = match place {
         Place::New(path) => (SamplesFile::create(&path, &header)?, Samples::new()),
@@ -136,10 +158,18 @@ pub(super) async fn measure(
         warm_up: arguments.warm_up,
         turn: turn(&header, arguments.budget),
         seed: header.seed,
+        // As it was begun, unless all of it is wanted now.
+        grid: if arguments.grid.grid() == Grid::Full {
+            Grid::Full
+        } else {
+            header.grid
+        },
+        limits: at.limits,
+        elsewhere: at.elsewhere,
     };
     let mut log = Log {
         file,
-        display: Display::new(what),
+        display: Display::new(at.what),
     };
     let end = measure::measure(
         &mut Endpoint::new(server, rows),
