@@ -156,7 +156,8 @@ async fn run<T: Timed, O: Observer<Error: From<T::Error>>>(
         random.shuffle(&mut round);
         for size in round {
             let since = Instant::now();
-            loop {
+            // What seemed to be missing when its turn began: more is asked for when the others are known better as well.
+            for _ in 0..state.missing[&size] {
                 let budget = plan.budget.saturating_sub(started.elapsed());
                 if budget.is_zero() {
                     return Ok(End::BudgetSpent);
