@@ -6,26 +6,26 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use harmonybatch_api::InferenceModel;
 use harmonybatch_api::inference_model::{Memory, Profile};
 use harmonybatch_api::quantity::Cpu;
-use harmonybatch_controller::measured_pod::{self, Host, Reach, Running};
+use harmonybatch_controller::measured_pod::{self, Host, Running};
 use harmonybatch_profiler::design::Grid;
 use harmonybatch_profiler::fit::LEAST_LIMITS;
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::limits::Wanted;
+use harmonybatch_profiler::machine;
 use harmonybatch_profiler::measure::End;
 use harmonybatch_profiler::model::{Identity, profile, unmeasured};
-use harmonybatch_profiler::samples::{self, Device, Header, Samples, SamplesError, SamplesFile};
-use harmonybatch_profiler::{endpoint::Server, machine};
+use harmonybatch_profiler::samples::{self, Device, Header, Samples, SamplesError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use super::session::{self, Opened, Place};
+use super::session;
 use super::{Arguments, INTERRUPTED, conclude, options};
 use crate::cli::{print, process};
 
@@ -33,10 +33,13 @@ use crate::cli::{print, process};
 const WARM_UP: Duration = Duration::from_mins(30);
 /// Of one call to the API server.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
-/// Requests that compute nothing, to know what the way takes.
-const ROUND_TRIPS: usize = 21;
 
+mod kept;
 mod publish;
+mod way;
+
+use kept::Kept;
+use way::Way;
 
 /// What concerns pods.
 #[derive(Debug, Args)]
@@ -75,27 +78,6 @@ pub(super) struct Options {
     /// Its node: the pods that are measured had best be there, too
     #[arg(long, hide = true, env = "HARMONYBATCH_NODE")]
     own_node: Option<String>,
-}
-
-/// How pods are reached.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Way {
-    /// By their addresses where this runs in the cluster, else through the API server
-    Auto,
-    /// By their addresses: this runs on a node, or routes lead to the pods
-    Address,
-    /// Through the API server, whose way every batch then takes
-    PortForward,
-}
-
-impl Way {
-    fn reach(self, inside: bool) -> Reach {
-        match self {
-            Self::Address => Reach::Address,
-            Self::Auto if inside => Reach::Address,
-            Self::Auto | Self::PortForward => Reach::PortForward,
-        }
-    }
 }
 
 impl Options {
@@ -208,12 +190,6 @@ async fn model(arguments: &Arguments, client: &Client) -> anyhow::Result<Inferen
 async fn call<T>(future: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
     let answer = timeout(CALL_LIMIT, future).await;
     Ok(answer.with_context(|| format!("no answer within {CALL_LIMIT:?}"))??)
-}
-
-/// A samples file, and what is in it already.
-struct Kept {
-    path: PathBuf,
-    begun: Option<(Header, Samples)>,
 }
 
 struct Session<'a> {
@@ -366,8 +342,11 @@ impl Session<'_> {
         let measure = async |pod: &Running| {
             let header = self.header(limit, wanted.grid, pod);
             let url = pod.url();
-            print::error(&format!("{what}{}", way(url, &header.model, reach).await?));
-            let opened = open(kept, header, earlier.as_deref())?;
+            print::error(&format!(
+                "{what}{}",
+                way::round_trip(url, &header.model, reach).await?
+            ));
+            let opened = kept.open(header, earlier.as_deref())?;
             let at = session::At {
                 url,
                 what: what.clone(),
@@ -489,81 +468,7 @@ fn stop() -> anyhow::Result<watch::Receiver<bool>> {
     Ok(stopped)
 }
 
-/// A new samples file, or one to go on with if it is of the image that runs.
-fn open(kept: Kept, header: Header, earlier: Option<&str>) -> anyhow::Result<Opened> {
-    let moved = |there: Option<&str>| match (there, header.image_digest.as_deref()) {
-        (Some(there), Some(runs)) => there != runs,
-        _ => false,
-    };
-    if let Some(there) = earlier
-        && moved(Some(there))
-    {
-        bail!(
-            "the pod runs the digest {} of the image, and limits before it were measured with {there}: the tag was moved meanwhile; begin anew in another \
-             --folder",
-            header.image_digest.unwrap_or_default()
-        );
-    }
-    let Some((begun, samples)) = kept.begun else {
-        return Ok(Opened {
-            header,
-            place: Place::New(kept.path),
-        });
-    };
-    if moved(begun.image_digest.as_deref()) {
-        bail!(
-            "samples file {} is of another digest of the image than the pod runs ({}): move the file away, or give another --folder",
-            kept.path.display(),
-            header.image_digest.unwrap_or_default()
-        );
-    }
-    let (file, begun, _) = SamplesFile::resume(&kept.path)?;
-    Ok(Opened {
-        header: begun,
-        place: Place::Begun(file, samples),
-    })
-}
-
-/// What a request that computes nothing takes, which is in every sample.
-async fn way(url: &str, model: &str, reach: Reach) -> anyhow::Result<String> {
-    let server = Server::new(url, model)?;
-    let mut trips = Vec::with_capacity(ROUND_TRIPS);
-    for _ in 0..ROUND_TRIPS {
-        let started = Instant::now();
-        server.metadata().await?;
-        trips.push(started.elapsed());
-    }
-    trips.sort_unstable();
-    let milliseconds = trips[ROUND_TRIPS / 2].as_secs_f64() * 1e3;
-    Ok(match reach {
-        Reach::Address => {
-            format!("the pod is Ready; a request that computes nothing takes {milliseconds:.2} ms")
-        }
-        Reach::PortForward => format!(
-            "the pod is Ready; through the API server a request that computes nothing takes {milliseconds:.2} ms, which is in every latency: where that \
-             is much, run this in the cluster or on a node (--reach address)"
-        ),
-    })
-}
-
 /// Completes when the channel says so.
 async fn wait_for(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pods_are_reached_by_address_from_inside_and_through_the_api_server_from_outside() {
-        for (way, inside, reach) in [
-            (Way::Auto, true, Reach::Address),
-            (Way::Auto, false, Reach::PortForward),
-            (Way::Address, false, Reach::Address),
-            (Way::PortForward, true, Reach::PortForward),
-        ] {
-            assert_eq!(way.reach(inside), reach, "{way:?} {inside}");
-        }
-    }
 }
