@@ -10,7 +10,7 @@ use crate::{names, schema};
 mod measure;
 mod runtime;
 
-pub use measure::{Accepted, Grid, Measure, MeasuredProfile, ProfileFrom};
+pub use measure::{Accepted, Grid, Measure, MeasuredProfile, ProfileFrom, ProfileInForce};
 pub use runtime::{
     ClaimSource, EmptyDirSource, EnvSource, EnvVar, KeyRef, Memory, NameRef, ObjectSource, Runtime,
     SecretSource, Volume,
@@ -134,6 +134,9 @@ pub struct Profile {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["batch".into()]))]
     pub cpu: Vec<CpuProfile>,
+    /// What a batch needs on CPU beyond its latency if it finds the replica idle; left out where that is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_idle: Option<AfterIdle>,
     /// On GPU, one entry per device.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -246,6 +249,19 @@ pub struct Throttled {
 /// Kubernetes' default.
 fn cfs_period() -> String {
     "100ms".to_owned()
+}
+
+/// What idle time costs on CPU: caches are cold then, and the core slept. After an idle time t a batch of any size needs work * (1 - exp(-t / timeConstant))
+/// more than one that follows another at once, and so does one that goes on after its CPU quota stopped it (throttled).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AfterIdle {
+    /// CPU time after a long idle time, such as 0.7ms.
+    #[schemars(schema_with = "schema::latency")]
+    pub work: String,
+    /// After so long 63 % of it are needed, such as 8ms.
+    #[schemars(schema_with = "schema::latency")]
+    pub time_constant: String,
 }
 
 /// Latency of a batch on a whole GPU: perRow * rows + fixed (HarmonyBatch, Eq. 3).

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use harmonybatch_planner::units::{BatchSize, Bytes, GpuUnits, Percentile, Price, Rate, Seconds, Vcpu};
 use harmonybatch_planner::{
-    App, ArrivalModel, ArrivalProcess, Billing, Burst, CpuCurve, CpuGrid, CpuLatency, Exponential,
+    AfterIdle, App, ArrivalModel, ArrivalProcess, Billing, Burst, CpuCurve, CpuGrid, CpuLatency, Exponential,
     GpuLatency, GpuPool, Hyperbolic, Memory, ModelProfile, ModelSet, PlanRequest, Planner, Platform, Prices,
     Sharing, Throttled, Trace, audit, plan_platform,
 };
@@ -235,7 +235,17 @@ fn profile(source: &mut Source<'_>) -> Option<ModelProfile> {
         gpu.extend(GpuLatency::new(*device, per_row, fixed, memory));
     }
     let largest = [32, 8, 1, 4, 32, 64, 128, 1024][source.below(8)];
-    ModelProfile::new(cpu, gpu, BatchSize::new(largest).ok()?).ok()
+    let after_idle = if source.once_in(3) {
+        AfterIdle::new(
+            source.number((1e-5, 0.01), 0.0, 3_600.0),
+            source.number((1e-3, 0.1), 1e-9, 3_600.0),
+        )
+        .ok()?
+    } else {
+        AfterIdle::NOTHING
+    };
+    let profile = ModelProfile::new(cpu, gpu, BatchSize::new(largest).ok()?).ok()?;
+    Some(profile.with_after_idle(after_idle))
 }
 
 /// Which forms the curves of a profile have: where the first one is of work under a quota, all are, and of one period, which is then played.

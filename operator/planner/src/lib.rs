@@ -60,7 +60,8 @@ pub use platform::{
     ArrivalModel, Billing, CpuGrid, GpuPool, Planner, Platform, PlatformError, Prices, Sharing,
 };
 pub use profile::{
-    CpuCurve, CpuLatency, Exponential, GpuLatency, Hyperbolic, Memory, ModelProfile, ProfileError, Throttled,
+    AfterIdle, CpuCurve, CpuLatency, Exponential, GpuLatency, Hyperbolic, Memory, ModelProfile, ProfileError,
+    Throttled,
 };
 pub use session::{PlanError, Session, Stop};
 pub use simulate::{AppSimulation, GroupSimulation, LatencyRange, Simulation, simulate_plan};

@@ -3,9 +3,11 @@
 use crate::correction::Corrections;
 use crate::units::{BatchSize, Bytes, Seconds};
 
+mod after_idle;
 mod curve;
 mod throttled;
 
+pub use after_idle::AfterIdle;
 pub use curve::{CpuCurve, Exponential, Hyperbolic};
 pub use throttled::Throttled;
 
@@ -35,6 +37,16 @@ pub enum ProfileError {
     /// A batch size has two CPU latencies.
     #[error("the cpu profile has two entries for batch {0}")]
     CpuBatchTwice(u32),
+    /// No work that idle time adds.
+    #[error("afterIdle.{field} {found} must be {allowed}")]
+    AfterIdle {
+        /// `work` or `timeConstant`.
+        field: &'static str,
+        /// What was found, in seconds.
+        found: f64,
+        /// What is allowed, in words.
+        allowed: &'static str,
+    },
     /// A GPU latency is out of bounds or does not grow with the batch.
     #[error("gpu profile of {device}: {coefficient} {found} must be {allowed}")]
     Gpu {
@@ -150,6 +162,7 @@ pub struct ModelProfile {
     cpu: Vec<CpuLatency>,
     gpu: Vec<GpuLatency>,
     max_batch_size: BatchSize,
+    after_idle: AfterIdle,
     corrections: Corrections,
 }
 
@@ -184,8 +197,25 @@ impl ModelProfile {
             cpu,
             gpu,
             max_batch_size,
+            after_idle: AfterIdle::NOTHING,
             corrections: Corrections::default(),
         })
+    }
+
+    /// The same profile, whose batches on CPU need so much more where they find their replica idle. Latencies of the curves are those of batches that follow each
+    /// other; of work under a quota, that of one which is never stopped.
+    #[must_use]
+    pub fn with_after_idle(mut self, after_idle: AfterIdle) -> Self {
+        for entry in &mut self.cpu {
+            entry.mean = entry.mean.with_after_idle(after_idle);
+            entry.max = entry.max.with_after_idle(after_idle);
+        }
+        Self { after_idle, ..self }
+    }
+
+    /// What batches on CPU need more where they find their replica idle.
+    pub fn after_idle(&self) -> AfterIdle {
+        self.after_idle
     }
 
     /// The same profile, whose latencies plans take so many times. Its own figures stay as they are.

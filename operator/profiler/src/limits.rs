@@ -107,7 +107,10 @@ impl Wanted {
     fn most_uncertain(&self, measured: &BTreeMap<Cpu, Samples>) -> Option<Cpu> {
         let mut left = self.limits.iter().filter(|limit| !measured.contains_key(limit));
         let points = points::on_cpu(measured, self.grid, self.goal);
-        let Ok(variants) = fit::variants(&points) else {
+        let Ok(variants) = fit::variants(
+            &points,
+            points::after_idle_of(measured.iter().map(|(&limit, samples)| (limit, samples))),
+        ) else {
             // Nothing goes through what there is: no limit can be left out.
             return left.next_back().copied();
         };

@@ -6,6 +6,8 @@
 //! [`Goal`] is reached; it is looked at only when its samples have grown by an eighth, because an interval that is looked at after every sample
 //! would be narrow by chance too often. Which sizes are to reach it, and which are only held to what lies between others, the [`Design`] says anew after every look.
 
+mod pauses;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,7 +15,10 @@ use tokio::time::Instant;
 
 use crate::design::{Asked, Design, Grid, Known};
 use crate::goal::Goal;
-use crate::samples::Samples;
+use crate::samples::{AfterPause, Samples};
+
+/// What of the budget batches after pauses may take: one in so many.
+const PART_OF_PAUSES: u32 = 8;
 
 /// Something that takes time for a batch.
 pub trait Timed {
@@ -37,6 +42,8 @@ pub struct Plan {
     pub warm_up: u32,
     /// For how long a size is asked until another one has its turn: for one batch at least.
     pub turn: Duration,
+    /// Whether batches are sent after pauses as well, before the others.
+    pub pauses: bool,
     /// Of the order.
     pub seed: u64,
     /// Whether all sizes are measured in full.
@@ -68,7 +75,14 @@ pub enum Progress {
         /// To send.
         of: u32,
     },
-    /// Batches that are.
+    /// Batches after pauses.
+    AfterPauses {
+        /// Answered.
+        done: usize,
+        /// At most.
+        of: usize,
+    },
+    /// Batches that follow each other.
     Measuring {
         /// In all, those of an earlier measurement that this one goes on with included.
         samples: usize,
@@ -90,6 +104,9 @@ pub trait Observer {
 
     /// Keeps a sample. An error ends the measurement.
     fn keep(&mut self, batch: u32, seconds: f64) -> Result<(), Self::Error>;
+
+    /// Keeps a batch after a pause. An error ends the measurement.
+    fn keep_after_pause(&mut self, sample: &AfterPause) -> Result<(), Self::Error>;
 
     /// Shows where it is.
     fn show(&mut self, progress: &Progress);
@@ -138,7 +155,7 @@ async fn run<T: Timed, O: Observer<Error: From<T::Error>>>(
     samples: &mut Samples,
     observer: &mut O,
 ) -> Result<End, O::Error> {
-    let mut counted = samples.values().map(Vec::len).sum();
+    let mut counted: usize = samples.values().map(Vec::len).sum();
     // Another order than before, where a measurement goes on.
     let mut random = fastrand::Rng::with_seed(plan.seed.wrapping_add(counted as u64));
     let of = plan.warm_up.saturating_mul(plan.max_batch);
@@ -146,8 +163,12 @@ async fn run<T: Timed, O: Observer<Error: From<T::Error>>>(
         observer.show(&Progress::WarmUp { done, of });
         target.time(done % plan.max_batch + 1).await?;
     }
-    let mut state = State::new(plan, samples);
     let started = Instant::now();
+    if plan.pauses {
+        let budget = plan.budget / PART_OF_PAUSES;
+        pauses::measure(target, samples, observer, &mut random, budget).await?;
+    }
+    let mut state = State::new(plan, samples);
     loop {
         let mut round: Vec<u32> = state.open().collect();
         if round.is_empty() {
@@ -200,7 +221,7 @@ impl State {
             missing: BTreeMap::new(),
             in_full: 0,
         };
-        for (&size, sample) in samples {
+        for (&size, sample) in samples.iter() {
             state.took(size, sample, plan.goal);
         }
         state.decide(plan);

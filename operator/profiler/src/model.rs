@@ -94,6 +94,7 @@ pub fn profile(
     let cpu = fit.cpu.iter().filter(|entry| kept(entry.batch as usize, sizes));
     Ok(Profile {
         cpu: cpu.map(cpu_profile).collect::<Result<_, _>>()?,
+        after_idle: fit.idle_work().map(after_idle).transpose()?,
         gpu: fit.gpu.iter().filter_map(gpu_profile).collect::<Result<_, _>>()?,
         provenance: Some(provenance(files, points, fit, left_out)),
         ..Profile::default()
@@ -116,6 +117,13 @@ fn cpu_profile(fit: &CpuFit) -> Result<CpuProfile, ModelError> {
         batch: rows(fit.batch),
         mean: cpu_latency(&fit.mean)?,
         max: cpu_latency(&fit.tail)?,
+    })
+}
+
+fn after_idle((work, time_constant): (f64, f64)) -> Result<api::AfterIdle, ModelError> {
+    Ok(api::AfterIdle {
+        work: positive(work)?,
+        time_constant: positive(time_constant)?,
     })
 }
 
@@ -262,7 +270,7 @@ mod tests {
     #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::fit;
+    use crate::fit::{self, after_idle::AfterIdle};
     use crate::points::tests::{cpu, goal, gpu, header, point};
 
     fn identity() -> Identity {
@@ -296,7 +304,7 @@ mod tests {
         earlier.hardware = Some("a processor".to_owned());
         let last = header("net_v1", cpu(500));
         let points = points();
-        let fit = fit::fit(&points, goal()).unwrap();
+        let fit = fit::fit(&points, AfterIdle::NOTHING, goal()).unwrap();
         let model = inference_model(&identity(), &[&earlier, &last], &points, &fit, &[]).unwrap();
         assert_eq!(model.spec.max_batch_size, 2);
         assert_eq!(model.spec.runtime.model_name.as_deref(), Some("net_v1"));
@@ -318,7 +326,7 @@ mod tests {
         let points: Vec<Point> = (1..=4)
             .map(|batch| point(gpu(), batch, &[0.002 * f64::from(batch) + 0.001; 40]))
             .collect();
-        let fit = fit::fit(&points, goal()).unwrap();
+        let fit = fit::fit(&points, AfterIdle::NOTHING, goal()).unwrap();
         let model = inference_model(&identity(), &[&header("mlp", gpu())], &points, &fit, &[]).unwrap();
         let entry = &model.spec.profile.gpu[0];
         assert_eq!((entry.per_row.as_str(), entry.fixed.as_str()), ("2ms", "1ms"));

@@ -6,8 +6,9 @@ use std::fmt;
 use harmonybatch_api::quantity::Cpu;
 
 use crate::design::{Asked, Design, Grid, Known, Level};
+use crate::fit::after_idle::{self, AfterIdle};
 use crate::goal::{Goal, Summary};
-use crate::samples::{Device, Header, Samples};
+use crate::samples::{AfterPause, Device, Header, Samples};
 
 /// One batch size on one device.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,7 +82,7 @@ pub fn points(files: &[(Header, Samples)], goal: Goal) -> Result<Vec<Point>, Mer
         if *device != &header.device {
             return Err(MergeError::GpuMemory(header.device.to_string()));
         }
-        for (&batch, sample) in samples {
+        for (&batch, sample) in samples.iter() {
             all.entry(batch).or_default().extend(sample);
         }
     }
@@ -108,6 +109,28 @@ pub fn points(files: &[(Header, Samples)], goal: Goal) -> Result<Vec<Point>, Mer
         found.extend(together(&[each], grid(false), goal));
     }
     Ok(found)
+}
+
+/// What idle time adds to a batch on CPU, by the largest limit under which batches were sent after pauses: a smaller one may stop them.
+pub fn after_idle(files: &[(Header, Samples)]) -> AfterIdle {
+    let limits = files.iter().filter_map(|(header, samples)| match &header.device {
+        Device::Cpu { limit } => Some((*limit, samples)),
+        Device::Gpu { .. } => None,
+    });
+    after_idle_of(limits)
+}
+
+/// The same of samples by limit.
+pub(crate) fn after_idle_of<'a>(limits: impl Iterator<Item = (Cpu, &'a Samples)>) -> AfterIdle {
+    let mut by_limit: BTreeMap<Cpu, Vec<AfterPause>> = BTreeMap::new();
+    for (limit, samples) in limits {
+        by_limit.entry(limit).or_default().extend(&samples.after_pauses);
+    }
+    let mut known = by_limit.iter().rev().filter(|(_, samples)| !samples.is_empty());
+    let largest = known
+        .next()
+        .and_then(|(limit, samples)| after_idle::of(samples, limit.vcpu()));
+    largest.unwrap_or(AfterIdle::NOTHING).if_sure()
 }
 
 /// Every batch size under every CPU limit, smallest first.

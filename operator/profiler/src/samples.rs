@@ -15,8 +15,62 @@ use crate::design::Grid;
 /// Of the files that this version writes and reads.
 const FORMAT: u32 = 1;
 
-/// Latencies in seconds by batch size.
-pub type Samples = BTreeMap<u32, Vec<f64>>;
+/// What was measured on one device: latencies in seconds by batch size, of batches that follow each other, and those after pauses.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Samples {
+    by_size: BTreeMap<u32, Vec<f64>>,
+    /// In their order.
+    pub after_pauses: Vec<AfterPause>,
+}
+
+/// A batch that found the endpoint idle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AfterPause {
+    /// Its rows.
+    pub batch: u32,
+    /// Its latency in seconds.
+    pub seconds: f64,
+    /// For how long nothing had been sent, in seconds.
+    pub idle: f64,
+    /// What batches of as many rows took that followed each other just before, in seconds.
+    pub busy: f64,
+}
+
+impl Samples {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl std::ops::Deref for Samples {
+    type Target = BTreeMap<u32, Vec<f64>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.by_size
+    }
+}
+
+impl std::ops::DerefMut for Samples {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.by_size
+    }
+}
+
+impl FromIterator<(u32, Vec<f64>)> for Samples {
+    fn from_iter<I: IntoIterator<Item = (u32, Vec<f64>)>>(sizes: I) -> Self {
+        Self {
+            by_size: sizes.into_iter().collect(),
+            after_pauses: Vec::new(),
+        }
+    }
+}
+
+impl<const SIZES: usize> From<[(u32, Vec<f64>); SIZES]> for Samples {
+    fn from(sizes: [(u32, Vec<f64>); SIZES]) -> Self {
+        sizes.into_iter().collect()
+    }
+}
 
 /// What the endpoint runs on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +162,11 @@ struct First<H> {
 struct Sample {
     batch: u32,
     seconds: f64,
+    /// With `busy`, of a batch after a pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    idle: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    busy: Option<f64>,
 }
 
 /// Why samples could not be kept or read.
@@ -176,7 +235,22 @@ impl SamplesFile {
 
     /// Keeps a sample.
     pub fn append(&mut self, batch: u32, seconds: f64) -> Result<(), SamplesError> {
-        self.write(&Sample { batch, seconds })
+        self.write(&Sample {
+            batch,
+            seconds,
+            idle: None,
+            busy: None,
+        })
+    }
+
+    /// Keeps a batch after a pause.
+    pub fn append_after_pause(&mut self, sample: &AfterPause) -> Result<(), SamplesError> {
+        self.write(&Sample {
+            batch: sample.batch,
+            seconds: sample.seconds,
+            idle: Some(sample.idle),
+            busy: Some(sample.busy),
+        })
     }
 
     /// Where it is.
@@ -244,10 +318,24 @@ fn parse(path: &Path, text: &str) -> Result<(Header, Samples), SamplesError> {
                 ),
             ));
         }
-        if !(sample.seconds.is_finite() && sample.seconds > 0.0) {
-            return Err(wrong(number, format!("{} seconds is no latency", sample.seconds)));
+        let times = [Some(sample.seconds), sample.idle, sample.busy];
+        if let Some(time) = times
+            .into_iter()
+            .flatten()
+            .find(|&time| !(time.is_finite() && time > 0.0))
+        {
+            return Err(wrong(number, format!("{time} seconds is no latency")));
         }
-        samples.entry(sample.batch).or_default().push(sample.seconds);
+        match (sample.idle, sample.busy) {
+            (None, None) => samples.entry(sample.batch).or_default().push(sample.seconds),
+            (Some(idle), Some(busy)) => samples.after_pauses.push(AfterPause {
+                batch: sample.batch,
+                seconds: sample.seconds,
+                idle,
+                busy,
+            }),
+            _ => return Err(wrong(number, "idle and busy go together".to_owned())),
+        }
     }
     Ok((first.header, samples))
 }
@@ -282,12 +370,18 @@ mod tests {
         ));
         let (mut file, found, _) = SamplesFile::resume(&path).unwrap();
         file.append(3, 0.2).unwrap();
+        let after_pause = AfterPause {
+            batch: 1,
+            seconds: 0.4,
+            idle: 0.02,
+            busy: 0.3,
+        };
+        file.append_after_pause(&after_pause).unwrap();
         assert_eq!(found, header());
         let (_, samples) = read(&path).unwrap();
-        assert_eq!(
-            samples,
-            Samples::from([(1, vec![1.0 / 3.0]), (3, vec![0.1, 0.2])])
-        );
+        let mut expected = Samples::from([(1, vec![1.0 / 3.0]), (3, vec![0.1, 0.2])]);
+        expected.after_pauses.push(after_pause);
+        assert_eq!(samples, expected);
     }
 
     #[test]
@@ -323,6 +417,10 @@ mod tests {
             (
                 format!("{good}{{\"batch\":1,\"seconds\":0}}\n"),
                 "line 2: 0 seconds is no latency",
+            ),
+            (
+                format!("{good}{{\"batch\":1,\"seconds\":1,\"idle\":1}}\n"),
+                "line 2: idle and busy go together",
             ),
             (format!("{good}nothing\n"), "line 2: expected"),
             (good.replace(":1,", ":2,"), "format 2, this version knows 1"),

@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use harmonybatch_profiler::fit::after_idle::AfterIdle;
 use harmonybatch_profiler::fit::choice::Reason;
 use harmonybatch_profiler::fit::form::Form;
 use harmonybatch_profiler::fit::throttled::BEYOND_PERIODS;
@@ -46,7 +47,10 @@ fn the_throttled_form_is_chosen_and_explains_every_pair_of_clusters() {
         .filter(|point| point.summary.clusters.is_some())
         .count();
     assert!(clusters >= 8, "{clusters} of 16 points have two clusters");
-    let choice = fit::fit(&points, goal()).unwrap().choice.unwrap();
+    let choice = fit::fit(&points, AfterIdle::NOTHING, goal())
+        .unwrap()
+        .choice
+        .unwrap();
     assert_eq!(choice.form, Form::Throttled, "{choice:?}");
     assert!(
         matches!(choice.reason, Reason::Error | Reason::Clusters),
@@ -60,7 +64,7 @@ fn the_throttled_form_is_chosen_and_explains_every_pair_of_clusters() {
 #[test]
 fn no_measured_percentile_exceeds_the_bound() {
     let points = measured(&[]);
-    let Fit { cpu, .. } = fit::fit(&points, goal()).unwrap();
+    let Fit { cpu, .. } = fit::fit(&points, AfterIdle::NOTHING, goal()).unwrap();
     for point in &points {
         let entry = cpu.iter().find(|entry| entry.batch == point.batch).unwrap();
         let (bound, vcpu) = (entry.tail.bound(point.vcpu().unwrap()), point.vcpu().unwrap());
@@ -81,7 +85,7 @@ fn no_measured_percentile_exceeds_the_bound() {
 #[test]
 fn limits_that_were_not_fitted_are_predicted() {
     for limit in [200, 300, 400, 500, 700, 850] {
-        let Fit { cpu, .. } = fit::fit(&measured(&[limit]), goal()).unwrap();
+        let Fit { cpu, .. } = fit::fit(&measured(&[limit]), AfterIdle::NOTHING, goal()).unwrap();
         let vcpu = f64::from(limit) / 1e3;
         for point in measured(&[]).iter().filter(|point| point.vcpu() == Some(vcpu)) {
             let entry = cpu.iter().find(|entry| entry.batch == point.batch).unwrap();

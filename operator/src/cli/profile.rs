@@ -268,9 +268,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             let stop = process::shutdown()?;
             let url = opened.header.endpoint.clone();
             let elsewhere = session::elsewhere(&opened.header, &files, goal);
+            let is_cpu = matches!(opened.header.device, Device::Cpu { .. });
             let place = session::At {
                 url: &url,
                 what: String::new(),
+                pauses: is_cpu,
                 // Nobody knows of others to come.
                 limits: 1,
                 elsewhere,

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{CpuProfile, GpuProfile, InferenceModel, InferenceModelSpec, Provenance};
+use super::{AfterIdle, CpuProfile, GpuProfile, InferenceModel, InferenceModelSpec, Provenance};
 use crate::{names, schema};
 
 /// CPU limits under which a model is measured unless it says otherwise.
@@ -111,6 +111,9 @@ pub struct MeasuredProfile {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["batch".into()]))]
     pub cpu: Vec<CpuProfile>,
+    /// What a batch needs beyond that if it finds the replica idle; left out where that is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_idle: Option<AfterIdle>,
     /// Where the figures come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
@@ -157,16 +160,32 @@ impl InferenceModelSpec {
     }
 }
 
+/// What groups are planned from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProfileInForce<'a> {
+    /// On CPU, by batch size.
+    pub cpu: &'a [CpuProfile],
+    /// What idle time costs there.
+    pub after_idle: Option<&'a AfterIdle>,
+    /// On GPU, by device.
+    pub gpu: &'a [GpuProfile],
+}
+
 impl InferenceModel {
-    /// The entries from which groups are planned, CPU and GPU: those of the spec, or, with from: Measure, the measured ones where there are some.
-    pub fn profile_in_force(&self) -> (&[CpuProfile], &[GpuProfile]) {
+    /// The entries from which groups are planned: those of the spec, or, with from: Measure, the measured ones where there are some.
+    pub fn profile_in_force(&self) -> ProfileInForce<'_> {
         let given = &self.spec.profile;
         let measured = self.status.as_ref().and_then(|status| status.profile.as_ref());
-        let cpu = match (given.from, measured) {
-            (ProfileFrom::Measure, Some(measured)) => &measured.cpu,
-            _ => &given.cpu,
+        let (cpu, after_idle) = match (given.from, measured) {
+            (ProfileFrom::Measure, Some(measured)) => (&measured.cpu, &measured.after_idle),
+            _ => (&given.cpu, &given.after_idle),
         };
-        (cpu, &given.gpu)
+        ProfileInForce {
+            cpu,
+            after_idle: after_idle.as_ref(),
+            gpu: &given.gpu,
+        }
     }
 }
 
@@ -249,7 +268,7 @@ mod tests {
         let batches = |model: &InferenceModel| {
             model
                 .profile_in_force()
-                .0
+                .cpu
                 .iter()
                 .map(|entry| entry.batch)
                 .collect::<Vec<_>>()

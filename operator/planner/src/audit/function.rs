@@ -4,7 +4,7 @@ use super::violation::Breach;
 use crate::correction::Correction;
 use crate::plan::Device;
 use crate::platform::{GpuPool, Platform, Sharing};
-use crate::profile::{CpuCurve, CpuLatency, GpuLatency, ModelProfile, Throttled};
+use crate::profile::{AfterIdle, CpuCurve, CpuLatency, GpuLatency, ModelProfile, Throttled};
 use crate::units::{Bytes, Vcpu};
 
 /// A device of a certain size and a model's latency on it.
@@ -17,6 +17,8 @@ pub(super) struct Function<'a> {
     pub(super) largest_batch: u32,
     /// How many times the profile's latencies it takes.
     correction: Correction,
+    /// What a batch needs more that finds it idle.
+    after_idle: AfterIdle,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +99,7 @@ impl<'a> Function<'a> {
             price: vcpu.get() * platform.prices().vcpu_second.get(),
             largest_batch,
             correction: profile.corrections().cpu,
+            after_idle: profile.after_idle(),
         })
     }
 
@@ -113,6 +116,7 @@ impl<'a> Function<'a> {
             price: f64::from(units) * platform.prices().gpu_unit_second.get(),
             largest_batch: profile.max_batch_size().get(),
             correction: profile.corrections().of_gpu(pool.device()),
+            after_idle: AfterIdle::NOTHING,
         })
     }
 
@@ -155,7 +159,23 @@ impl<'a> Function<'a> {
         }
     }
 
-    /// Longest time of a batch of exactly so many rows, in seconds. Two separate fits do not promise that it is no
+    /// Mean time in seconds of a batch of exactly so many rows that has a function of its own, which was idle.
+    pub(super) fn invoked_mean(&self, rows: u32) -> f64 {
+        self.mean(rows) + self.idle_seconds(rows)
+    }
+
+    /// What a batch takes longer after a long idle time where no quota is played: as the mean does, in proportion to the work, or that of one core.
+    fn idle_seconds(&self, rows: u32) -> f64 {
+        match self.site {
+            Site::Cpu { vcpu, curves, .. } => match curves[rows as usize - 1].mean {
+                CpuCurve::Throttled(curve) => self.after_idle.work() * curve.mean(vcpu) / curve.work(),
+                _ => self.after_idle.work() / vcpu.min(1.0),
+            },
+            Site::Gpu { .. } => 0.0,
+        }
+    }
+
+    /// Longest time of a batch of exactly so many rows, in seconds, after idle time. Two separate fits do not promise that it is no
     /// shorter than the mean, nor than what the mean work takes where all of a quota was just spent.
     pub(super) fn longest(&self, rows: u32) -> f64 {
         let of_max = match self.site {
@@ -164,8 +184,13 @@ impl<'a> Function<'a> {
                 curves,
                 is_metered,
             } => match curves[rows as usize - 1].max {
-                CpuCurve::Throttled(curve) if is_metered => bound(curve, self.correction.max(), vcpu),
-                curve => self.correction.max() * curve.bound(vcpu).max(self.profiled_mean(rows)),
+                CpuCurve::Throttled(curve) if is_metered => {
+                    bound(curve, self.correction.max(), self.after_idle, vcpu)
+                }
+                curve => {
+                    let busy = self.correction.max() * curve.bound(vcpu).max(self.profiled_mean(rows));
+                    busy.max(self.mean(rows)) + self.idle_seconds(rows)
+                }
             },
             Site::Gpu { pool, units, latency } => {
                 let (own, round) = slices(pool, units);
@@ -188,7 +213,7 @@ impl<'a> Function<'a> {
             return 0.0;
         };
         match curves[rows as usize - 1].mean {
-            CpuCurve::Throttled(curve) => bound(curve, self.correction.mean(), vcpu),
+            CpuCurve::Throttled(curve) => bound(curve, self.correction.mean(), self.after_idle, vcpu),
             _ => 0.0,
         }
     }
@@ -199,14 +224,18 @@ impl<'a> Function<'a> {
     }
 }
 
-/// The longest time of a batch with so many times the work of a curve: in whole quotas it waits once before each, and once before what is left.
-fn bound(curve: Throttled, factor: f64, vcpu: f64) -> f64 {
-    let (work, parallelism) = (factor * curve.work(), curve.parallelism());
+/// The longest time of a batch with so many times the work of a curve, after idle time: in whole quotas it waits once before each, and once before what is left. What it
+/// has to do again after each wait is lost of every quota.
+fn bound(curve: Throttled, factor: f64, after_idle: AfterIdle, vcpu: f64) -> f64 {
+    let (work, parallelism) = (factor * curve.work() + after_idle.work(), curve.parallelism());
     let alone = work / parallelism;
     if vcpu >= parallelism {
         return alone;
     }
-    let (period, quota) = (curve.period(), vcpu * curve.period());
+    let period = curve.period();
+    let stands_still = period * (1.0 - vcpu / parallelism);
+    let lost = after_idle.work() * (1.0 - (-stands_still / after_idle.time_constant()).exp());
+    let quota = (vcpu * period - lost).max(0.1 * vcpu * period);
     alone + (work / quota).ceil() * (period - quota / parallelism)
 }
 

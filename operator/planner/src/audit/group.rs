@@ -198,7 +198,7 @@ fn by_invocation(platform: &Platform, function: &Function<'_>, group: &GroupPlan
     verdict(group, false)?;
     let (rate, batch) = (rate_of(group), group.batch_size.get());
     let predicted = &group.predicted;
-    let busy = rate / predicted.mean_batch * function.mean(batch);
+    let busy = rate / predicted.mean_batch * function.invoked_mean(batch);
     miscalculated(
         "utilization",
         predicted.utilization,
@@ -209,7 +209,8 @@ fn by_invocation(platform: &Platform, function: &Function<'_>, group: &GroupPlan
     }
     // The mean cost of a request lies between those of the batches that occur.
     let fee = platform.prices().request.get();
-    let per_row = (1..=batch).map(|rows| (function.mean(rows) * function.price + fee) / f64::from(rows));
+    let per_row =
+        (1..=batch).map(|rows| (function.invoked_mean(rows) * function.price + fee) / f64::from(rows));
     let (least, most) = per_row.fold((f64::INFINITY, 0.0_f64), |(least, most), cost| {
         (least.min(cost), most.max(cost))
     });

@@ -62,7 +62,7 @@ pub(super) fn as_the_paper(
     if !at_most(rows, filled) {
         return Err(Breach::DoesNotFill { batch, filled });
     }
-    let cost = function.mean(batch) * function.price + platform.prices().request.get();
+    let cost = function.invoked_mean(batch) * function.price + platform.prices().request.get();
     same("mean batch", group.predicted.mean_batch, rows, ROUNDING)?;
     same(
         "cost per second",
@@ -77,7 +77,7 @@ fn exactly(platform: &Platform, function: &Function<'_>, group: &GroupPlan) -> R
     let (rate, batch) = (rate_of(group), group.batch_size.get());
     let exceedance = exceedance(&group.members, batch);
     let fee = platform.prices().request.get();
-    let cost_of = |rows: u32| function.mean(rows) * function.price + fee;
+    let cost_of = |rows: u32| function.invoked_mean(rows) * function.price + fee;
     let mut mean_batch = 1.0;
     let mut cost = cost_of(1);
     for (rows, more) in (1_u32..).zip(&exceedance) {
@@ -100,7 +100,9 @@ fn exactly(platform: &Platform, function: &Function<'_>, group: &GroupPlan) -> R
 /// smaller one's digits.
 pub(super) fn rounding_of_sums(platform: &Platform, function: &Function<'_>, batch: u32) -> f64 {
     const ROUNDINGS: f64 = 64.0;
-    let dearest = (1..=batch).map(|rows| function.mean(rows)).fold(0.0, f64::max);
+    let dearest = (1..=batch)
+        .map(|rows| function.invoked_mean(rows))
+        .fold(0.0, f64::max);
     ROUNDINGS * f64::EPSILON * (dearest * function.price + platform.prices().request.get())
 }
 

@@ -192,19 +192,20 @@ impl Group {
 
     /// The mean of batches of each size that was seen, in seconds.
     fn means(&self, played: &Played, seen: &[Rows], factor: f64) -> Vec<f64> {
-        // The mean after idle time, and how much more it is of a replica that is never idle.
+        // The mean after idle time, and how much more or less it is of a replica that is never idle.
         let ends = |rows: usize| {
             let work = self.service[rows - 1].work.map(|work| work.times(factor, factor));
             work.map_or((0.0, 0.0), |work| {
-                let (idle, busy) = (work.after_idle(), work.never_idle());
-                (idle.min(busy), (busy - idle).max(0.0))
+                let (idle, busy) = (work.mean_after_idle(), work.never_idle());
+                (idle, busy - idle)
             })
         };
         let (mut beyond, mut width) = (0.0, 0.0);
         for (rows, size) in (1..).zip(&played.sizes) {
             let (idle, more) = ends(rows);
-            beyond += size.sum - size.count * idle;
-            width += size.count * more;
+            // Least squares: for some sizes the one may be the longer, for others the other.
+            beyond += more * (size.sum - size.count * idle);
+            width += size.count * more.powi(2);
         }
         let part = if width > 0.0 {
             (beyond / width).clamp(0.0, 1.0)

@@ -27,21 +27,23 @@ pub(super) fn functions(platform: &Platform, profile: &ModelProfile) -> Vec<Func
                 .zip(entries)
                 .map(|(index, entry)| {
                     let mean = entry.mean.mean(limit);
-                    let mut max = entry.max.bound(limit).max(mean);
+                    let after_idle = profile.after_idle();
+                    let in_seconds = entry.mean.seconds_of(1.0, limit);
+                    let busy = entry.max.bound(limit).max(mean);
                     let work = quotas.map(|pairs| {
                         let (of_mean, of_max): (Throttled, Throttled) = pairs[index];
-                        let work = Work::new(of_mean, of_max, limit);
-                        max = max.max(work.bound());
-                        work
+                        Work::new(of_mean, of_max, limit, after_idle)
                     });
-                    let (least, spread) = law(mean, max, entry.mean.least_stopped(limit));
+                    let (least, spread) = law(mean, busy, entry.mean.least_stopped(limit));
+                    let after_idle = after_idle.scaled(1.0, in_seconds);
                     Service {
                         mean,
-                        max,
+                        max: work.map_or(busy + after_idle.work(), |work| work.bound().max(mean)),
+                        after_idle,
                         least,
                         spread,
                         work,
-                        run_cost: mean * price,
+                        run_cost: (mean + after_idle.work()) * price,
                     }
                 })
                 .collect();
@@ -81,7 +83,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::profile::{CpuCurve, Exponential};
+    use crate::profile::{AfterIdle, CpuCurve, Exponential};
 
     /// 20 ms of one CPU under half of one need 0.4 of a quota of 50 ms: 4 in 10 batches wait 50 ms for the next period, and 40 ms are the
     /// mean. Of batches of 2 ms 1 in 25 waits, which is left to the common law; one whole CPU stops none.
@@ -95,6 +97,7 @@ mod tests {
             Service {
                 mean,
                 max,
+                after_idle: AfterIdle::NOTHING,
                 least,
                 spread,
                 work: None,

@@ -7,7 +7,7 @@
 
 use super::{Function, Service, Shortage, Site, Spread};
 use crate::platform::{GpuPool, Platform, Sharing};
-use crate::profile::{GpuLatency, ModelProfile};
+use crate::profile::{AfterIdle, GpuLatency, ModelProfile};
 use crate::units::{Bytes, GpuUnits};
 
 /// Device memory of a share.
@@ -66,6 +66,7 @@ pub(super) fn shares(
                 Service {
                     mean,
                     max,
+                    after_idle: AfterIdle::NOTHING,
                     least,
                     spread: Spread::TwoPoints,
                     work: None,

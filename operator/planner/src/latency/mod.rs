@@ -13,7 +13,7 @@ pub(crate) use work::Work;
 use crate::correction::{Correction, Longest};
 use crate::plan::Device;
 use crate::platform::Platform;
-use crate::profile::ModelProfile;
+use crate::profile::{AfterIdle, ModelProfile};
 use crate::session::Fingerprint;
 use crate::units::{Bytes, GpuUnits, Vcpu};
 
@@ -60,17 +60,19 @@ impl Site {
 /// One batch size on one function, in seconds and in the platform's currency.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Service {
-    /// Mean time of a batch.
+    /// Mean time of a batch that follows another at once.
     pub(crate) mean: f64,
-    /// Longest time of a batch; at least the mean, which two separate fits do not promise.
+    /// Longest time of a batch, after idle time too; at least the mean, which two separate fits do not promise.
     pub(crate) max: f64,
+    /// What a batch takes beyond its time if it finds the replica idle, in seconds of it, which the longest time has room for. Where a quota is played, the work says it.
+    pub(crate) after_idle: AfterIdle,
     /// Shortest time of a batch, as the law assumes it.
     pub(crate) least: f64,
     /// How times lie between the shortest and the longest.
     pub(crate) spread: Spread,
     /// What the time comes from where a simulation plays a quota instead of that law; then all sizes of a function have it.
     pub(crate) work: Option<Work>,
-    /// Mean price of running one batch where a function costs only while it runs, without the request fee.
+    /// Mean price of running one batch where a function costs only while it runs, without the request fee: each finds a function of its own, which was idle.
     pub(crate) run_cost: f64,
 }
 
@@ -100,10 +102,10 @@ impl Service {
         let work = self
             .work
             .map(|work| work.times(correction.mean(), correction.max()));
-        let max = work.map_or(self.max * correction.max(), |work| work.bound());
-        let max = max.max(mean);
+        let busy = (self.busy_max() * correction.max()).max(mean);
+        let max = work.map_or(busy + self.after_idle.work(), |work| work.bound().max(mean));
         let (least, spread) = match kind {
-            Kind::Cpu => cpu::spread(mean, max),
+            Kind::Cpu => cpu::spread(mean, busy),
             Kind::Pool(_) => ((self.least * correction.mean()).min(mean), self.spread),
         };
         Self {
@@ -112,7 +114,8 @@ impl Service {
             least,
             spread,
             work,
-            run_cost: self.run_cost * correction.mean(),
+            run_cost: self.run_cost / self.invoked_mean() * (mean + self.after_idle.work()),
+            ..self
         }
     }
 
@@ -120,20 +123,37 @@ impl Service {
     pub(crate) fn with_work_times(self, factor: f64) -> Self {
         let work = self.work.map(|work| work.times(factor, factor));
         let mean = self.mean * factor;
-        let max = work.map_or(self.max * factor, |work| work.bound().max(mean));
+        let busy = self.busy_max() * factor;
+        let max = work.map_or(busy + self.after_idle.work(), |work| work.bound().max(mean));
         Self {
             mean,
             max,
             least: (self.least * factor).min(max),
             work,
-            run_cost: self.run_cost * factor,
+            run_cost: self.run_cost / self.invoked_mean() * (mean + self.after_idle.work()),
             ..self
         }
     }
 
     /// The probability of the longest time under [`Spread::TwoPoints`].
     pub(crate) fn chance_of_max(&self) -> f64 {
-        chance_of_longest(self.mean, self.least, self.max)
+        chance_of_longest(self.mean, self.least, self.busy_max())
+    }
+
+    /// Mean time where every batch finds a function of its own, which was idle.
+    pub(crate) fn invoked_mean(&self) -> f64 {
+        self.mean + self.after_idle.work()
+    }
+
+    /// Longest time of a batch that follows another at once, where times are drawn and no quota is played.
+    pub(crate) fn busy_max(&self) -> f64 {
+        self.max - self.after_idle.work()
+    }
+
+    /// Mean time of a batch that finds the replica idle.
+    fn mean_after_idle(&self) -> f64 {
+        self.work
+            .map_or_else(|| self.invoked_mean(), Work::mean_after_idle)
     }
 }
 
@@ -183,10 +203,11 @@ pub struct Profiled {
 }
 
 impl Profiled {
-    /// Mean seconds at least: under a quota those of batches that begin after idle time and find the whole of it, elsewhere [`Profiled::mean`].
-    pub fn least_mean(&self) -> f64 {
-        let mean = self.service.mean;
-        self.service.work.map_or(mean, Work::after_idle).min(mean)
+    /// Between what the mean lies in seconds, whatever part of the batches find the replica idle. These take longer, as the profile says, but under a quota they
+    /// find the whole of it.
+    pub fn means(&self) -> (f64, f64) {
+        let (busy, idle) = (self.service.mean, self.service.mean_after_idle());
+        (idle.min(busy), idle.max(busy))
     }
 
     /// Mean seconds; under a quota those of a replica that is never idle.
@@ -281,11 +302,14 @@ impl Catalogue {
         let services = self.functions.iter().flat_map(|function| &function.service);
         let law = |spread| f64::from(u8::from(spread == Spread::TwoPoints));
         let print = services.fold(Fingerprint::EMPTY, |print, service| {
-            let print = print.of_numbers([service.mean, service.max, service.least, law(service.spread)]);
+            let print = print
+                .of_numbers([service.mean, service.max, service.least, law(service.spread)])
+                .of_numbers([service.after_idle.work(), service.after_idle.time_constant()]);
             match &service.work {
                 Some(work) => print
                     .of_numbers([work.mean(), work.least, work.most, law(work.spread)])
-                    .of_numbers([work.parallelism(), work.vcpu(), work.period()]),
+                    .of_numbers([work.parallelism(), work.vcpu(), work.period()])
+                    .of_numbers([work.after_idle.work(), work.after_idle.time_constant()]),
                 None => print,
             }
         });

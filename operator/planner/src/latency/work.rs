@@ -6,10 +6,10 @@
 //! [`Spread::Skewed`], the least work and an exponential part that one in a hundred batches has whole, or, where the most is so far away that this would begin at next to nothing, that
 //! one in a hundred has and the others have not. A law with as many large batches as small ones would play
 //! far more stops than there are, since two large ones in a period are what spends a quota. CPUs that a batch keeps busy are those of the mean curve, which every limit
-//! has a part in.
+//! has a part in. A batch that finds the replica idle needs so much more, whatever was drawn for it.
 
 use super::{Spread, cpu};
-use crate::profile::Throttled;
+use crate::profile::{AfterIdle, Throttled};
 
 /// CPU work of a batch of one size under a limit, in CPU seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,6 +19,8 @@ pub(crate) struct Work {
     /// Of the work that the longest latency is made with.
     longest: Throttled,
     vcpu: f64,
+    /// What a batch needs beyond that finds the replica idle.
+    pub(crate) after_idle: AfterIdle,
     /// The least that a batch needs, as the law assumes it.
     pub(crate) least: f64,
     /// The most; at least the mean.
@@ -28,8 +30,9 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Of a mean curve and that of the maximum, with no more work than a latency of the [bound](Self::bound) has room for.
-    pub(crate) fn new(curve: Throttled, longest: Throttled, vcpu: f64) -> Self {
+    /// Of a mean curve and that of the maximum, with no more work than a latency of the [bound](Self::bound) has room for, both of batches that follow another
+    /// at once.
+    pub(crate) fn new(curve: Throttled, longest: Throttled, vcpu: f64, after_idle: AfterIdle) -> Self {
         let mean = curve.work();
         let bound = longest.bound(vcpu).max(curve.bound(vcpu));
         let most = longest.work().min(curve.work_within(bound, vcpu)).max(mean);
@@ -38,6 +41,7 @@ impl Work {
             curve,
             longest,
             vcpu,
+            after_idle,
             least,
             most,
             spread,
@@ -46,16 +50,17 @@ impl Work {
 
     /// The same with so many times the work in the mean and at most, of which its latencies follow.
     pub(crate) fn times(self, mean: f64, most: f64) -> Self {
-        Self::new(self.curve.times(mean), self.longest.times(most), self.vcpu)
+        let (curve, longest) = (self.curve.times(mean), self.longest.times(most));
+        Self::new(curve, longest, self.vcpu, self.after_idle)
     }
 
     pub(crate) fn mean(&self) -> f64 {
         self.curve.work()
     }
 
-    /// The mean latency in seconds of batches that begin after idle time.
-    pub(crate) fn after_idle(self) -> f64 {
-        self.curve.after_idle(self.vcpu)
+    /// The mean latency in seconds of batches that begin after a long idle time.
+    pub(crate) fn mean_after_idle(self) -> f64 {
+        self.curve.plus(self.after_idle.work()).mean_after_idle(self.vcpu)
     }
 
     /// CPUs that a batch keeps busy.
@@ -63,9 +68,9 @@ impl Work {
         self.curve.parallelism()
     }
 
-    /// The limit in vCPU.
+    /// The limit in vCPU, less what is lost by each stop.
     pub(crate) fn vcpu(&self) -> f64 {
-        self.vcpu
+        self.curve.left_of(self.vcpu)
     }
 
     /// Between two quotas, in seconds.
@@ -78,14 +83,16 @@ impl Work {
         self.curve.mean(self.vcpu)
     }
 
-    /// The latency in seconds that no batch exceeds, whatever is left of the quota when it begins: that of the mean work at least, as two separate fits do not promise.
+    /// The latency in seconds that no batch exceeds, whatever is left of the quota when it begins: that of the mean work at least, as two separate fits do not promise, and after idle time.
     pub(crate) fn bound(&self) -> f64 {
-        self.longest.bound(self.vcpu).max(self.curve.bound(self.vcpu))
+        let bound = |curve: Throttled| curve.plus(self.after_idle.work()).bound(self.vcpu);
+        bound(self.longest).max(bound(self.curve))
     }
 
     /// The most work, times what gives a longest latency of no less than so many seconds.
     pub(crate) fn factor_reaching(&self, seconds: f64) -> f64 {
-        self.longest.work_reaching(seconds, self.vcpu) / self.longest.work()
+        let longest = self.longest.plus(self.after_idle.work());
+        longest.work_reaching(seconds, self.vcpu) / longest.work()
     }
 
     /// The probability of the most work under [`Spread::TwoPoints`].

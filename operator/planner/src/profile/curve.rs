@@ -2,7 +2,7 @@
 //!
 //! All are positive and none grows with the limit, which a search relies on.
 
-use super::{ProfileError, Throttled};
+use super::{AfterIdle, ProfileError, Throttled};
 
 /// Latency of one batch size against the CPU limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,6 +32,22 @@ impl CpuCurve {
             Self::Exponential(curve) => curve.at(vcpu),
             Self::Hyperbolic(curve) => curve.at(vcpu),
             Self::Throttled(curve) => curve.bound(vcpu),
+        }
+    }
+
+    /// The same where idle time costs so much. The other forms are of latencies that were measured under each limit, and have it in them.
+    pub(super) fn with_after_idle(self, after_idle: AfterIdle) -> Self {
+        match self {
+            Self::Throttled(curve) => Self::Throttled(curve.with_after_idle(after_idle)),
+            Self::Exponential(_) | Self::Hyperbolic(_) => self,
+        }
+    }
+
+    /// What a batch takes for so much more CPU work that one core does, in seconds, under a limit of `vcpu`.
+    pub(crate) fn seconds_of(&self, work: f64, vcpu: f64) -> f64 {
+        match self {
+            Self::Throttled(curve) => curve.seconds_of(work, vcpu),
+            Self::Exponential(_) | Self::Hyperbolic(_) => work / vcpu.min(1.0),
         }
     }
 

@@ -22,6 +22,10 @@
 //! waits N - 1 times if that is more than `(N - 1) u`, else N - 2 times. The integral over p, divided by P, is
 //! `after_idle = A + D (N - 1 - (N u - A + D / 2) / P)`.
 //!
+//! **What idle time costs** ([`AfterIdle`]): a batch that was stopped finds cold caches when it goes on. Where idle time `D` costs `p` CPU seconds, that much of each
+//! quota is lost, and a stop takes `p / n` longer: `q - p` and `D + p / n` in the place of `q` and `D`, which is what all of the above says of the smaller limit
+//! `c - p / P`. A batch after idle time needs its own `p` more, which is in none of the formulas.
+//!
 //! **What a plan assumes.** Requests arrive at random, so a batch finds something between these: at little use of the quota the whole
 //! of it, at a use near 1 what the batch before it has left. Where pods stay up, the simulation that a plan rests on plays the quota of
 //! every replica (`simulate::quota`), and latencies are those of what is left in it. The two figures of a function that a search looks at
@@ -35,7 +39,7 @@
 //! those of the mean curve. Where no limit was measured beyond the CPUs that a batch keeps busy, a fit takes the largest limit for these: batches
 //! that find the whole quota are then faster than the simulation has them. A limit that no batch size reaches is not played.
 
-use super::ProfileError;
+use super::{AfterIdle, ProfileError};
 
 /// CPU time under a quota: `work` CPU seconds by `parallelism` CPUs at once, in periods of `period` seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,6 +47,7 @@ pub struct Throttled {
     work: f64,
     parallelism: f64,
     period: f64,
+    after_idle: AfterIdle,
 }
 
 impl Throttled {
@@ -71,7 +76,14 @@ impl Throttled {
             work,
             parallelism,
             period,
+            after_idle: AfterIdle::NOTHING,
         })
+    }
+
+    /// The same where idle time costs so much.
+    #[must_use]
+    pub fn with_after_idle(self, after_idle: AfterIdle) -> Self {
+        Self { after_idle, ..self }
     }
 
     /// CPUs that a batch keeps busy: no higher limit makes it faster.
@@ -95,6 +107,30 @@ impl Throttled {
         Self { work, ..self }
     }
 
+    /// So many CPU seconds more.
+    pub(crate) fn plus(self, work: f64) -> Self {
+        let work = self.work + work;
+        Self { work, ..self }
+    }
+
+    /// What so much more CPU work takes a replica that is never idle, in seconds.
+    pub(crate) fn seconds_of(&self, work: f64, vcpu: f64) -> f64 {
+        work / self.left_of(vcpu).min(self.parallelism)
+    }
+
+    /// `c - p / P`: what is left of a limit in vCPU by which batches are stopped, when what they lose by each stop is taken off. A tenth at least: who never
+    /// gets anywhere is no batch that was measured.
+    pub(crate) fn left_of(&self, vcpu: f64) -> f64 {
+        const LEAST: f64 = 0.1;
+        if vcpu >= self.parallelism {
+            return vcpu;
+        }
+        let lost = self
+            .after_idle
+            .after(self.period * (1.0 - vcpu / self.parallelism));
+        (vcpu - lost / self.period).max(LEAST * vcpu)
+    }
+
     /// `A`: the latency in seconds of a batch that nothing stops.
     fn alone(&self) -> f64 {
         self.work / self.parallelism
@@ -102,17 +138,17 @@ impl Throttled {
 
     /// `x`: quotas that a batch needs.
     fn quotas(&self, vcpu: f64) -> f64 {
-        self.work / (vcpu * self.period)
+        self.work / (self.left_of(vcpu) * self.period)
     }
 
     /// `D`: how long a batch stands still at a quota's end, in seconds; 0 under a limit that never stops it.
     fn wait(&self, vcpu: f64) -> f64 {
-        self.period * (1.0 - vcpu / self.parallelism).max(0.0)
+        self.period * (1.0 - self.left_of(vcpu) / self.parallelism).max(0.0)
     }
 
     /// The mean latency in seconds on a replica that is never idle: `max(W / n, W / c)`.
     pub fn mean(&self, vcpu: f64) -> f64 {
-        self.work / vcpu.min(self.parallelism)
+        self.seconds_of(self.work, vcpu)
     }
 
     /// The latency in seconds that no batch exceeds, whatever is left of the quota when it begins: `A + ceil(x) D`.
@@ -129,7 +165,7 @@ impl Throttled {
         }
         let quotas = (seconds / self.period).floor();
         let beyond = seconds - quotas * self.period;
-        quotas * vcpu * self.period + (beyond - wait).max(0.0) * self.parallelism
+        quotas * self.left_of(vcpu) * self.period + (beyond - wait).max(0.0) * self.parallelism
     }
 
     /// The least work in CPU seconds whose [`bound`](Self::bound) is no less than so many seconds. After k whole periods no bound lies within a wait: what
@@ -143,7 +179,7 @@ impl Throttled {
         }
         let quotas = ((seconds / self.period).ceil() - 1.0).max(0.0);
         let beyond = seconds - quotas * self.period - wait;
-        let whole = quotas * vcpu * self.period;
+        let whole = quotas * self.left_of(vcpu) * self.period;
         whole + (beyond * self.parallelism).max(A_LITTLE * whole)
     }
 
@@ -153,7 +189,7 @@ impl Throttled {
     }
 
     /// The mean latency in seconds of a batch that begins after idle time, over all phases of the period.
-    pub fn after_idle(&self, vcpu: f64) -> f64 {
+    pub fn mean_after_idle(&self, vcpu: f64) -> f64 {
         let (alone, wait) = (self.alone(), self.wait(vcpu));
         let needed = self.quotas(vcpu).ceil();
         if needed <= 1.0 {

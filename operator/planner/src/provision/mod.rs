@@ -84,7 +84,7 @@ impl Operation {
     /// Where every batch finds a function of its own: each application waits for as long as the longest service of
     /// batches up to the full one leaves. Taking every batch to last as long as a full one is on the safe side.
     fn in_parallel(loads: &[Load], services: &[Service], mean_batch: f64) -> Self {
-        let full_mean = services.last().map_or(0.0, |full| full.mean);
+        let full_mean = services.last().map_or(0.0, Service::invoked_mean);
         let longest = longest_up_to(services);
         let rate: f64 = loads.iter().map(|load| load.rate).sum();
         let strictest = loads.iter().map(|load| load.miss).fold(1.0, f64::min);

@@ -100,7 +100,9 @@ impl Line {
             self.now = start;
             let rows = self.waiting.len().min(self.batch_size);
             #[expect(clippy::cast_possible_truncation, reason = "batches have at most 1024 rows")]
-            let service = self.service.of_batch(rows as u32, replica, start);
+            let service = self
+                .service
+                .of_batch(rows as u32, replica, start, start - free_at);
             *earliest = Reverse((start + service, replica));
             drop(earliest);
             self.tally.batches += 1;
@@ -126,21 +128,24 @@ mod tests {
     use crate::arrival::{Process, Traces};
     use crate::latency::{Service, Spread, Work};
     use crate::plan::Dispatch;
-    use crate::profile::Throttled;
+    use crate::profile::{AfterIdle, Throttled};
     use crate::random::Random;
     use crate::simulate::{Confidence, Pace};
 
     /// Batches of up to `size` rows whose times grow with the rows.
     fn services(random: &mut Random, size: u32, spread: Spread) -> Vec<Service> {
         let (fixed, per_row) = (random.log_uniform(0.005, 0.2), random.log_uniform(0.0001, 0.1));
+        let penalty = (random.unit() - 0.5).max(0.0);
         (1..=size)
             .map(|rows| {
                 let mean = fixed + per_row * f64::from(rows);
+                let after_idle = AfterIdle::new(fixed * penalty, 0.02).unwrap();
                 Service {
                     mean,
-                    max: 1.3 * mean,
+                    max: 1.3 * mean + after_idle.work(),
                     least: 0.7 * mean,
                     spread,
+                    after_idle,
                     work: None,
                     run_cost: 0.0,
                 }
@@ -152,17 +157,21 @@ mod tests {
     fn metered(random: &mut Random, size: u32) -> Vec<Service> {
         let vcpu = random.log_uniform(0.05, 3.0);
         let (fixed, per_row) = (random.log_uniform(0.002, 0.1), random.log_uniform(0.001, 0.05));
+        let penalty = (random.unit() - 0.5).max(0.0);
         let services = (1..=size).map(|rows| {
             let work = fixed + per_row * f64::from(rows);
             let parallelism = vcpu * (0.7 + 0.4 * f64::from(rows));
             let curve = |work| Throttled::new(work, parallelism, 0.1).unwrap();
-            let max = curve(1.4 * work).bound(vcpu);
+            let after_idle = AfterIdle::new(penalty * fixed, 0.02).unwrap();
+            let work = Work::new(curve(work), curve(1.4 * work), vcpu, after_idle);
+            let max = work.bound();
             Service {
-                mean: curve(work).mean(vcpu),
+                mean: work.never_idle(),
                 max,
+                after_idle: AfterIdle::NOTHING,
                 least: 0.5 * max,
                 spread: Spread::Uniform,
-                work: Some(Work::new(curve(work), curve(1.4 * work), vcpu)),
+                work: Some(work),
                 run_cost: 0.0,
             }
         });

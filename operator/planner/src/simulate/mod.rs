@@ -15,7 +15,8 @@
 //!
 //! `batches` says what batches of each size take in the mean, which is what those that were seen are held against.
 //!
-//! A batch goes to the free replica that has been free for longest, as the gateway chooses.
+//! A batch goes to the free replica that has been free for longest, as the gateway chooses. If that was idle until then, and not just free, the batch takes what the profile
+//! says is added after idle time.
 
 mod alone;
 mod arrivals;
@@ -357,17 +358,17 @@ impl Queue {
             if start > until {
                 return;
             }
-            self.start_batch(start, replica, observer);
+            self.start_batch(start, (free_at, replica), observer);
         }
     }
 
-    fn start_batch(&mut self, start: u64, replica: u32, observer: &mut impl Observer) {
+    fn start_batch(&mut self, start: u64, (free_at, replica): (u64, u32), observer: &mut impl Observer) {
         self.batch.clear();
         self.now = start;
         let Some(taken) = self.dispatcher.take(start, &mut self.batch) else {
             return;
         };
-        let service = self.service.of_batch(taken.rows, replica, start);
+        let service = self.service.of_batch(taken.rows, replica, start, start - free_at);
         let finished = start + service;
         if let Some(mut first) = self.free_at.peek_mut() {
             *first = Reverse((finished, replica));

@@ -4,12 +4,16 @@ use super::quota::{Quotas, Speed};
 use super::random::{Random, mix, unit_of};
 use super::{Look, Pace, Setup, to_ticks};
 use crate::latency::{Service, Spread, Work};
+use crate::profile::AfterIdle;
 
-/// The time of a batch of one size: `least`, plus `spread` always (`chance` above every draw), with a chance, or in part.
+/// The time of a batch of one size: `least`, plus `spread` always (`chance` above every draw), with a chance, or in part; and the penalty if it finds the replica idle.
 #[derive(Debug, Clone, Copy)]
 struct Duration {
     least: u64,
     spread: f64,
+    after_idle: AfterIdle,
+    /// What none takes longer than.
+    longest: u64,
     chance: f64,
     law: Spread,
     /// Where a quota is played.
@@ -21,6 +25,7 @@ struct Duration {
 struct Metered {
     least: f64,
     spread: f64,
+    after_idle: AfterIdle,
     chance: f64,
     law: Spread,
     speed: Speed,
@@ -48,6 +53,7 @@ impl ServiceTimes {
         let metered = |work: Work, quotas: &Quotas| Metered {
             least: work.least * ticks,
             spread: (work.most - work.least) * ticks,
+            after_idle: work.after_idle.scaled(ticks, 1.0),
             chance: work.chance_of_most(),
             law: work.spread,
             speed: quotas.speed(work.parallelism()),
@@ -55,7 +61,10 @@ impl ServiceTimes {
         let duration = |service: &Service| Duration {
             least: to_ticks(service.least, ticks),
             #[expect(clippy::cast_precision_loss, reason = "ticks of one batch")]
-            spread: (to_ticks(service.max, ticks).saturating_sub(to_ticks(service.least, ticks))) as f64,
+            spread: (to_ticks(service.busy_max(), ticks).saturating_sub(to_ticks(service.least, ticks)))
+                as f64,
+            after_idle: service.after_idle.scaled(ticks, 1.0),
+            longest: to_ticks(service.max, ticks),
             chance: service.chance_of_max(),
             law: service.spread,
             work: service
@@ -71,23 +80,37 @@ impl ServiceTimes {
         }
     }
 
-    /// Ticks that a batch takes which begins now on the replica.
+    /// Ticks that a batch takes which begins now on the replica, which was idle for so many ticks.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "ticks of one batch, not negative"
     )]
-    pub(super) fn of_batch(&mut self, rows: u32, replica: u32, now: u64) -> u64 {
+    pub(super) fn of_batch(&mut self, rows: u32, replica: u32, now: u64, idle: u64) -> u64 {
         let duration = &self.durations[rows as usize - 1];
         if let (Some(quotas), Some(work)) = (&mut self.quotas, duration.work) {
             let part = part(Pace::Drawn, work.law, work.chance, &mut self.random);
-            let needed = work.least + work.spread * part;
+            let needed = work.least + work.spread * part + added(work.after_idle, idle);
             let taken = quotas.run(replica, now, needed, work.speed);
             // But for rounding it is no longer anyway.
-            return taken.min(duration.least + duration.spread as u64);
+            return taken.min(duration.longest);
+        }
+        if self.pace == Pace::Slowest {
+            return duration.longest;
         }
         let part = part(self.pace, duration.law, duration.chance, &mut self.random);
-        duration.least + (duration.spread * part) as u64
+        duration.least + (duration.spread * part + added(duration.after_idle, idle)) as u64
+    }
+}
+
+/// What so many idle ticks add, in ticks.
+#[expect(clippy::cast_precision_loss, reason = "an idle time")]
+fn added(after_idle: AfterIdle, idle: u64) -> f64 {
+    // Mostly there is none, or it costs nothing: that is known without an exponential.
+    if idle == 0 || after_idle.work() <= 0.0 {
+        0.0
+    } else {
+        after_idle.after(idle as f64)
     }
 }
 

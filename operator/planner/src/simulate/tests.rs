@@ -1,11 +1,15 @@
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use super::*;
 use crate::latency::Spread;
+use crate::profile::AfterIdle;
 use crate::simulate::tally::Confidence;
 
 fn service(mean: f64, least: f64, max: f64) -> Service {
     Service {
         mean,
         max,
+        after_idle: AfterIdle::NOTHING,
         least,
         spread: Spread::TwoPoints,
         work: None,
@@ -62,6 +66,37 @@ fn one_replica_without_batches_waits_as_the_formula_says() {
             assert!(
                 (found / expected - 1.0).abs() < 0.05,
                 "rho {busy}, {least}..{max}: {found} is not {expected}"
+            );
+        }
+    }
+}
+
+/// Welch 1964, M/G/1 whose first customer of a busy period is served otherwise: with S after another one, S' after idle time, `rho = rate E[S]` and
+/// `rho' = rate E[S']` a customer finds nobody with probability `p = (1 - rho) / (1 - rho + rho')`, and waits
+/// `rate E[S^2] / (2 (1 - rho)) + rate (E[S'^2] - E[S^2]) / (2 (1 - rho + rho'))` in the mean.
+#[test]
+fn what_follows_idle_time_takes_longer_and_all_wait_as_the_formula_says() {
+    for (mean, least, max, penalty) in [(0.1, 0.1, 0.1, 0.04), (0.1, 0.05, 0.3, 0.1), (0.1, 0.1, 0.1, 0.0)] {
+        let service = Service {
+            max: max + penalty,
+            // At once.
+            after_idle: AfterIdle::new(penalty, 1e-9).unwrap(),
+            ..service(mean, least, max)
+        };
+        let chance = (mean - least) / (max - least).max(1e-9);
+        let second_moment =
+            |beyond: f64| chance * (max + beyond).powi(2) + (1.0 - chance) * (least + beyond).powi(2);
+        for rho in [0.2, 0.5, 0.8] {
+            let rate = rho / mean;
+            let rho_idle = rate * (mean + penalty);
+            let idle = (1.0 - rho) / (1.0 - rho + rho_idle);
+            let expected = rate * second_moment(0.0) / (2.0 * (1.0 - rho))
+                + rate * (second_moment(penalty) - second_moment(0.0)) / (2.0 * (1.0 - rho + rho_idle))
+                + idle * penalty;
+            let found = mean_wait(service, rate);
+            assert!(
+                (found / expected - 1.0).abs() < 0.05,
+                "rho {rho}, {least}..{max} and {penalty}: {found} is not {expected}"
             );
         }
     }

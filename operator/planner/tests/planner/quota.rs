@@ -121,7 +121,7 @@ fn a_batch_after_idle_time_takes_the_mean_over_all_phases() {
                 replica.run(work)
             })
             .collect();
-        let (found, expected) = (mean(&latencies), curve.after_idle(vcpu));
+        let (found, expected) = (mean(&latencies), curve.mean_after_idle(vcpu));
         assert!(
             (found - expected).abs() < ROUNDING,
             "{parts:?}: {found} for {expected}"
@@ -180,7 +180,7 @@ fn batches_at_random_take_between_the_means_of_an_idle_and_of_a_busy_replica() {
                 })
                 .collect();
             let found = mean(&latencies);
-            let (low, high) = (curve.after_idle(vcpu), curve.mean(vcpu));
+            let (low, high) = (curve.mean_after_idle(vcpu), curve.mean(vcpu));
             // 1,500 batches that differ by D tell their mean to a few hundredths of D.
             let noise = 0.05 * (curve.bound(vcpu) - curve.shortest(vcpu)) + ROUNDING;
             assert!(
@@ -205,7 +205,7 @@ fn more_cpu_slows_no_batch() {
             [
                 curve.mean(vcpu),
                 curve.bound(vcpu),
-                curve.after_idle(vcpu),
+                curve.mean_after_idle(vcpu),
                 CpuCurve::from(curve).bound(vcpu),
             ]
         };

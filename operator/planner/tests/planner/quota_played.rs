@@ -48,7 +48,7 @@ fn a_plan_for_little_use_has_the_mean_latency_of_batches_that_find_the_whole_quo
         panic!("{group:?}");
     };
     let curve = Throttled::new(work, 1.0, PERIOD).unwrap();
-    let (expected, never_idle) = (curve.after_idle(vcpu.get()), curve.mean(vcpu.get()));
+    let (expected, never_idle) = (curve.mean_after_idle(vcpu.get()), curve.mean(vcpu.get()));
     assert!(vcpu.get() < 1.0 && expected < 0.75 * never_idle, "{group:?}");
     assert!((group.predicted.mean_service.get() / never_idle - 1.0).abs() < 1e-9);
     let simulation = Simulation {

@@ -9,6 +9,7 @@
 //! one standard error of the difference: then no one can tell from these points which is better. Of tied forms one that knows of two clusters wins where there are such,
 //! because it alone is right on the slow ones; then the one with fewer coefficients; then the one with the smaller error.
 
+use super::after_idle::AfterIdle;
 use super::form::Form;
 use super::{Observation, throttled};
 use crate::points::Point;
@@ -17,11 +18,13 @@ use crate::points::Point;
 const ROUNDING: f64 = 1e-12;
 
 /// The means of one batch size at every CPU limit, in the order of limits.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Means {
     pub(super) observations: Vec<Observation>,
     /// Half the confidence interval of each as a part of it.
     pub(super) known_to: Vec<f64>,
+    /// What idle time adds.
+    pub(super) after_idle: AfterIdle,
 }
 
 /// How well a form says the latencies at limits that it was not fitted to.
@@ -89,10 +92,7 @@ impl Choice {
     /// Chooses by the means of every batch size, and by whether a quota's two clusters were seen.
     pub(super) fn of(sizes: &[Means], clusters_of_a_quota: bool) -> Self {
         let mut scores = Form::ALL.map(|form| {
-            let errors: Vec<f64> = sizes
-                .iter()
-                .flat_map(|means| left_out(form, &means.observations))
-                .collect();
+            let errors: Vec<f64> = sizes.iter().flat_map(|means| left_out(form, means)).collect();
             let noise = sizes.iter().flat_map(|means| between(&means.known_to));
             let beyond_noise = errors.iter().zip(noise);
             Score {
@@ -162,12 +162,12 @@ fn between(all: &[f64]) -> impl Iterator<Item = f64> {
 }
 
 /// The relative error at each observation between the first and the last, in the order of limits, by the others.
-fn left_out(form: Form, observations: &[Observation]) -> Vec<f64> {
-    (1..observations.len().saturating_sub(1))
+fn left_out(form: Form, means: &Means) -> Vec<f64> {
+    (1..means.observations.len().saturating_sub(1))
         .map(|index| {
-            let mut others = observations.to_vec();
+            let mut others = means.observations.clone();
             let (vcpu, seconds) = others.remove(index);
-            form.through(&others)
+            form.through(&others, means.after_idle)
                 .map_or(f64::INFINITY, |curve| (curve.mean(vcpu) / seconds - 1.0).abs())
         })
         .collect()

@@ -1,6 +1,7 @@
 //! The forms of latency against a CPU limit, and the curve of one.
 
 use super::Observation;
+use super::after_idle::AfterIdle;
 use super::exponential::{self, Exponential};
 use super::hyperbolic::{self, Hyperbolic};
 use super::throttled::{self, Throttled};
@@ -37,20 +38,20 @@ impl Form {
         }
     }
 
-    /// The curve of least relative squares through means.
-    pub fn through(self, means: &[Observation]) -> Option<Curve> {
+    /// The curve of least relative squares through means. Of what idle time adds a quota alone knows.
+    pub fn through(self, means: &[Observation], after_idle: AfterIdle) -> Option<Curve> {
         match self {
             Self::Hyperbolic => hyperbolic::through(means).map(Curve::Hyperbolic),
-            Self::Throttled => throttled::through(means).map(Curve::Throttled),
+            Self::Throttled => throttled::through(means, after_idle).map(Curve::Throttled),
             Self::Exponential => exponential::through(means).map(Curve::Exponential),
         }
     }
 
     /// The curve of least relative squares that no latency exceeds.
-    pub fn above(self, tails: &[Observation]) -> Option<Curve> {
+    pub fn above(self, tails: &[Observation], after_idle: AfterIdle) -> Option<Curve> {
         match self {
             Self::Hyperbolic => hyperbolic::above(tails).map(Curve::Hyperbolic),
-            Self::Throttled => throttled::above(tails).map(Curve::Throttled),
+            Self::Throttled => throttled::above(tails, after_idle).map(Curve::Throttled),
             Self::Exponential => exponential::above(tails).map(Curve::Exponential),
         }
     }
@@ -110,6 +111,7 @@ impl Curve {
                 Self::Throttled(Throttled {
                     work,
                     parallelism: work / alone,
+                    after_idle: one.after_idle,
                 })
             }
             (Self::Exponential(one), Self::Exponential(other)) => Self::Exponential(Exponential {

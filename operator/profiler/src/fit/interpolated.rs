@@ -80,7 +80,7 @@ fn bound(fit: &CpuFit, tails: &[Observation]) -> Curve {
     let largest = tails.iter().map(|&(vcpu, _)| vcpu).fold(0.0, f64::max);
     match fit.mean {
         Curve::Throttled(mean) if mean.parallelism < largest => {
-            Curve::Throttled(throttled::reaching(tails, mean.parallelism))
+            Curve::Throttled(throttled::reaching(tails, mean.parallelism, mean.after_idle))
         }
         _ => fit.tail,
     }

@@ -5,6 +5,7 @@
 //! counts. The error of a fit is the largest relative one, at the points themselves and, between the first and the last of them, at each
 //! point that the fit was made without (leave-one-out): at the ends that would be an extrapolation, which is another question.
 
+pub mod after_idle;
 pub mod choice;
 pub mod exponential;
 pub mod form;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::goal::Goal;
 use crate::points::Point;
 use crate::samples::Device;
+use after_idle::AfterIdle;
 use choice::{Choice, Means};
 use form::{Curve, Form};
 use interpolated::Interpolated;
@@ -32,6 +34,9 @@ pub type Observation = (f64, f64);
 pub const LEAST_LIMITS: usize = 4;
 /// Fewest batch sizes on a GPU: two coefficients, and one more.
 pub const LEAST_SIZES: usize = 3;
+
+/// A limit of this part of a batch's parallelism stops next to nothing.
+const STOPS_NOTHING: f64 = 0.95;
 
 /// Why there is no profile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,17 +96,35 @@ pub struct GpuFit {
 }
 
 /// Everything that was fitted.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Fit {
     /// Batch sizes 1, 2, ... in this order.
     pub cpu: Vec<CpuFit>,
     /// Why they have the form that they have, where there are any.
     pub choice: Option<Choice>,
+    /// What idle time adds to a batch on CPU, at a limit that stops none.
+    pub after_idle: AfterIdle,
     /// By device.
     pub gpu: Vec<GpuFit>,
 }
 
 impl Fit {
+    /// What idle time adds in CPU seconds, and its time constant in seconds; none where it is nothing. It keeps as many CPUs busy as a batch of one row, or one where
+    /// nothing says how many these are.
+    pub fn idle_work(&self) -> Option<(f64, f64)> {
+        let AfterIdle {
+            seconds,
+            time_constant,
+            vcpu,
+            ..
+        } = self.after_idle;
+        let cpus = self.cpu.first().map_or(1.0, |single| match single.mean {
+            Curve::Throttled(mean) => mean.parallelism,
+            Curve::Hyperbolic(_) | Curve::Exponential(_) => 1.0,
+        });
+        (seconds > 0.0).then(|| (seconds * vcpu.min(cpus), time_constant))
+    }
+
     /// The largest error of all its curves.
     pub fn error(&self) -> f64 {
         let cpu = self.cpu.iter().map(|fit| fit.error);
@@ -110,8 +133,21 @@ impl Fit {
     }
 }
 
-/// Fits every batch size on CPU and every GPU that the points have.
-pub fn fit(points: &[Point], goal: Goal) -> Result<Fit, FitError> {
+/// Fits every batch size on CPU and every GPU that the points have. `after_idle` is what idle time adds to a batch on CPU; where it turns out that its limit stops
+/// batches, it says something else, and is not taken for it.
+pub fn fit(points: &[Point], after_idle: AfterIdle, goal: Goal) -> Result<Fit, FitError> {
+    let found = with(points, after_idle, goal)?;
+    let is_stopped = found.cpu.first().is_some_and(|single| match single.mean {
+        Curve::Throttled(mean) => after_idle.vcpu < STOPS_NOTHING * mean.parallelism,
+        Curve::Hyperbolic(_) | Curve::Exponential(_) => false,
+    });
+    if is_stopped && after_idle.seconds > 0.0 {
+        return with(points, AfterIdle::NOTHING, goal);
+    }
+    Ok(found)
+}
+
+fn with(points: &[Point], after_idle: AfterIdle, goal: Goal) -> Result<Fit, FitError> {
     if points.is_empty() {
         return Err(FitError::Empty);
     }
@@ -126,13 +162,14 @@ pub fn fit(points: &[Point], goal: Goal) -> Result<Fit, FitError> {
             },
         }
     }
-    let sizes = in_full(&by_batch)?;
+    let sizes = in_full(&by_batch, after_idle)?;
     let choice = choice(&sizes, &by_batch);
     let form = choice.as_ref().map(|choice| choice.form);
     let cpu = form.map_or_else(|| Ok(Vec::new()), |form| of_form(form, &sizes))?;
     Ok(Fit {
         cpu: with_sizes_between(cpu, &by_batch, goal)?,
         choice,
+        after_idle,
         gpu: gpus
             .iter()
             .map(|(device, points)| gpu(device, points))
@@ -142,12 +179,12 @@ pub fn fit(points: &[Point], goal: Goal) -> Result<Fit, FitError> {
 
 /// What the batch sizes on CPU that were measured in full are in each of the forms that may be right, fitted to all limits and to all but each of those between the first and the last: as far as these are
 /// apart, that far the curves are unknown. The chosen form is the first, and first fitted to all limits.
-pub(crate) fn variants(points: &[Point]) -> Result<Vec<Vec<CpuFit>>, FitError> {
+pub(crate) fn variants(points: &[Point], after_idle: AfterIdle) -> Result<Vec<Vec<CpuFit>>, FitError> {
     let mut by_batch: BTreeMap<u32, Vec<&Point>> = BTreeMap::new();
     for point in points.iter().filter(|point| point.vcpu().is_some()) {
         by_batch.entry(point.batch).or_default().push(point);
     }
-    let sizes = in_full(&by_batch)?;
+    let sizes = in_full(&by_batch, after_idle)?;
     let choice = choice(&sizes, &by_batch).ok_or(FitError::Empty)?;
     let others = choice.plausible().into_iter().filter(|form| *form != choice.form);
     let limits = sizes.iter().map(|size| size.tails.len()).min().unwrap_or(0);
@@ -163,11 +200,13 @@ pub(crate) fn variants(points: &[Point]) -> Result<Vec<Vec<CpuFit>>, FitError> {
 }
 
 /// Batch sizes that were measured in full, 1, 2, ... in this order, those between left out.
-fn in_full(by_batch: &BTreeMap<u32, Vec<&Point>>) -> Result<Vec<Size>, FitError> {
+fn in_full(by_batch: &BTreeMap<u32, Vec<&Point>>, after_idle: AfterIdle) -> Result<Vec<Size>, FitError> {
     let largest = by_batch.keys().next_back().copied().unwrap_or(0);
     let points = |batch: u32| by_batch.get(&batch).map_or(&[][..], Vec::as_slice);
     let in_full = (1..=largest).filter(|&batch| !is_checked(points(batch)));
-    in_full.map(|batch| Size::new(batch, points(batch))).collect()
+    in_full
+        .map(|batch| Size::new(batch, points(batch), after_idle))
+        .collect()
 }
 
 fn is_checked(points: &[&Point]) -> bool {
@@ -240,7 +279,7 @@ struct Size {
 }
 
 impl Size {
-    fn new(batch: u32, points: &[&Point]) -> Result<Self, FitError> {
+    fn new(batch: u32, points: &[&Point], after_idle: AfterIdle) -> Result<Self, FitError> {
         let limits: BTreeSet<String> = points.iter().map(|point| point.device.to_string()).collect();
         if limits.len() < LEAST_LIMITS {
             return Err(FitError::TooFewLimits {
@@ -253,6 +292,7 @@ impl Size {
             means: Means {
                 observations: at(points, |point| point.summary.mean.value),
                 known_to: points.iter().map(|point| point.summary.mean.relative()).collect(),
+                after_idle,
             },
             tails: tails(points),
         })
@@ -274,13 +314,17 @@ impl Size {
     fn known(&self) -> Known<'_> {
         Known {
             means: &self.means.observations,
-            known_to: &self.means.known_to,
+            precision: &self.means.known_to,
+            after_idle: self.means.after_idle,
         }
     }
 
     fn fit(&self, form: Form) -> Result<CpuFit, FitError> {
-        let (Some(mean), Some(tail)) = (form.through(&self.means.observations), form.above(&self.tails))
-        else {
+        let after_idle = self.means.after_idle;
+        let (Some(mean), Some(tail)) = (
+            form.through(&self.means.observations, after_idle),
+            form.above(&self.tails, after_idle),
+        ) else {
             return Err(FitError::NoCurve(format!("batch {}", self.batch)));
         };
         Ok(CpuFit {
@@ -288,7 +332,8 @@ impl Size {
             mean,
             tail,
             error: error(&self.means.observations, |some| {
-                form.through(some).map(|curve| move |vcpu| curve.mean(vcpu))
+                form.through(some, after_idle)
+                    .map(|curve| move |vcpu| curve.mean(vcpu))
             }),
             interpolated: None,
         })

@@ -81,7 +81,7 @@ proptest! {
             .iter()
             .map(|&millis| point(cpu(millis), 1, &around(known.at(vcpu(millis)), &mut random)))
             .collect();
-        let found = fit(&points, goal()).unwrap();
+        let found = fit(&points, AfterIdle::NOTHING, goal()).unwrap();
         let mean = exponential_of(found.cpu[0].mean);
         for millis in (250..=4000).step_by(50) {
             let off = mean.at(vcpu(millis)) / known.at(vcpu(millis)) - 1.0;
@@ -109,7 +109,7 @@ proptest! {
         let points: Vec<Point> = (1..=8)
             .map(|batch| point(gpu(), batch, &around(per_row * f64::from(batch) + fixed, &mut random)))
             .collect();
-        let found = fit(&points, goal()).unwrap();
+        let found = fit(&points, AfterIdle::NOTHING, goal()).unwrap();
         let line = found.gpu[0].mean;
         let scale = 0.05 * f64::max(per_row, fixed);
         prop_assert!((line.slope - per_row).abs() < scale, "{line:?}");
@@ -122,7 +122,7 @@ proptest! {
     fn coefficients_are_physical_whatever_was_measured(latencies in prop::collection::vec(1e-6..1e3_f64, 4..8)) {
         let observed: Vec<Observation> = latencies.iter().zip(LIMITS).map(|(&seconds, millis)| (vcpu(millis), seconds)).collect();
         for form in Form::ALL {
-            let (mean, tail) = (form.through(&observed).unwrap(), form.above(&observed).unwrap());
+            let (mean, tail) = (form.through(&observed, AfterIdle::NOTHING).unwrap(), form.above(&observed, AfterIdle::NOTHING).unwrap());
             let short_of = if form == Form::Throttled { 1.0 + throttled::BEYOND_PERIODS } else { 1.0 };
             for &(vcpu, seconds) in &observed {
                 prop_assert!(mean.mean(vcpu) > 0.0 && mean.mean(vcpu + 0.1) <= mean.mean(vcpu) * (1.0 + 1e-12), "{mean:?}");
@@ -160,7 +160,7 @@ fn another_law_has_a_large_error() {
             )
         })
         .collect();
-    let error = fit(&points, goal()).unwrap().error();
+    let error = fit(&points, AfterIdle::NOTHING, goal()).unwrap().error();
     assert!(error > 0.1, "{error}");
 }
 
@@ -171,8 +171,9 @@ fn a_throttled_curve_without_noise_is_recovered_wherever_its_corner_is() {
         let known = Throttled {
             work: 0.0123,
             parallelism,
+            after_idle: AfterIdle::NOTHING,
         };
-        let found = throttled::through(&exact(|vcpu| known.mean(vcpu))).unwrap();
+        let found = throttled::through(&exact(|vcpu| known.mean(vcpu)), AfterIdle::NOTHING).unwrap();
         assert!(
             (found.work / known.work - 1.0).abs() < DIGITS,
             "{found:?} {known:?}"
@@ -194,16 +195,21 @@ fn no_coefficients_of_a_grid_are_better_than_those_found() {
         let known = Throttled {
             work: 0.005 + 0.1 * random.f64(),
             parallelism: 0.2 + 4.0 * random.f64(),
+            after_idle: AfterIdle::NOTHING,
         };
         let observed: Vec<Observation> = exact(|vcpu| known.mean(vcpu))
             .into_iter()
             .map(|(vcpu, seconds)| (vcpu, seconds * (0.9 + 0.2 * random.f64())))
             .collect();
         let of = |curve: Throttled| squares(&observed, |vcpu| curve.mean(vcpu));
-        let found = of(throttled::through(&observed).unwrap());
+        let found = of(throttled::through(&observed, AfterIdle::NOTHING).unwrap());
         for work in (0..100).map(|step| known.work * (0.8 + 0.004 * f64::from(step))) {
             for parallelism in (0..100).map(|step| 0.25 * 16.0_f64.powf(f64::from(step) / 99.0)) {
-                let other = of(Throttled { work, parallelism });
+                let other = of(Throttled {
+                    work,
+                    parallelism,
+                    after_idle: AfterIdle::NOTHING,
+                });
                 assert!(found <= other * (1.0 + 1e-9), "{found} {other} {known:?}");
             }
         }
@@ -217,7 +223,7 @@ fn too_little_to_fit_says_what_is_missing() {
         .map(|&millis| point(cpu(millis), 1, &[0.1; 40]))
         .collect();
     assert_eq!(
-        fit(&three, goal()).unwrap_err().to_string(),
+        fit(&three, AfterIdle::NOTHING, goal()).unwrap_err().to_string(),
         "batch 1 is measured at 3 CPU limits (cpu 250m, cpu 500m, cpu 750m): 4 CPU limits are needed, for three coefficients and an error: \
          measure the endpoint at others and give all files with --merge"
     );
@@ -226,13 +232,13 @@ fn too_little_to_fit_says_what_is_missing() {
         .map(|&millis| point(cpu(millis), 2, &[0.1; 40]))
         .collect();
     assert!(matches!(
-        fit(&only_second, goal()),
+        fit(&only_second, AfterIdle::NOTHING, goal()),
         Err(FitError::TooFewLimits { batch: 1, .. })
     ));
     let two = [point(gpu(), 1, &[0.1; 40]), point(gpu(), 2, &[0.1; 40])];
     assert!(matches!(
-        fit(&two, goal()),
+        fit(&two, AfterIdle::NOTHING, goal()),
         Err(FitError::TooFewSizes { sizes: 2, .. })
     ));
-    assert_eq!(fit(&[], goal()), Err(FitError::Empty));
+    assert_eq!(fit(&[], AfterIdle::NOTHING, goal()), Err(FitError::Empty));
 }

@@ -1,8 +1,9 @@
 //! CPU work under a quota: `max(work / parallelism, work / vcpu)` in the mean, and one wait for each quota that is begun at most.
 //!
 //! The formulas, and their derivation, are the planner's (`planner/src/profile/throttled.rs`). The profiler sends batches one after the other, so
-//! that it measures the mean of a replica that is never idle.
+//! that it measures the mean of a replica that is never idle. What a stop costs ([`AfterIdle`]) is taken off every quota, as there.
 
+use super::after_idle::AfterIdle;
 use super::{Observation, search};
 use crate::modality::Clusters;
 
@@ -23,18 +24,36 @@ pub struct Throttled {
     pub work: f64,
     /// CPUs that it keeps busy.
     pub parallelism: f64,
+    /// What idle time adds where no limit stops anything.
+    pub after_idle: AfterIdle,
+}
+
+/// What is left of a limit for batches of this parallelism, when what they lose by each stop is taken off.
+fn left_of(vcpu: f64, parallelism: f64, after_idle: AfterIdle) -> f64 {
+    /// As the planner has it.
+    const LEAST: f64 = 0.1;
+    if vcpu >= parallelism {
+        return vcpu;
+    }
+    let lost = parallelism * after_idle.after(PERIOD * (1.0 - vcpu / parallelism));
+    (vcpu - lost / PERIOD).max(LEAST * vcpu)
 }
 
 impl Throttled {
+    fn left_of(&self, vcpu: f64) -> f64 {
+        left_of(vcpu, self.parallelism, self.after_idle)
+    }
+
     /// Mean latency at a CPU limit.
     pub fn mean(&self, vcpu: f64) -> f64 {
-        self.work / vcpu.min(self.parallelism)
+        self.work / self.left_of(vcpu).min(self.parallelism)
     }
 
     /// Longest latency at a CPU limit.
     pub fn bound(&self, vcpu: f64) -> f64 {
-        let wait = PERIOD * (1.0 - vcpu / self.parallelism).max(0.0);
-        self.work / self.parallelism + (self.work / (vcpu * PERIOD)).ceil() * wait
+        let left = self.left_of(vcpu);
+        let wait = PERIOD * (1.0 - left / self.parallelism).max(0.0);
+        self.work / self.parallelism + (self.work / (left * PERIOD)).ceil() * wait
     }
 }
 
@@ -42,7 +61,24 @@ impl Throttled {
 ///
 /// With `alone = work / parallelism` the mean is `max(alone, work / vcpu)`. Limits up to some one of them determine the work and those beyond it
 /// determine `alone`, or the corner lies at one of them; each of these few cases has its own best coefficients, and the best of all wins.
-pub fn through(observations: &[Observation]) -> Option<Throttled> {
+///
+/// What is left of the limits depends on the parallelism: it is found with that of the limits themselves, and then anew.
+pub fn through(observations: &[Observation], after_idle: AfterIdle) -> Option<Throttled> {
+    const TIMES: u32 = 3;
+    let mut found = without_stops(observations)?;
+    if after_idle.seconds > 0.0 {
+        for _ in 0..TIMES {
+            let left = observations
+                .iter()
+                .map(|&(vcpu, seconds)| (left_of(vcpu, found.parallelism, after_idle), seconds));
+            found = without_stops(&left.collect::<Vec<_>>())?;
+        }
+    }
+    Some(Throttled { after_idle, ..found })
+}
+
+/// The same where stops cost nothing.
+fn without_stops(observations: &[Observation]) -> Option<Throttled> {
     let positive = |&(vcpu, seconds): &Observation| vcpu > 0.0 && seconds.is_finite() && seconds > 0.0;
     if observations.len() < 2 || !observations.iter().all(positive) {
         return None;
@@ -65,6 +101,7 @@ pub fn through(observations: &[Observation]) -> Option<Throttled> {
         .map(|(work, parallelism)| Throttled {
             work,
             parallelism: parallelism.clamp(smallest, largest),
+            after_idle: AfterIdle::NOTHING,
         })
         .map(|curve| (super::squares(observations, |vcpu| curve.mean(vcpu)), curve))
         .filter(|(squares, _)| squares.is_finite())
@@ -81,7 +118,8 @@ pub(super) struct Known<'a> {
     /// In the order of limits.
     pub(super) means: &'a [Observation],
     /// Half the confidence interval of each as a part of it.
-    pub(super) known_to: &'a [f64],
+    pub(super) precision: &'a [f64],
+    pub(super) after_idle: AfterIdle,
 }
 
 impl Known<'_> {
@@ -91,13 +129,13 @@ impl Known<'_> {
         let weighed = self
             .means
             .iter()
-            .zip(self.known_to)
+            .zip(self.precision)
             .map(|(&(vcpu, seconds), &known_to)| {
                 // Half a 95 % interval is two standard errors; one without a second sample is no better known than to itself.
                 let error = if known_to.is_finite() { known_to / 2.0 } else { 1.0 };
                 (
                     1.0 / (error * error + DRIFT * DRIFT),
-                    1.0 / (vcpu.min(parallelism) * seconds),
+                    1.0 / (left_of(vcpu, parallelism, self.after_idle).min(parallelism) * seconds),
                 )
             });
         let (sum, squares) = weighed
@@ -117,12 +155,13 @@ impl Known<'_> {
         let off = |curve: Throttled, &(vcpu, seconds): &Observation| (curve.mean(vcpu) / seconds - 1.0).abs();
         let all = self.means.iter().map(|each| off(curve, each));
         let without = (1..self.means.len().saturating_sub(1)).map(|left_out| {
-            let (mut means, mut known_to) = (self.means.to_vec(), self.known_to.to_vec());
+            let (mut means, mut known_to) = (self.means.to_vec(), self.precision.to_vec());
             let one = means.remove(left_out);
             known_to.remove(left_out);
             let (work, _) = Known {
                 means: &means,
-                known_to: &known_to,
+                precision: &known_to,
+                after_idle: self.after_idle,
             }
             .with(curve.parallelism);
             off(Throttled { work, ..curve }, &one)
@@ -141,7 +180,7 @@ pub(super) fn together(sizes: &[Known<'_>]) -> Option<Vec<Throttled>> {
         limits().fold(0.0, f64::max),
     );
     for size in sizes {
-        through(size.means)?;
+        through(size.means, size.after_idle)?;
     }
     let best = |sizes: &[Known<'_>]| {
         search::search(low, high, |parallelism| {
@@ -160,6 +199,7 @@ pub(super) fn together(sizes: &[Known<'_>]) -> Option<Vec<Throttled>> {
         Throttled {
             work: size.with(parallelism).0,
             parallelism,
+            after_idle: size.after_idle,
         }
     });
     Some(curves.collect())
@@ -180,26 +220,26 @@ fn factor(observations: &[Observation], shape: impl Fn(f64) -> f64) -> f64 {
 ///
 /// For a given parallelism it is the least `alone` for which `alone + ceil(alone / spent_in) wait` reaches every latency. With k waits this is at
 /// most k periods, so that k is the number of periods that the latency has begun, and `alone` the larger of k - 1 quotas and of what k waits leave.
-pub fn above(observations: &[Observation]) -> Option<Throttled> {
-    through(observations)?;
+pub fn above(observations: &[Observation], after_idle: AfterIdle) -> Option<Throttled> {
+    through(observations, after_idle)?;
     let limits = || observations.iter().map(|&(vcpu, _)| vcpu);
     let low = limits().fold(f64::INFINITY, f64::min);
     // How long batches wait tells of a parallelism that no limit reaches.
     let high = LARGEST * limits().fold(0.0, f64::max);
     search::search(low, high, |parallelism| {
-        let curve = reaching(observations, parallelism);
+        let curve = reaching(observations, parallelism, after_idle);
         let squares = super::squares(observations, |vcpu| curve.bound(vcpu));
         (squares.is_finite() && curve.work > 0.0).then_some((squares, curve))
     })
 }
 
 /// Of this parallelism, the curve with the least work whose bound no latency exceeds, but for [`BEYOND_PERIODS`].
-pub(super) fn reaching(observations: &[Observation], parallelism: f64) -> Throttled {
+pub(super) fn reaching(observations: &[Observation], parallelism: f64, after_idle: AfterIdle) -> Throttled {
     let alone = observations.iter().map(|&(vcpu, seconds)| {
         if vcpu >= parallelism {
             return seconds;
         }
-        let spent_in = PERIOD * vcpu / parallelism;
+        let spent_in = PERIOD * left_of(vcpu, parallelism, after_idle) / parallelism;
         let begun = (seconds / (PERIOD * (1.0 + BEYOND_PERIODS))).ceil();
         let (waits, seconds) = (begun, seconds.min(begun * PERIOD));
         // Just above whole quotas, so that rounding does not take the last wait away.
@@ -209,6 +249,7 @@ pub(super) fn reaching(observations: &[Observation], parallelism: f64) -> Thrott
     Throttled {
         work: alone.fold(0.0, f64::max) * parallelism,
         parallelism,
+        after_idle,
     }
 }
 
@@ -256,7 +297,8 @@ mod tests {
             .iter()
             .map(|means| Known {
                 means,
-                known_to: &KNOWN_TO,
+                precision: &KNOWN_TO,
+                after_idle: AfterIdle::NOTHING,
             })
             .collect();
         together(&known).unwrap()
@@ -273,9 +315,41 @@ mod tests {
             let free = found.mean(1.0) / (work / 0.97) - 1.0;
             assert!(free.abs() < 0.01, "{found:?} for {work}");
             // Where all means count the same, the worst known ones have their way.
-            let alone = through(own).unwrap();
+            let alone = through(own, AfterIdle::NOTHING).unwrap();
             assert!(error(&alone) > 2.0 * error(found), "{alone:?} and {found:?}");
         }
+    }
+
+    /// With 0.7 ms lost by each stop of 90 ms, 9.3 of the 10 ms of the smallest quota are left, and the more of the larger ones the shorter they stop.
+    #[test]
+    fn what_stops_cost_is_no_work() {
+        let after_idle = AfterIdle {
+            seconds: 0.000_7,
+            time_constant: 0.008,
+            ..AfterIdle::NOTHING
+        };
+        let lost = |stopped: f64| 0.000_7 * (1.0 - (-stopped / 0.008).exp());
+        let mean = |vcpu: f64| {
+            if vcpu < 1.0 {
+                0.001 / (vcpu - lost(0.1 * (1.0 - vcpu)) / 0.1)
+            } else {
+                0.001
+            }
+        };
+        let observed = LIMITS.map(|vcpu| (vcpu, mean(vcpu)));
+        assert!((observed[0].1 - 0.001 / 0.093).abs() < 1e-6);
+        let found = through(&observed, after_idle).unwrap();
+        assert!((found.work - 0.001).abs() < 1e-8, "{found:?}");
+        let known = Known {
+            means: &observed,
+            precision: &[0.01; 5],
+            after_idle,
+        };
+        let found = together(&[known]).unwrap()[0];
+        assert!((found.work - 0.001).abs() < 1e-6, "{found:?}");
+        // Who does not know of it takes it for work.
+        let ignorant = through(&observed, AfterIdle::NOTHING).unwrap();
+        assert!(ignorant.work > 1.02 * found.work, "{ignorant:?}");
     }
 
     #[test]

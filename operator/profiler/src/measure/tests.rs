@@ -39,6 +39,7 @@ impl Timed for Law {
 #[derive(Default)]
 struct Log {
     kept: Vec<u32>,
+    after_pauses: usize,
     shown: Vec<Progress>,
 }
 
@@ -47,6 +48,11 @@ impl Observer for Log {
 
     fn keep(&mut self, batch: u32, _: f64) -> Result<(), &'static str> {
         self.kept.push(batch);
+        Ok(())
+    }
+
+    fn keep_after_pause(&mut self, _: &AfterPause) -> Result<(), &'static str> {
+        self.after_pauses += 1;
         Ok(())
     }
 
@@ -62,11 +68,68 @@ fn plan() -> Plan {
         budget: Duration::from_mins(5),
         warm_up: 2,
         turn: Duration::ZERO,
+        pauses: false,
         seed: 1,
         grid: Grid::Full,
         limits: 1,
         elsewhere: Vec::new(),
     }
+}
+
+/// Takes 20 ms, and after idle time `4 (1 - exp(-t / 10 ms))` more.
+struct Cooling {
+    busy_until: Option<Instant>,
+}
+
+impl Timed for Cooling {
+    type Error = &'static str;
+
+    async fn time(&mut self, _: u32) -> Result<Duration, &'static str> {
+        let started = Instant::now();
+        let idle = self
+            .busy_until
+            .map_or(1.0, |until| (started - until).as_secs_f64());
+        let seconds = 0.02 + 0.004 * (1.0 - (-idle / 0.01).exp());
+        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+        self.busy_until = Some(Instant::now());
+        // Timers of a paused clock end up to a millisecond late; what it takes is known better.
+        Ok(Duration::from_secs_f64(seconds))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_idle_time_adds_is_measured_and_gone_on_with() {
+    let (mut samples, mut log) = (Samples::new(), Log::default());
+    let plan = Plan {
+        pauses: true,
+        ..plan()
+    };
+    let mut target = Cooling { busy_until: None };
+    let end = measure(&mut target, &plan, &mut samples, &mut log, pending()).await;
+    assert_eq!(end, Ok(End::Known));
+    assert_eq!(log.after_pauses, samples.after_pauses.len());
+    let found = crate::fit::after_idle::of(&samples.after_pauses, 1.0).unwrap();
+    assert!((found.seconds / 0.004 - 1.0).abs() < 0.05, "{found:?}");
+    assert!((found.time_constant / 0.01 - 1.0).abs() < 0.2, "{found:?}");
+    // Going on with it sends no more of them.
+    measure(&mut target, &plan, &mut samples, &mut log, pending())
+        .await
+        .unwrap();
+    assert_eq!(log.after_pauses, samples.after_pauses.len());
+    // Where batches after pauses are too long for the time, the others have theirs.
+    let short = Plan {
+        budget: Duration::from_millis(800),
+        ..plan
+    };
+    let (mut samples, mut log) = (Samples::new(), Log::default());
+    measure(&mut target, &short, &mut samples, &mut log, pending())
+        .await
+        .unwrap();
+    assert!(
+        log.after_pauses < 20 && !log.kept.is_empty(),
+        "{}",
+        log.after_pauses
+    );
 }
 
 /// Under a quota of 10 ms in 100 ms: 1 ms of CPU for each row, and what does not fit waits for the next period.
@@ -131,7 +194,7 @@ async fn the_law_is_found() {
     let (mut law, mut samples, mut log) = (Law::new(), Samples::new(), Log::default());
     let end = measure(&mut law, &plan(), &mut samples, &mut log, pending()).await;
     assert_eq!(end, Ok(End::Known));
-    for (&batch, sample) in &samples {
+    for (&batch, sample) in samples.iter() {
         let summary = plan().goal.summary(sample).unwrap();
         let truth = 0.010 + 0.002 * f64::from(batch);
         assert!(

@@ -212,6 +212,7 @@ async fn what_is_stopped_is_gone_on_with_and_nothing_is_measured_twice() {
         budget: Duration::MAX,
         warm_up: 0,
         turn: Duration::ZERO,
+        pauses: false,
         seed: 1,
         grid: Grid::Adaptive,
         limits: wanted.at_least(),

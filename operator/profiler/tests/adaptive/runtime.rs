@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use harmonybatch_api::quantity::Cpu;
 use harmonybatch_profiler::design::{Grid, Known};
+use harmonybatch_profiler::fit::after_idle::AfterIdle;
 use harmonybatch_profiler::fit::{self, Fit};
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::limits::Wanted;
 use harmonybatch_profiler::measure::{End, Observer, Plan, Progress, Timed, measure};
 use harmonybatch_profiler::points::points;
-use harmonybatch_profiler::samples::{Device, Header, Samples};
+use harmonybatch_profiler::samples::{AfterPause, Device, Header, Samples};
 
 /// What a CPU limit makes of work.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +135,10 @@ impl Observer for Quiet {
         Ok(())
     }
 
+    fn keep_after_pause(&mut self, _: &AfterPause) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     fn show(&mut self, _: &Progress) {}
 }
 
@@ -173,6 +178,7 @@ pub(crate) async fn measured(law: Law, limits: &[u64], max_batch: u32, grid: Gri
             budget: Duration::MAX,
             warm_up: 5,
             turn: Duration::ZERO,
+            pauses: false,
             seed,
             grid,
             limits: wanted.at_least(),
@@ -191,7 +197,7 @@ pub(crate) async fn measured(law: Law, limits: &[u64], max_batch: u32, grid: Gri
         .map(|(&limit, samples)| (header(limit, max_batch, grid), samples.clone()))
         .collect();
     let points = points(&files, goal()).unwrap();
-    let fit = fit::fit(&points, goal()).unwrap();
+    let fit = fit::fit(&points, AfterIdle::NOTHING, goal()).unwrap();
     Measured {
         samples,
         batches,

@@ -350,6 +350,8 @@ impl Session<'_> {
             let at = session::At {
                 url,
                 what: what.clone(),
+                // Under a limit that may stop batches idle time is not all that a pause changes.
+                pauses: wanted.limits.last() == Some(&limit),
                 limits: wanted.at_least(),
                 elsewhere: session::elsewhere(&opened.header, others, self.goal),
             };
@@ -426,6 +428,7 @@ impl Session<'_> {
             model.metadata.namespace = self.model.namespace();
         }
         model.spec.profile.cpu = profile.cpu;
+        model.spec.profile.after_idle = profile.after_idle;
         model.spec.profile.provenance = profile.provenance;
         model
     }

@@ -12,7 +12,7 @@ use harmonybatch_profiler::fit::{self, Fit};
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::judge;
 use harmonybatch_profiler::model::{Identity, inference_model, inferred};
-use harmonybatch_profiler::points::{Point, points};
+use harmonybatch_profiler::points::{Point, after_idle, points};
 use harmonybatch_profiler::samples::{Device, Header, Samples};
 
 use super::{Arguments, REFUSED, plot};
@@ -39,7 +39,7 @@ pub(super) fn judge(
     left_out: &[Cpu],
 ) -> anyhow::Result<Judged> {
     let points = points(files, goal)?;
-    let fit = fit::fit(&points, goal);
+    let fit = fit::fit(&points, after_idle(files), goal);
     let form = fit
         .as_ref()
         .ok()
@@ -204,6 +204,15 @@ fn render(points: &[Point], goal: Goal, fit: Option<&Fit>) -> String {
             "\nLatency against vCPU is {}: {}.",
             choice.form.name(),
             why(choice.reason)
+        );
+    }
+    if let Some((work, time_constant)) = fit.and_then(Fit::idle_work) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "\nA batch that finds the replica idle needs {} of CPU time more, 63% of it after {} of idle time.",
+            milliseconds(work),
+            milliseconds(time_constant)
         );
     }
     if let Some(fit) = fit {

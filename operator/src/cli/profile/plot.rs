@@ -289,6 +289,7 @@ mod tests {
     use harmonybatch_api::quantity::Cpu;
     use harmonybatch_profiler::design::Grid;
     use harmonybatch_profiler::fit;
+    use harmonybatch_profiler::fit::after_idle::AfterIdle;
     use harmonybatch_profiler::goal::Goal;
     use harmonybatch_profiler::points;
     use harmonybatch_profiler::samples::{Header, Samples};
@@ -363,7 +364,7 @@ mod tests {
     #[test]
     fn every_point_is_drawn_with_its_residual_and_every_panel_with_its_curves() {
         let points = points(2);
-        let fit = fit::fit(&points, goal()).unwrap();
+        let fit = fit::fit(&points, AfterIdle::NOTHING, goal()).unwrap();
         let picture = render("net", "P90", &points, &fit);
         let page = html5ever::parse_document(RcDom::default(), html5ever::ParseOpts::default())
             .one(picture.as_str());
@@ -381,7 +382,7 @@ mod tests {
     #[test]
     fn of_many_sizes_the_smallest_the_largest_and_some_between_are_drawn() {
         let points = points(16);
-        let fit = fit::fit(&points, goal()).unwrap();
+        let fit = fit::fit(&points, AfterIdle::NOTHING, goal()).unwrap();
         let titles: Vec<String> = panels(&points, &fit)
             .into_iter()
             .map(|panel| panel.title)

@@ -54,6 +54,9 @@ impl Display {
 
 fn line(progress: &Progress) -> String {
     match progress {
+        Progress::AfterPauses { done, of } => {
+            format!("after pauses: {done} batches, {of} at most")
+        }
         Progress::WarmUp { done, of } => format!("warming up: {done} of {of} batches"),
         Progress::Measuring {
             samples,

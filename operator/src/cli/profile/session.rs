@@ -10,7 +10,7 @@ use harmonybatch_profiler::endpoint::{Endpoint, Server};
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::machine;
 use harmonybatch_profiler::measure::{self, End, Observer, Plan, Progress};
-use harmonybatch_profiler::samples::{Device, Header, Samples, SamplesFile};
+use harmonybatch_profiler::samples::{AfterPause, Device, Header, Samples, SamplesFile};
 use harmonybatch_profiler::tensors::{Metadata, Rows};
 
 use super::Arguments;
@@ -121,6 +121,8 @@ pub(super) struct At<'a> {
     pub(super) url: &'a str,
     /// Begins every line of progress.
     pub(super) what: String,
+    /// Whether batches are sent after pauses as well.
+    pub(super) pauses: bool,
     /// How many CPU limits there will be at least.
     pub(super) limits: usize,
     /// What is known under other CPU limits.
@@ -157,6 +159,7 @@ pub(super) async fn measure(
         budget: arguments.budget,
         warm_up: arguments.warm_up,
         turn: turn(&header, arguments.budget),
+        pauses: at.pauses,
         seed: header.seed,
         // As it was begun, unless all of it is wanted now.
         grid: if arguments.grid.grid() == Grid::Full {
@@ -218,6 +221,10 @@ impl Observer for Log {
 
     fn keep(&mut self, batch: u32, seconds: f64) -> anyhow::Result<()> {
         Ok(self.file.append(batch, seconds)?)
+    }
+
+    fn keep_after_pause(&mut self, sample: &AfterPause) -> anyhow::Result<()> {
+        Ok(self.file.append_after_pause(sample)?)
     }
 
     fn show(&mut self, progress: &Progress) {

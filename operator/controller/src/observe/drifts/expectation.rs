@@ -92,7 +92,8 @@ impl Look<'_> {
         }
         let between = |(batches, profiled): &(&ObservedBatches, Profiled)| {
             let explained = batches.mean / 1e6 / in_force.mean();
-            Expected::new(explained.clamp(profiled.least_mean(), profiled.mean()))
+            let (least, most) = profiled.means();
+            Expected::new(explained.clamp(least, most))
         };
         Some(sizes.iter().map(between).collect())
     }

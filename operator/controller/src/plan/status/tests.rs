@@ -336,6 +336,7 @@ fn what_others_write_of_a_model_is_no_difference() {
         image: "example.org/runtime:1".to_owned(),
         subject: "s".to_owned(),
         cpu: Vec::new(),
+        after_idle: None,
         provenance: None,
     });
     assert!(!model_differs(Some(&stored), &ours));

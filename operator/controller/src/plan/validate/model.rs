@@ -14,7 +14,7 @@ use super::app::{checked, parse};
 /// Reads the one that is in force.
 pub(super) fn profile(model: &InferenceModel) -> Result<ModelProfile, Problem> {
     let spec = &model.spec;
-    let (cpu, gpu) = model.profile_in_force();
+    let written::ProfileInForce { cpu, after_idle, gpu } = model.profile_in_force();
     if cpu.is_empty() && gpu.is_empty() && spec.profile.from == written::ProfileFrom::Measure {
         return Err(Problem::new(
             reason::NOT_PROFILED,
@@ -40,6 +40,18 @@ pub(super) fn profile(model: &InferenceModel) -> Result<ModelProfile, Problem> {
         planner::GpuLatency::new(&entry.device, per_row.as_secs_f64(), fixed.as_secs_f64(), memory)
             .map_err(|error| Problem::invalid(format!("{field}: {error}")))
     });
+    let after_idle = after_idle.map_or(Ok(planner::AfterIdle::NOTHING), |entry| {
+        let seconds = |field: &str, text: &str| -> Result<f64, Problem> {
+            parse(&format!("profile.afterIdle.{field}"), text)
+                .map(|duration: Duration| duration.as_secs_f64())
+        };
+        let (work, time_constant) = (
+            seconds("work", &entry.work)?,
+            seconds("timeConstant", &entry.time_constant)?,
+        );
+        planner::AfterIdle::new(work, time_constant)
+            .map_err(|error| Problem::invalid(format!("profile: {error}")))
+    })?;
     bytes("runtime.memory.base", &spec.runtime.memory.base)?;
     bytes("runtime.memory.perRow", &spec.runtime.memory.per_row)?;
     ModelProfile::new(
@@ -47,6 +59,7 @@ pub(super) fn profile(model: &InferenceModel) -> Result<ModelProfile, Problem> {
         gpu.collect::<Result<_, Problem>>()?,
         rows("maxBatchSize", spec.max_batch_size)?,
     )
+    .map(|profile| profile.with_after_idle(after_idle))
     .map_err(|error| Problem::invalid(format!("profile: {error}")))
 }
 

@@ -204,6 +204,7 @@ fn a_model_to_be_measured_is_planned_from_what_was_measured() {
             image: "example.org/runtime:0".to_owned(),
             subject: "of an image before".to_owned(),
             cpu,
+            after_idle: None,
             provenance: None,
         }),
         ..InferenceModelStatus::default()

@@ -98,7 +98,7 @@ fn a_replica_that_is_always_idle_takes_the_mean_over_all_phases() {
     for times in [2.4, 3.1, 3.7] {
         // At random phases of the period, of which 20,000 batches tell the mean to some 0.4 %. Beyond 2.5 a batch needs two quotas: between two steps of the factor
         // the mean has a jump.
-        let mean = curve(1, times).after_idle(0.5);
+        let mean = curve(1, times).mean_after_idle(0.5);
         check(&mut under, RARELY, 1, mean, times, 0.02);
     }
 }
@@ -112,7 +112,7 @@ fn sizes_that_do_not_occur_where_the_group_is_played_are_told_by_the_others() {
             &mut under,
             RARELY,
             5,
-            curve(5, times).after_idle(0.5),
+            curve(5, times).mean_after_idle(0.5),
             times,
             0.01,
         );

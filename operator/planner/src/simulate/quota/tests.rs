@@ -5,7 +5,7 @@ use super::*;
 use crate::arrival::{Load, Process, Traces};
 use crate::latency::{Service, Spread, Work};
 use crate::plan::Dispatch;
-use crate::profile::Throttled;
+use crate::profile::{AfterIdle, Throttled};
 
 /// Seconds and ticks: 100 ms of nanoseconds.
 const PERIOD: f64 = 0.1;
@@ -26,16 +26,24 @@ const CASES: [(f64, f64, f64, f64); 10] = [
 ];
 
 /// The service of one row under a quota that is played.
-fn service((mean_work, largest, parallelism, vcpu): (f64, f64, f64, f64)) -> Service {
+fn service(case: (f64, f64, f64, f64)) -> Service {
+    service_with(case, 0.0)
+}
+
+/// The same with so much work more after idle time.
+fn service_with((mean_work, largest, parallelism, vcpu): (f64, f64, f64, f64), after_idle: f64) -> Service {
     let curve = |work| Throttled::new(work, parallelism, PERIOD).unwrap();
-    let (mean, max) = (curve(mean_work).mean(vcpu), curve(largest).bound(vcpu));
+    let after_idle = AfterIdle::new(after_idle, 1e-6).unwrap();
+    let work = Work::new(curve(mean_work), curve(largest), vcpu, after_idle);
+    let (mean, max) = (curve(mean_work).mean(vcpu), work.bound());
     Service {
         mean,
         max,
         // What would be drawn were no quota played, and is not.
         least: 0.0,
         spread: Spread::TwoPoints,
-        work: Some(Work::new(curve(mean_work), curve(largest), vcpu)),
+        after_idle: AfterIdle::NOTHING,
+        work: Some(work),
         run_cost: 0.0,
     }
 }
@@ -121,16 +129,18 @@ fn batches_that_follow_each_other_use_every_quota() {
 #[test]
 fn batches_after_long_idle_times_take_the_mean_over_all_phases() {
     for (work, _, parallelism, vcpu) in CASES {
-        let service = service((work, work, parallelism, vcpu));
-        let curve = Throttled::new(work, parallelism, PERIOD).unwrap();
-        // One in ten thousand finds another one before it.
-        let outcome = played(service, 1e-4 / service.max, 100_000, Pace::Drawn);
-        let (found, expected) = (mean_service(&outcome), curve.after_idle(vcpu));
-        // Latencies differ by a period at most: 0.3 of it is more than their deviation.
-        assert!(
-            (found - expected).abs() < 4.0 * 0.3 * PERIOD / 100_000_f64.sqrt() + 1e-4 * service.max,
-            "{work} on {parallelism} under {vcpu}: {found} for {expected}"
-        );
+        for penalty in [0.0, 0.3 * work] {
+            let service = service_with((work, work, parallelism, vcpu), penalty);
+            let curve = Throttled::new(work + penalty, parallelism, PERIOD).unwrap();
+            // One in ten thousand finds another one before it.
+            let outcome = played(service, 1e-4 / service.max, 100_000, Pace::Drawn);
+            let (found, expected) = (mean_service(&outcome), curve.mean_after_idle(vcpu));
+            // Latencies differ by a period at most: 0.3 of it is more than their deviation.
+            assert!(
+                (found - expected).abs() < 4.0 * 0.3 * PERIOD / 100_000_f64.sqrt() + 1e-4 * service.max,
+                "{work} and {penalty} on {parallelism} under {vcpu}: {found} for {expected}"
+            );
+        }
     }
 }
 
@@ -206,6 +216,46 @@ fn a_controller_that_is_played_step_by_step_takes_as_long() {
         assert!(
             idle > 0 && (stopped > 0) == (vcpu < parallelism),
             "{parallelism} under {vcpu}"
+        );
+    }
+}
+
+/// What was stopped needs more when it goes on: of a replica that is never idle the mean is that of the profile all the same, step by step.
+#[test]
+#[expect(clippy::cast_precision_loss, reason = "a few thousand periods")]
+fn what_stops_cost_is_in_the_mean_of_the_profile() {
+    const BATCHES: u32 = 300;
+    let after_idle = AfterIdle::new(0.002, 0.03).unwrap();
+    for (mean_work, _, parallelism, vcpu) in CASES {
+        let curve = Throttled::new(mean_work, parallelism, PERIOD)
+            .unwrap()
+            .with_after_idle(after_idle);
+        let mut steps = Steps {
+            quota: vcpu * PERIOD * TICKS,
+            phase: 0,
+            now: 0,
+            left: 0.0,
+        };
+        for _ in 0..BATCHES {
+            let (mut needed, mut stood_still) = (mean_work * TICKS, 0_u64);
+            while needed > 1e-6 {
+                let wanted = needed.min(parallelism * STEP as f64);
+                if stood_still > 0 && (steps.left > 0.0 || steps.now.is_multiple_of(STEPS)) {
+                    needed += after_idle.after((stood_still * STEP) as f64 / TICKS) * TICKS;
+                    stood_still = 0;
+                }
+                let done = steps.step(wanted);
+                needed -= done;
+                stood_still = if done > 0.0 { 0 } else { stood_still + 1 };
+            }
+        }
+        let found = (steps.now * STEP) as f64 / TICKS / f64::from(BATCHES);
+        let expected = curve.mean(vcpu);
+        // A period more or less of them all, and the steps at the end of each batch and each quota.
+        let tolerance = PERIOD / f64::from(BATCHES) + 3.0 * STEP as f64 / TICKS + 0.01 * expected;
+        assert!(
+            (found - expected).abs() < tolerance,
+            "{mean_work} on {parallelism} under {vcpu}: {found} for {expected}"
         );
     }
 }

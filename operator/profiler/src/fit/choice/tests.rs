@@ -7,6 +7,7 @@ fn known(law: impl Fn(f64) -> f64, to: f64) -> Means {
     Means {
         observations: LIMITS.iter().map(|&vcpu| (vcpu, law(vcpu))).collect(),
         known_to: vec![to; LIMITS.len()],
+        after_idle: AfterIdle::NOTHING,
     }
 }
 
@@ -64,11 +65,17 @@ fn of_equal_forms_none_with_more_coefficients_is_chosen() {
 /// The line through 1 / vCPU = 10 and 2.5 and the latencies there is at 5 what the middle one is predicted to be.
 #[test]
 fn an_error_is_that_of_the_limit_left_out() {
-    let observed = [(0.1, 0.2), (0.2, 0.12), (0.4, 0.08)];
-    let found = left_out(Form::Hyperbolic, &observed);
+    let of = |observations: [Observation; 3]| {
+        let means = Means {
+            observations: observations.to_vec(),
+            ..known(|_| 1.0, 0.1)
+        };
+        left_out(Form::Hyperbolic, &means)
+    };
+    let found = of([(0.1, 0.2), (0.2, 0.12), (0.4, 0.08)]);
     // 0.08 + (5 - 2.5) (0.2 - 0.08) / (10 - 2.5) = 0.12.
     assert_eq!(found.len(), 1);
     assert!(found[0] < 1e-9, "{found:?}");
-    let off = left_out(Form::Hyperbolic, &[(0.1, 0.2), (0.2, 0.1), (0.4, 0.08)]);
+    let off = of([(0.1, 0.2), (0.2, 0.1), (0.4, 0.08)]);
     assert!((off[0] - 0.2).abs() < 1e-9, "{off:?}");
 }

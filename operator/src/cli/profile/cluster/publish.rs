@@ -23,7 +23,12 @@ const PUBLISH_AGAIN: Duration = Duration::from_secs(5);
 pub(super) async fn apply(client: &Client, model: &InferenceModel, profile: &Profile) -> anyhow::Result<()> {
     let (namespace, name) = (model.namespace().unwrap_or_default(), model.name_any());
     let api: Api<InferenceModel> = Api::namespaced(client.clone(), &namespace);
-    let patch = json!({"spec": {"profile": {"cpu": profile.cpu, "provenance": profile.provenance}}});
+    let patch = json!({"spec": {"profile": {
+        "cpu": profile.cpu,
+        // Null takes away what an older measurement said.
+        "afterIdle": profile.after_idle,
+        "provenance": profile.provenance,
+    }}});
     let params = PatchParams {
         field_manager: Some(names::PROFILE_MANAGER.to_owned()),
         ..PatchParams::default()
@@ -52,6 +57,7 @@ pub(super) async fn publish(client: &Client, model: &InferenceModel, profile: Pr
                 image: model.spec.runtime.image.clone(),
                 subject: model.spec.subject(),
                 cpu: profile.cpu,
+                after_idle: profile.after_idle,
                 provenance: profile.provenance,
             },
         },
