@@ -195,13 +195,20 @@ async fn hindsight(
     let at = async |slowdown| {
         predicted::in_hindsight(place, configuration, served, driven, product, slowdown).await
     };
-    let predicted = predicted::cpu_time(place, &driven.batches).await?;
-    let work = predicted.zip(driven.cpu_time);
-    let work = work.map(|(predicted, measured)| Work { predicted, measured });
+    let played = at(1.0).await?;
+    let by_profile = predicted::cpu_time_by_profile(place, &driven.batches).await?;
+    #[expect(clippy::cast_precision_loss, reason = "counts of batches")]
+    let batches = driven.batches.iter().sum::<u64>() as f64;
+    let known = by_profile.zip(played.cpu_cost).zip(driven.cpu_time);
+    let work = known.map(|((by_profile, cost), measured)| Work {
+        by_profile,
+        cost: cost * batches,
+        measured,
+    });
     Ok(Hindsight {
-        at_arrivals: at(1.0).await?,
+        at_arrivals: played.apps,
         at_work: match work {
-            Some(work) => Some((work, at(work.slowdown()).await?)),
+            Some(work) => Some((work, at(work.slowdown()).await?.apps)),
             None => None,
         },
     })

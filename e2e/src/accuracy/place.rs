@@ -131,6 +131,7 @@ impl<'a> Place<'a> {
             return Ok(Measured {
                 said: "planned by the published profile, by which the runtime sleeps".to_owned(),
                 cpu: Vec::new(),
+                after_idle: None,
             });
         }
         let models = self.api::<InferenceModel>();
@@ -150,7 +151,8 @@ impl<'a> Place<'a> {
             }
             Ok((found.reason == "Measured").then(|| Measured {
                 said: found.message.clone(),
-                cpu: model.profile_in_force().0.to_vec(),
+                cpu: model.profile_in_force().cpu.to_vec(),
+                after_idle: model.profile_in_force().after_idle.cloned(),
             }))
         };
         self.until("the model to be measured", MEASURED_WITHIN, look)

@@ -64,6 +64,7 @@ struct GroupOutput {
     seconds: f64,
     batches: Vec<u64>,
     utilization: f64,
+    cpu_seconds: Option<f64>,
     cost_per_second: f64,
 }
 
@@ -123,7 +124,15 @@ pub(super) async fn of(place: &Place<'_>, served: &Served, product: &Path) -> Re
     })
 }
 
-/// The latencies of the same plan under the arrivals that came, where batches take so many times as long.
+/// What would have been predicted for the arrivals that came.
+pub(super) struct Played {
+    /// Of each application, in the order of the configuration.
+    pub(super) apps: Vec<Latency>,
+    /// CPU seconds of a batch in the mean that idle time and stops cost; none where the profile knows no work.
+    pub(super) cpu_cost: Option<f64>,
+}
+
+/// The same plan under the arrivals that came, where batches take so many times as long.
 pub(super) async fn in_hindsight(
     place: &Place<'_>,
     configuration: &Configuration,
@@ -131,7 +140,7 @@ pub(super) async fn in_hindsight(
     driven: &Driven,
     product: &Path,
     slowdown: f64,
-) -> Result<Vec<Latency>> {
+) -> Result<Played> {
     let objects = Objects::of(place, served).await?;
     let mut arguments = vec!["--as-recorded".to_owned(), format!("--slowdown={slowdown}")];
     for (index, asked) in configuration.apps.iter().enumerate() {
@@ -140,9 +149,14 @@ pub(super) async fn in_hindsight(
     }
     arguments.push(format!("--requests={}", driven.report.samples.len()));
     let mut found: Vec<Latency> = configuration.apps.iter().map(|_| Latency::default()).collect();
+    let (mut batches, mut cpu_time) = (Vec::new(), Some(0.0));
     for seed in 1..=PLAYED {
         let seed = format!("--seed={seed}");
         let output = objects.simulated(product, &[&arguments[..], &[seed]].concat())?;
+        for group in output.groups() {
+            add(&mut batches, &group.batches);
+            cpu_time = cpu_time.zip(group.cpu_seconds).map(|(sum, more)| sum + more);
+        }
         for (asked, sum) in configuration.apps.iter().zip(&mut found) {
             let mut apps = output.groups().flat_map(|group| &group.apps);
             let app = apps.find(|app| app.app == asked.name);
@@ -152,14 +166,29 @@ pub(super) async fn in_hindsight(
             sum.p99 += app.p99_ms / 1e3 / f64::from(PLAYED);
         }
     }
-    Ok(found)
+    let work = cpu_time_by_profile(place, &batches).await?;
+    #[expect(clippy::cast_precision_loss, reason = "counts of batches")]
+    let count = batches.iter().sum::<u64>().max(1) as f64;
+    Ok(Played {
+        apps: found,
+        cpu_cost: cpu_time
+            .zip(work)
+            .map(|(all, work)| (all - work * slowdown) / count),
+    })
+}
+
+fn add(sums: &mut Vec<u64>, counts: &[u64]) {
+    sums.resize(sums.len().max(counts.len()), 0);
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count;
+    }
 }
 
 /// Seconds of CPU that the model's profile says for batches of 1, 2, ... rows, of each so many; none where it is no CPU that computes, or the profile
-/// has a form that knows no work.
-pub(super) async fn cpu_time(place: &Place<'_>, batches: &[u64]) -> Result<Option<f64>> {
+/// has a form that knows no work. What idle time costs is not in it.
+pub(super) async fn cpu_time_by_profile(place: &Place<'_>, batches: &[u64]) -> Result<Option<f64>> {
     let model = place.api::<InferenceModel>().get(place.network.name).await?;
-    let (profile, _) = model.profile_in_force();
+    let profile = model.profile_in_force().cpu;
     let mut time = 0.0;
     for (size, &count) in (1..).zip(batches).filter(|(_, count)| **count > 0) {
         let work = match profile

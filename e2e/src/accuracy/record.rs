@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use harmonybatch_api::inference_model::CpuProfile;
+use harmonybatch_api::inference_model::{AfterIdle, CpuProfile};
 use serde::{Deserialize, Serialize};
 
 use super::configurations::Configuration;
@@ -30,6 +30,9 @@ pub(super) struct Measured {
     /// What the model's condition says of it.
     pub(super) said: String,
     pub(super) cpu: Vec<CpuProfile>,
+    /// What idle time costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) after_idle: Option<AfterIdle>,
 }
 
 /// Where.
@@ -71,16 +74,24 @@ pub(super) struct Outcome {
 /// Seconds of CPU for the same batches.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Work {
-    /// By the profile.
-    pub(super) predicted: f64,
+    /// By the profile, of batches that follow each other.
+    pub(super) by_profile: f64,
+    /// What idle time and stops cost besides, as the plan is played for the arrivals that came.
+    pub(super) cost: f64,
     /// By the kernel.
     pub(super) measured: f64,
 }
 
 impl Work {
-    /// How many times what the profile says batches needed.
+    /// How many times what the profile says batches needed, beyond what idle time and stops cost.
     pub(super) fn slowdown(self) -> f64 {
-        self.measured / self.predicted
+        // As far as a what-if goes.
+        ((self.measured - self.cost) / self.by_profile).clamp(0.25, 4.0)
+    }
+
+    /// How many times all that was predicted they needed.
+    pub(super) fn of_predicted(self) -> f64 {
+        self.measured / (self.by_profile + self.cost)
     }
 }
 

@@ -75,7 +75,9 @@ fn row(outcome: &Outcome, app: &AppOutcome, is_first: bool) -> String {
 
 /// How many times the profile's work batches needed.
 fn work(outcome: &Outcome) -> String {
-    let said = outcome.work.map(|work| format!("{:.2} times", work.slowdown()));
+    let said = outcome
+        .work
+        .map(|work| format!("{:.2} times", work.of_predicted()));
     said.unwrap_or_else(|| "unknown".to_owned())
 }
 
@@ -276,7 +278,8 @@ mod tests {
             batch_size: 2,
             apps: vec![app],
             work: Some(Work {
-                predicted: 10.0,
+                by_profile: 8.0,
+                cost: 2.0,
                 measured: 12.0,
             }),
             batches_predicted: vec![0.5, 0.5],

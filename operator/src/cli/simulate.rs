@@ -313,6 +313,9 @@ struct GroupOutput<'a> {
     /// Batches of 1, 2, ... rows.
     batches: &'a [u64],
     utilization: f64,
+    /// Where the profile says what work is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_seconds: Option<f64>,
     cost_per_second: f64,
 }
 
@@ -356,6 +359,7 @@ fn output<'a>(seen: &'a [Seen<'_>]) -> Output<'a> {
         mean_batch: seen.mean_batch(),
         batches: &seen.batches,
         utilization: seen.utilization,
+        cpu_seconds: seen.cpu_seconds,
         cost_per_second: seen.cost_per_second,
     };
     let model = |seen: &'a Seen<'_>| ModelOutput {

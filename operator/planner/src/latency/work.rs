@@ -73,6 +73,11 @@ impl Work {
         self.curve.left_of(self.vcpu)
     }
 
+    /// CPU seconds that each stop costs.
+    pub(crate) fn lost_by_stop(&self) -> f64 {
+        (self.vcpu - self.vcpu()) * self.period()
+    }
+
     /// Between two quotas, in seconds.
     pub(crate) fn period(&self) -> f64 {
         self.curve.period()

@@ -100,9 +100,10 @@ impl Line {
             self.now = start;
             let rows = self.waiting.len().min(self.batch_size);
             #[expect(clippy::cast_possible_truncation, reason = "batches have at most 1024 rows")]
-            let service = self
+            let taken = self
                 .service
                 .of_batch(rows as u32, replica, start, start - free_at);
+            let service = taken.ticks;
             *earliest = Reverse((start + service, replica));
             drop(earliest);
             self.tally.batches += 1;
@@ -111,6 +112,7 @@ impl Line {
             {
                 self.tally.busy += service as f64;
             }
+            self.tally.cpu_time += taken.cpu_time;
             for request in self.waiting.drain(..rows) {
                 self.tally.count(0, start + service - request);
             }

@@ -368,7 +368,8 @@ impl Queue {
         let Some(taken) = self.dispatcher.take(start, &mut self.batch) else {
             return;
         };
-        let service = self.service.of_batch(taken.rows, replica, start, start - free_at);
+        let ran = self.service.of_batch(taken.rows, replica, start, start - free_at);
+        let service = ran.ticks;
         let finished = start + service;
         if let Some(mut first) = self.free_at.peek_mut() {
             *first = Reverse((finished, replica));
@@ -380,6 +381,7 @@ impl Queue {
         {
             self.tally.busy += service as f64;
         }
+        self.tally.cpu_time += ran.cpu_time;
         for request in &self.batch {
             self.tally.count(request.member, finished - request.arrival);
             observer.request(request.member, finished - request.arrival);

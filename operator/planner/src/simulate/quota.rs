@@ -84,14 +84,14 @@ impl Quotas {
         }
     }
 
-    /// Ticks that a batch takes which begins now on a replica that is free, and needs so much CPU time.
+    /// Ticks that a batch takes which begins now on a replica that is free, and needs so much CPU time, and how often it is stopped.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "ticks of one batch, not negative"
     )]
-    pub(super) fn run(&mut self, replica: u32, now: u64, work: f64, speed: Speed) -> u64 {
+    pub(super) fn run(&mut self, replica: u32, now: u64, work: f64, speed: Speed) -> (u64, u64) {
         let replica = &mut self.replicas[replica as usize];
         if now >= replica.refill_at {
             let late = now - replica.refill_at;
@@ -101,12 +101,13 @@ impl Quotas {
         }
         let until_refill = (replica.refill_at - now) as f64;
         let mut before_refill = speed.parallelism * until_refill;
-        if speed.is_stopped {
-            before_refill = before_refill.min(replica.left);
+        let is_stopped_first = speed.is_stopped && replica.left < before_refill;
+        if is_stopped_first {
+            before_refill = replica.left;
         }
         if work <= before_refill {
             replica.left = (replica.left - work).max(0.0);
-            return (work * speed.per_work) as u64;
+            return ((work * speed.per_work) as u64, 0);
         }
         // Of what is left at the first refill all but the last part, which may be a whole one, fills periods.
         let after_refill = work - before_refill;
@@ -119,7 +120,9 @@ impl Quotas {
         let last = last.max(0.0);
         replica.refill_at += (whole + 1) * self.period;
         replica.left = (self.quota - last).max(0.0);
-        (until_refill + last * speed.per_work) as u64 + whole * self.period
+        let taken = (until_refill + last * speed.per_work) as u64 + whole * self.period;
+        let later = if speed.is_stopped { whole } else { 0 };
+        (taken, u64::from(is_stopped_first) + later)
     }
 }
 

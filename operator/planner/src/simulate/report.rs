@@ -3,9 +3,10 @@
 use super::{Look, Observer, Outcome, Pace, Setup, mix, play};
 use crate::app::ModelSet;
 use crate::arrival::{Load, Process, Traces};
-use crate::latency::{Catalogue, Function};
-use crate::plan::{GroupPlan, Plan};
+use crate::latency::{Catalogue, Function, Service};
+use crate::plan::{Device, GroupPlan, Plan};
 use crate::platform::{Billing, Platform};
+use crate::profile::{CpuCurve, ModelProfile};
 use crate::units::Seconds;
 
 /// What to simulate a plan with.
@@ -28,6 +29,8 @@ pub struct GroupSimulation {
     pub batches: Vec<u64>,
     /// Share of the replicas' time in which they ran a batch.
     pub utilization: f64,
+    /// CPU seconds that batches needed, with what idle time and stops of a quota cost, where the profile says what work is.
+    pub cpu_seconds: Option<f64>,
     /// Cost per second, in the platform's currency; where runs are billed, of the batches that were run.
     pub cost_per_second: f64,
 }
@@ -194,9 +197,31 @@ fn simulate_group(
         apps: apps(group, &record, &outcome, overhead),
         seconds: outcome.span / outcome.ticks,
         batches: record.batches,
+        cpu_seconds: cpu_seconds(set.profile(), &group.device, service, &outcome),
         utilization: (outcome.tally.busy / outcome.span / f64::from(group.replicas.max(1))).min(1.0),
         cost_per_second,
     })
+}
+
+/// Where no quota is played nothing stops batches, and they keep as many CPUs busy as the profile says of those of one row.
+fn cpu_seconds(
+    profile: &ModelProfile,
+    device: &Device,
+    service: &[Service],
+    outcome: &Outcome,
+) -> Option<f64> {
+    if matches!(device, Device::Gpu { .. }) {
+        return None;
+    }
+    let ticks = if service.first()?.work.is_some() {
+        outcome.tally.cpu_time
+    } else {
+        match profile.cpu().first()?.mean {
+            CpuCurve::Throttled(mean) => outcome.tally.busy * mean.parallelism(),
+            CpuCurve::Exponential(_) | CpuCurve::Hyperbolic(_) => return None,
+        }
+    };
+    Some(ticks / outcome.ticks)
 }
 
 #[expect(

@@ -29,6 +29,16 @@ struct Metered {
     chance: f64,
     law: Spread,
     speed: Speed,
+    /// What a stop costs.
+    lost_by_stop: f64,
+}
+
+/// What a batch takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) ticks: u64,
+    /// Ticks of one CPU; 0 where no quota is played.
+    pub(super) cpu_time: f64,
 }
 
 /// Says how long batches take.
@@ -57,6 +67,7 @@ impl ServiceTimes {
             chance: work.chance_of_most(),
             law: work.spread,
             speed: quotas.speed(work.parallelism()),
+            lost_by_stop: work.lost_by_stop() * ticks,
         };
         let duration = |service: &Service| Duration {
             least: to_ticks(service.least, ticks),
@@ -80,26 +91,32 @@ impl ServiceTimes {
         }
     }
 
-    /// Ticks that a batch takes which begins now on the replica, which was idle for so many ticks.
+    /// What a batch takes which begins now on the replica, which was idle for so many ticks.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "ticks of one batch, not negative"
     )]
-    pub(super) fn of_batch(&mut self, rows: u32, replica: u32, now: u64, idle: u64) -> u64 {
+    pub(super) fn of_batch(&mut self, rows: u32, replica: u32, now: u64, idle: u64) -> Taken {
         let duration = &self.durations[rows as usize - 1];
         if let (Some(quotas), Some(work)) = (&mut self.quotas, duration.work) {
             let part = part(Pace::Drawn, work.law, work.chance, &mut self.random);
             let needed = work.least + work.spread * part + added(work.after_idle, idle);
-            let taken = quotas.run(replica, now, needed, work.speed);
-            // But for rounding it is no longer anyway.
-            return taken.min(duration.longest);
+            let (taken, stops) = quotas.run(replica, now, needed, work.speed);
+            #[expect(clippy::cast_precision_loss, reason = "a few stops")]
+            let cpu_time = needed + stops as f64 * work.lost_by_stop;
+            return Taken {
+                // But for rounding it is no longer anyway.
+                ticks: taken.min(duration.longest),
+                cpu_time,
+            };
         }
+        let of = |ticks| Taken { ticks, cpu_time: 0.0 };
         if self.pace == Pace::Slowest {
-            return duration.longest;
+            return of(duration.longest);
         }
         let part = part(self.pace, duration.law, duration.chance, &mut self.random);
-        duration.least + (duration.spread * part + added(duration.after_idle, idle)) as u64
+        of(duration.least + (duration.spread * part + added(duration.after_idle, idle)) as u64)
     }
 }
 

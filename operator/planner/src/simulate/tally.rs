@@ -73,6 +73,8 @@ pub(crate) struct Tally {
     pub(crate) rows: u64,
     /// Ticks that replicas were busy, summed over replicas.
     pub(crate) busy: f64,
+    /// Ticks of one CPU that batches needed, where a quota is played.
+    pub(crate) cpu_time: f64,
     /// Late requests of all members, and those of the blocks that are complete.
     late: u64,
     blocks: Vec<f64>,
@@ -105,6 +107,7 @@ impl Tally {
             batches: 0,
             rows: 0,
             busy: 0.0,
+            cpu_time: 0.0,
             late: 0,
             blocks: Vec::new(),
             streams: Vec::new(),

@@ -155,6 +155,7 @@ fn simulated(plan: &Plan) -> Vec<Option<GroupSimulation>> {
             seconds: 100.0,
             batches: vec![10],
             utilization: 0.5,
+            cpu_seconds: None,
             cost_per_second: group.predicted.cost_per_second,
         })
     });

@@ -114,7 +114,7 @@ fn batches_that_follow_each_other_use_every_quota() {
         let (mut now, mut work) = (0, 0.0);
         for _ in 0..10_000 {
             let needed = random.unit() * largest * TICKS;
-            now += quotas.run(0, now, needed, quotas.speed(parallelism));
+            now += quotas.run(0, now, needed, quotas.speed(parallelism)).0;
             work += needed;
         }
         #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
@@ -201,13 +201,19 @@ fn a_controller_that_is_played_step_by_step_takes_as_long() {
                 needed -= steps.step(needed.min(parallelism * STEP as f64));
             }
             let expected = (steps.now - begun) * STEP;
-            let found = quotas.run(0, begun * STEP, work, quotas.speed(parallelism));
+            let (found, stops) = quotas.run(0, begun * STEP, work, quotas.speed(parallelism));
             // The last step ends after the batch.
             assert!(
                 (found..=found + STEP + 2).contains(&expected),
                 "{parallelism} under {vcpu}, {work}: {found} for {expected}"
             );
-            stopped += u64::from(found as f64 > work / parallelism + 1e3);
+            let is_longer = found as f64 > work / parallelism + 1e3;
+            assert_eq!(
+                stops > 0,
+                is_longer,
+                "{parallelism} under {vcpu}, {work}: {stops} stops"
+            );
+            stopped += u64::from(is_longer);
             let bound = Throttled::new(work / TICKS, parallelism, PERIOD)
                 .unwrap()
                 .bound(vcpu);
@@ -282,8 +288,8 @@ fn no_batch_takes_longer_than_the_slowest() {
             now += (random.unit() * 2e8) as u64 / 4;
             // All but a little of the quota, then at once the batch that is looked at.
             let before = random.unit() * work.vcpu() * 1e8;
-            now += quotas.run(0, now, before, speed);
-            let taken = quotas.run(0, now, work.most * TICKS, speed);
+            now += quotas.run(0, now, before, speed).0;
+            let (taken, _) = quotas.run(0, now, work.most * TICKS, speed);
             longest = longest.max(taken);
             now += taken;
         }
