@@ -426,8 +426,8 @@ fn an_interrupt_keeps_what_is_measured_and_resume_goes_on() {
     let server = Server::start(json!([-1, 4]), |_, _| Duration::from_millis(10));
     let endpoint = asking(&server, "1", "2");
     let child = spawn(folder.path(), &[&endpoint[..], &EFFORT].concat());
-    // Two of the warm-up, and ten that count.
-    while server.answered.recv_timeout(PATIENCE).unwrap() < 11 {}
+    // Two of the warm-up, and three rounds of at most ten that follow each other and five after pauses, which count.
+    while server.answered.recv_timeout(PATIENCE).unwrap() < 46 {}
     let id = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
