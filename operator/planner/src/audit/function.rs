@@ -5,7 +5,7 @@ use crate::correction::Correction;
 use crate::plan::Device;
 use crate::platform::{GpuPool, Platform, Sharing};
 use crate::profile::{CpuCurve, CpuLatency, GpuLatency, ModelProfile, Throttled};
-use crate::units::{Bytes, Vcpu};
+use crate::units::{Bytes, Headroom, Vcpu};
 
 /// A device of a certain size and a model's latency on it.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,8 @@ pub(super) struct Function<'a> {
     pub(super) largest_batch: u32,
     /// How many times the profile's latencies it takes.
     correction: Correction,
+    /// How many times these, where a headroom must be left.
+    times: f64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +99,7 @@ impl<'a> Function<'a> {
             price: vcpu.get() * platform.prices().vcpu_second.get(),
             largest_batch,
             correction: profile.corrections().cpu,
+            times: 1.0,
         })
     }
 
@@ -113,7 +116,17 @@ impl<'a> Function<'a> {
             price: f64::from(units) * platform.prices().gpu_unit_second.get(),
             largest_batch: profile.max_batch_size().get(),
             correction: profile.corrections().of_gpu(pool.device()),
+            times: 1.0,
         })
+    }
+
+    /// The same whose batches use up a headroom, in the mean and at most.
+    pub(super) fn using(self, headroom: Headroom) -> Self {
+        self.times_as_long(1.0 + headroom.get())
+    }
+
+    pub(super) fn times_as_long(self, times: f64) -> Self {
+        Self { times, ..self }
     }
 
     /// Whether it takes a batch of so many rows.
@@ -142,7 +155,7 @@ impl<'a> Function<'a> {
 
     /// Mean time of a batch of exactly so many rows, in seconds.
     pub(super) fn mean(&self, rows: u32) -> f64 {
-        self.correction.mean() * self.profiled_mean(rows)
+        self.times * (self.correction.mean() * self.profiled_mean(rows))
     }
 
     fn profiled_mean(&self, rows: u32) -> f64 {
@@ -164,14 +177,14 @@ impl<'a> Function<'a> {
                 curves,
                 is_metered,
             } => match curves[rows as usize - 1].max {
-                CpuCurve::Throttled(curve) if is_metered => bound(curve, self.correction.max(), vcpu),
-                curve => self.correction.max() * curve.bound(vcpu).max(self.profiled_mean(rows)),
+                CpuCurve::Throttled(curve) if is_metered => self.bound(curve, self.correction.max(), vcpu),
+                curve => self.times * self.correction.max() * curve.bound(vcpu).max(self.profiled_mean(rows)),
             },
             Site::Gpu { pool, units, latency } => {
                 let (own, round) = slices(pool, units);
                 let (tau, alone) = (pool.tau().get(), latency.whole_device(rows).get());
                 let longest = (alone / (own * tau)).ceil() * (round - own) * tau + alone;
-                self.correction.max() * longest.max(self.profiled_mean(rows))
+                self.times * self.correction.max() * longest.max(self.profiled_mean(rows))
             }
         };
         of_max.max(self.mean(rows)).max(self.of_mean_work(rows))
@@ -188,7 +201,7 @@ impl<'a> Function<'a> {
             return 0.0;
         };
         match curves[rows as usize - 1].mean {
-            CpuCurve::Throttled(curve) => bound(curve, self.correction.mean(), vcpu),
+            CpuCurve::Throttled(curve) => self.bound(curve, self.correction.mean(), vcpu),
             _ => 0.0,
         }
     }
@@ -197,17 +210,17 @@ impl<'a> Function<'a> {
     pub(super) fn longest_up_to(&self, batch: u32) -> f64 {
         (1..=batch).map(|rows| self.longest(rows)).fold(0.0, f64::max)
     }
-}
 
-/// The longest time of a batch with so many times the work of a curve: in whole quotas it waits once before each, and once before what is left.
-fn bound(curve: Throttled, factor: f64, vcpu: f64) -> f64 {
-    let (work, parallelism) = (factor * curve.work(), curve.parallelism());
-    let alone = work / parallelism;
-    if vcpu >= parallelism {
-        return alone;
+    /// The longest time of a batch with so many times the work of a curve: in whole quotas it waits once before each, and once before what is left.
+    fn bound(&self, curve: Throttled, factor: f64, vcpu: f64) -> f64 {
+        let (work, parallelism) = (self.times * (factor * curve.work()), curve.parallelism());
+        let alone = work / parallelism;
+        if vcpu >= parallelism {
+            return alone;
+        }
+        let (period, quota) = (curve.period(), vcpu * curve.period());
+        alone + (work / quota).ceil() * (period - quota / parallelism)
     }
-    let (period, quota) = (curve.period(), vcpu * curve.period());
-    alone + (work / quota).ceil() * (period - quota / parallelism)
 }
 
 /// Whether all curves are of work under a quota, and of one period.

@@ -50,6 +50,7 @@ pub(super) fn functions(platform: &Platform, profile: &ModelProfile) -> Vec<Func
                 price,
                 paid: price,
                 service,
+                expected: Vec::new(),
             }
         })
         .collect()

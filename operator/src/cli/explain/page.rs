@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use harmonybatch_controller::plan::{self, money};
 use harmonybatch_planner::{
-    Constraint, CostChange, Device, Dispatch, GroupPlan, InfeasibleExplanation, Member, Relaxation,
+    Constraint, CostChange, Device, Dispatch, GroupPlan, InfeasibleExplanation, Member, Plan, Relaxation,
     ServedExplanation, Verdict,
 };
 
@@ -35,7 +35,7 @@ pub(super) fn render(named: &Named) -> String {
     );
     match &explanation.verdict {
         Verdict::Served(found) => served(&mut text, named, found),
-        Verdict::Infeasible(found) => infeasible(&mut text, &explanation.plan.model, found),
+        Verdict::Infeasible(found) => infeasible(&mut text, &explanation.plan, found),
     }
     text
 }
@@ -44,13 +44,13 @@ fn line(text: &mut String, label: &str, what: &str) {
     let _ = writeln!(text, "  {label:<LABEL$}{what}");
 }
 
-fn infeasible(text: &mut String, model: &str, found: &InfeasibleExplanation) {
+fn infeasible(text: &mut String, plan: &Plan, found: &InfeasibleExplanation) {
     line(
         text,
         "Runs",
         "nowhere: no configuration serves it; the other applications are planned without it",
     );
-    line(text, "Because", &plan::refusal(model, &found.app));
+    line(text, "Because", &plan::refusal(plan, &found.app));
     let slo = found
         .app
         .nearest_slo

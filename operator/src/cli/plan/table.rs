@@ -50,7 +50,7 @@ fn model(named: &Named) -> String {
         "Model {}/{} ({}, prices in {})\n",
         plan.namespace,
         plan.model,
-        machine::billing(plan.billing),
+        terms(plan),
         named.currency
     );
     if plan.groups.is_empty() && plan.infeasible.is_empty() {
@@ -66,7 +66,7 @@ fn model(named: &Named) -> String {
             vec![
                 infeasible.app.clone(),
                 nearest,
-                plan::refusal(&plan.model, infeasible),
+                plan::refusal(plan, infeasible),
             ]
         });
         columns(
@@ -85,6 +85,16 @@ fn model(named: &Named) -> String {
     text.push('\n');
     text.push_str(&total(plan, &named.currency));
     text
+}
+
+/// How the platform bills, and what the plan has to spare: `PerReplica with 10% to spare`.
+pub(crate) fn terms(plan: &Plan) -> String {
+    let billing = machine::billing(plan.billing);
+    if plan.headroom.is_none() {
+        billing.to_owned()
+    } else {
+        format!("{billing} with {} to spare", plan.headroom)
+    }
 }
 
 /// A row for each group, in the plan's order.
