@@ -285,9 +285,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
         };
         Err(InfeasibleApp {
             nearest_slo: nearest_whole_millisecond(fastest.latency, self.platform.overhead()),
-            nearest_headroom: self
-                .catalogue
-                .headroom_within(load.slo, self.platform.headroom()),
+            nearest_headroom: self.catalogue.headroom_within(load.slo, self.platform.headroom()),
             ..refused(reason)
         })
     }

@@ -309,7 +309,13 @@ mod tests {
         assert_eq!(Seconds::clamped(0.23912).to_string(), "239.12ms");
         assert_eq!(Seconds::clamped(2.0).to_string(), "2000ms");
         assert_eq!(Vcpu(1650).to_string(), "1650m");
-        for (headroom, text) in [(0.0, "0%"), (0.1, "10%"), (0.025, "2.5%"), (1.0, "100%"), (0.07, "7%")] {
+        for (headroom, text) in [
+            (0.0, "0%"),
+            (0.1, "10%"),
+            (0.025, "2.5%"),
+            (1.0, "100%"),
+            (0.07, "7%"),
+        ] {
             assert_eq!(Headroom(headroom).to_string(), text);
         }
         assert_eq!(Bytes((1 << 30) + 1).to_string(), "1025Mi");

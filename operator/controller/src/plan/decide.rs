@@ -187,7 +187,10 @@ pub fn refusal(plan: &Plan, infeasible: &InfeasibleApp) -> String {
             "slo.latency {slo} is below the fastest known configuration of model {model} ({fastest} on {device}{leaving}){remedy}"
         ),
         reason if leaving.is_empty() => format!("model {model}: {reason}{remedy}"),
-        reason => format!("model {model}: {reason} ({}, which may be lowered){remedy}", leaving.trim_start()),
+        reason => format!(
+            "model {model}: {reason} ({}, which may be lowered){remedy}",
+            leaving.trim_start()
+        ),
     }
 }
 

@@ -224,6 +224,7 @@ fn constraint(constraint: &Constraint) -> (&'static str, Option<&str>, Option<&s
         Constraint::Percentile => ("Percentile", None, None),
         Constraint::DeviceMemory => ("DeviceMemory", None, None),
         Constraint::Devices { pool } => ("Devices", None, Some(pool)),
+        Constraint::Headroom => ("Headroom", None, None),
         Constraint::Capacity => ("Capacity", None, None),
         _ => ("Other", None, None),
     }

@@ -55,13 +55,15 @@ fn infeasible(text: &mut String, plan: &Plan, found: &InfeasibleExplanation) {
         .app
         .nearest_slo
         .map(|slo| format!("set slo.latency to {} or more", plan::duration(slo)));
+    let headroom = (found.app.nearest_headroom)
+        .map(|headroom| format!("set headroom of the InferencePlatform to {headroom} or less"));
     let rate = found.nearest_rate.map(|rate| {
         format!(
             "declare a rate of at most {}/s, or split it over several applications",
             two_digits(rate.get())
         )
     });
-    for remedy in [slo, rate].into_iter().flatten() {
+    for remedy in [slo, headroom, rate].into_iter().flatten() {
         line(text, "Remedy", &remedy);
     }
 }
@@ -94,6 +96,13 @@ fn served(text: &mut String, named: &Named, found: &ServedExplanation) {
     line(text, "With", &company(group, member));
     line(text, "Leaves", &departure(group, member));
     line(text, "Latency", &latency(group, member));
+    if !plan.headroom.is_none() {
+        let spare = format!(
+            "batches may take {} longer than profiled, and every SLO is still kept",
+            plan.headroom
+        );
+        line(text, "To spare", &spare);
+    }
     text.push('\n');
 
     let whole = group.predicted.cost_per_second;
@@ -232,6 +241,7 @@ fn binds(found: &ServedExplanation, currency: &str) -> String {
         Constraint::DeviceMemory => {
             format!("device memory: were a third less needed, that would save {saved}")
         }
+        Constraint::Headroom => format!("the platform's headroom: without it {saved} would be saved"),
         Constraint::Capacity => {
             format!("no promise, but its load: a third less would save {saved}")
         }

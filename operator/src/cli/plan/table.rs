@@ -63,11 +63,7 @@ fn model(named: &Named) -> String {
     if !plan.infeasible.is_empty() {
         let rows = plan.infeasible.iter().map(|infeasible| {
             let nearest = infeasible.nearest_slo.map_or_else(|| "-".to_owned(), duration);
-            vec![
-                infeasible.app.clone(),
-                nearest,
-                plan::refusal(plan, infeasible),
-            ]
+            vec![infeasible.app.clone(), nearest, plan::refusal(plan, infeasible)]
         });
         columns(
             &mut text,

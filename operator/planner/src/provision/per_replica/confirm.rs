@@ -172,7 +172,11 @@ impl PerReplica {
             ..look
         };
         let slowest = simulate(&expected, &slowest).tally;
-        let played = if self.headroom.is_none() { played } else { 2 * played };
+        let played = if self.headroom.is_none() {
+            played
+        } else {
+            2 * played
+        };
         (Some(operation(&expected, choice, &outcome, &slowest)), played)
     }
 
@@ -245,22 +249,20 @@ fn operation(setup: &Setup<'_>, choice: &Choice, outcome: &Outcome, slowest: &Ta
     let attained = tally.attainments().into_iter().zip(slowest.attainments());
     let members = (setup.loads.iter().enumerate())
         .zip(tally.members.iter().zip(attained))
-        .map(
-            |((member, load), (seen, (attainment, attainment_if_slowest)))| {
-                let percentile = seen
-                    .quantile(1.0 - load.miss)
-                    .map_or(load.slo, |latency| latency / outcome.ticks);
-                MemberOperation {
-                    max_wait: setup.max_wait(member),
-                    bound: percentile.min(load.slo),
-                    simulated: Some(SimulatedLatency {
-                        mean: seen.mean() / outcome.ticks,
-                        attainment,
-                        attainment_if_slowest,
-                    }),
-                }
-            },
-        )
+        .map(|((member, load), (seen, (attainment, attainment_if_slowest)))| {
+            let percentile = seen
+                .quantile(1.0 - load.miss)
+                .map_or(load.slo, |latency| latency / outcome.ticks);
+            MemberOperation {
+                max_wait: setup.max_wait(member),
+                bound: percentile.min(load.slo),
+                simulated: Some(SimulatedLatency {
+                    mean: seen.mean() / outcome.ticks,
+                    attainment,
+                    attainment_if_slowest,
+                }),
+            }
+        })
         .collect();
     Operation {
         dispatch: choice.dispatch,
