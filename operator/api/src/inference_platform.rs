@@ -95,6 +95,11 @@ pub struct InferencePlatformSpec {
     #[serde(default = "default_overhead")]
     #[schemars(schema_with = "schema::duration")]
     pub overhead: String,
+    /// How much longer batches may take than their profile says while every SLO is kept, from 0% to 100%: plans take latencies, and CPU work under a quota, so much longer
+    /// wherever an SLO or a capacity is at stake; what they predict is by the profile as it is. Without it 10% where billing is PerReplica, and 0% where it is PerInvocation, where nothing queues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::headroom")]
+    pub headroom: Option<String>,
     /// Sizes of CPU functions. Without it no function runs on CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<CpuGrid>,
@@ -112,6 +117,17 @@ pub struct InferencePlatformSpec {
     /// When a plan that runs gives way to another.
     #[serde(default)]
     pub replan: Replan,
+}
+
+impl InferencePlatformSpec {
+    /// The headroom that plans leave: as written, or that of the billing.
+    pub fn headroom_in_force(&self) -> &str {
+        let of_billing = match self.billing {
+            Billing::PerReplica => "10%",
+            Billing::PerInvocation => "0%",
+        };
+        self.headroom.as_deref().unwrap_or(of_billing)
+    }
 }
 
 /// When a plan that runs gives way to another. What must change changes at once: an application that is new or gone, another SLO or

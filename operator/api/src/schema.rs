@@ -181,6 +181,14 @@ pub(crate) fn part(_: &mut SchemaGenerator) -> Schema {
     )])
 }
 
+/// How much more of something there may be than is known of, up to as much again.
+pub(crate) fn headroom(_: &mut SchemaGenerator) -> Schema {
+    ruled(&[rule(
+        r"self.matches('^([0-9]{1,2}(\\.[0-9]{1,6})?|100(\\.0{1,6})?)%$')",
+        "is not a headroom: write a percentage from 0% to 100%, such as 10%",
+    )])
+}
+
 /// A percentage with its sign.
 pub(crate) fn percent(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]+)?%$", "maxLength": MAX_QUANTITY})

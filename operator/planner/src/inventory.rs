@@ -159,6 +159,7 @@ fn planned(request: &PlanRequest, session: &Session) -> Result<PlatformPlan, Pla
                 app,
                 reason,
                 nearest_slo: None,
+                nearest_headroom: None,
             });
             plan.infeasible.sort_by(|a, b| a.app.cmp(&b.app));
         }

@@ -140,6 +140,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
             namespace: self.set.namespace().to_owned(),
             model: self.set.model().to_owned(),
             billing: self.platform.billing(),
+            headroom: self.platform.headroom(),
             cost_per_second: groups.iter().map(|group| group.predicted.cost_per_second).sum(),
             least_cost_per_second: self.provisioner.least_cost(served),
             groups,
@@ -230,18 +231,18 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
 
     /// The cheapest way to serve one application alone, or why there is none.
     fn alone(&self, app: &App, load: Load) -> Result<Choice, InfeasibleApp> {
-        let refuse = |reason, nearest_slo| {
-            Err(InfeasibleApp {
-                app: app.name.clone(),
-                reason,
-                nearest_slo,
-            })
+        let refused = |reason| InfeasibleApp {
+            app: app.name.clone(),
+            reason,
+            nearest_slo: None,
+            nearest_headroom: None,
         };
+        let refuse = |reason| Err(refused(reason));
         if self.platform.billing() == Billing::PerReplica && app.percentile.get() > STRICTEST {
-            return refuse(InfeasibleReason::PercentileUnattainable, None);
+            return refuse(InfeasibleReason::PercentileUnattainable);
         }
         if self.platform.billing() == Billing::PerInvocation && load.process != Process::Poisson {
-            return refuse(InfeasibleReason::ArrivalsNotPoisson, None);
+            return refuse(InfeasibleReason::ArrivalsNotPoisson);
         }
         let run = [load];
         if let Some(choice) = self.cheapest_alone(load, None, &self.provisioner, 0.0) {
@@ -257,7 +258,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
                         largest: shortage.largest,
                     }
                 });
-            return refuse(reason, None);
+            return refuse(reason);
         };
         let device = |function: usize| self.catalogue.functions[function].site.device(self.platform);
         if fastest.latency <= load.slo
@@ -275,17 +276,18 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
                 limit: MAX_REPLICAS,
                 device: device(function),
             };
-            return refuse(reason, None);
+            return refuse(reason);
         }
         let reason = InfeasibleReason::SloTooTight {
             slo: app.slo,
             fastest: Seconds::clamped(fastest.latency + self.platform.overhead().get()),
             device: device(fastest.function),
         };
-        refuse(
-            reason,
-            nearest_whole_millisecond(fastest.latency, self.platform.overhead()),
-        )
+        Err(InfeasibleApp {
+            nearest_slo: nearest_whole_millisecond(fastest.latency, self.platform.overhead()),
+            nearest_headroom: self.catalogue.headroom_within(load.slo, self.platform.headroom()),
+            ..refused(reason)
+        })
     }
 
     /// The cheapest way to serve one application alone on another kind of device.
@@ -335,7 +337,7 @@ impl<'a, P: Provisioner> ModelPlanner<'a, P> {
             operation,
         } = group;
         let function = &self.catalogue.functions[choice.function];
-        let service = function.service[choice.batch as usize - 1];
+        let service = function.expected[choice.batch as usize - 1];
         let overhead = self.platform.overhead().get();
         let rate: f64 = members.iter().map(|member| member.load.rate).sum();
         let alone_cost: f64 = alone.iter().map(|choice| choice.cost_per_second).sum();

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::explain::Explanation;
 use crate::platform::Billing;
-use crate::units::{BatchSize, Bytes, GpuUnits, Percentile, Rate, Seconds, Vcpu};
+use crate::units::{BatchSize, Bytes, GpuUnits, Headroom, Percentile, Rate, Seconds, Vcpu};
 
 /// The device of a function and its size on it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +43,7 @@ pub enum Dispatch {
     Timed,
 }
 
-/// What a simulation of the plan showed of one application.
+/// What a simulation of the plan showed of one application, with nothing of the platform's headroom used.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Simulated {
     /// Mean latency, the overhead included.
@@ -82,7 +82,7 @@ pub struct Member {
     pub explanation: Explanation,
 }
 
-/// What a group is expected to do.
+/// What a group is expected to do where batches take what the profile says, with nothing of the platform's headroom used.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Predicted {
     /// Cost per second, in the platform's currency.
@@ -114,7 +114,7 @@ pub struct GroupPlan {
     pub members: Vec<Member>,
     /// What the group is expected to do.
     pub predicted: Predicted,
-    /// Whether a simulation confirmed that every member keeps its percentile.
+    /// Whether a simulation confirmed that every member keeps its percentile, also where all of the platform's headroom is used.
     pub verified: bool,
 }
 
@@ -132,12 +132,12 @@ pub enum InfeasibleReason {
         /// What the largest share has.
         largest: Bytes,
     },
-    /// No configuration is fast enough, even for one row at a time.
+    /// No configuration is fast enough with the platform's headroom, even for one row at a time.
     #[error("slo {slo} is below the fastest known configuration ({fastest} on {device})")]
     SloTooTight {
         /// The SLO as declared.
         slo: Seconds,
-        /// The smallest SLO that any configuration keeps, the overhead included.
+        /// The smallest SLO that any configuration keeps, overhead and headroom included.
         fastest: Seconds,
         /// The configuration that keeps it.
         device: Device,
@@ -184,6 +184,9 @@ pub struct InfeasibleApp {
     /// The smallest SLO, in whole milliseconds, that it could be served with; `None` where the SLO is not what
     /// stands in the way.
     pub nearest_slo: Option<Seconds>,
+    /// The largest headroom, in whole tenths of a percent, with which its SLO could be kept; `None` where the headroom is not what stands in the
+    /// way of the SLO.
+    pub nearest_headroom: Option<Headroom>,
 }
 
 /// The plan of one model's applications.
@@ -195,6 +198,8 @@ pub struct Plan {
     pub model: String,
     /// How the platform bills, hence which constraint the groups keep.
     pub billing: Billing,
+    /// How much longer batches may take than their profile says while the groups keep their constraint.
+    pub headroom: Headroom,
     /// The groups, tightest SLO first. Names are given by whoever knows the groups that exist.
     pub groups: Vec<GroupPlan>,
     /// The applications that cannot be served, by name.

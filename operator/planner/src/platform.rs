@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use crate::units::{Bytes, GpuUnits, Price, Seconds, Vcpu};
+use crate::units::{Bytes, GpuUnits, Headroom, Price, Seconds, Vcpu};
 
 /// When a function costs money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -269,6 +269,7 @@ pub struct Platform {
     billing: Billing,
     prices: Prices,
     overhead: Seconds,
+    headroom: Headroom,
     cpu: Option<CpuGrid>,
     gpu_pools: Vec<GpuPool>,
     planner: Planner,
@@ -305,12 +306,22 @@ impl Platform {
             billing,
             prices,
             overhead,
+            headroom: Headroom::NONE,
             cpu,
             gpu_pools,
             planner: Planner::default(),
             arrivals: ArrivalModel::default(),
             simulation_effort: 1,
         })
+    }
+
+    /// The same platform where batches may take so much longer than their profile says, and every promise is still kept; none without it.
+    ///
+    /// Whatever decides whether an application can be served, on what, and how long its requests may wait takes a profile's latencies, mean and longest, and
+    /// the CPU work where a quota is played, that many times longer. What runs cost, and all that is predicted of a plan, is by the profile as it is.
+    #[must_use]
+    pub fn with_headroom(self, headroom: Headroom) -> Self {
+        Self { headroom, ..self }
     }
 
     /// The same platform with another grouping algorithm.
@@ -370,6 +381,11 @@ impl Platform {
     /// Time from the gateway to a replica and back.
     pub fn overhead(&self) -> Seconds {
         self.overhead
+    }
+
+    /// How much longer batches may take than their profile says.
+    pub fn headroom(&self) -> Headroom {
+        self.headroom
     }
 
     /// The CPU limits on offer, if any.

@@ -75,6 +75,54 @@ real_quantity!(
     "above 0 and at most 100"
 );
 
+real_quantity!(
+    /// How much longer batches may take than their profile says, as a part of that, while every promise is kept: 0 to 1.
+    Headroom,
+    "headroom",
+    |v| (0.0..=1.0).contains(&v),
+    "between 0 and 1"
+);
+
+impl Headroom {
+    /// Batches take what the profile says.
+    pub const NONE: Self = Self(0.0);
+
+    /// So many times the profile's latencies.
+    pub fn factor(self) -> f64 {
+        1.0 + self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_none(self) -> bool {
+        self.0 <= 0.0
+    }
+
+    /// The least number of whole tenths of a percent that is no less.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "at most 1000"
+    )]
+    pub(crate) fn tenths_up(self) -> u32 {
+        // A percentage that is written with one decimal is a whole number of them but for rounding.
+        const ROUNDING: f64 = 1e-9;
+        (self.0 * 1000.0 - ROUNDING).ceil().max(0.0) as u32
+    }
+
+    /// Tenths of a percent, at most 1000.
+    pub(crate) fn from_tenths(tenths: u32) -> Self {
+        Self(f64::from(tenths.min(1000)) / 1000.0)
+    }
+}
+
+impl fmt::Display for Headroom {
+    /// A percentage with at most six decimals: `10%`, `2.5%`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{:.6}", self.0 * 100.0);
+        write!(f, "{}%", text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
 impl Seconds {
     /// No time at all.
     pub const ZERO: Self = Self(0.0);
@@ -238,6 +286,7 @@ mod tests {
         }
         assert!(Rate::new(0.0).is_err());
         assert!(Percentile::new(0.0).is_err());
+        assert!(Headroom::new(-0.01).is_err() && Headroom::new(1.01).is_err());
         assert!(Percentile::new(100.001).is_err());
         assert!(Vcpu::from_millis(0).is_err());
         assert!(GpuUnits::new(0).is_err());
@@ -260,6 +309,15 @@ mod tests {
         assert_eq!(Seconds::clamped(0.23912).to_string(), "239.12ms");
         assert_eq!(Seconds::clamped(2.0).to_string(), "2000ms");
         assert_eq!(Vcpu(1650).to_string(), "1650m");
+        for (headroom, text) in [
+            (0.0, "0%"),
+            (0.1, "10%"),
+            (0.025, "2.5%"),
+            (1.0, "100%"),
+            (0.07, "7%"),
+        ] {
+            assert_eq!(Headroom(headroom).to_string(), text);
+        }
         assert_eq!(Bytes((1 << 30) + 1).to_string(), "1025Mi");
     }
 }

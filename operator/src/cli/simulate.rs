@@ -208,7 +208,7 @@ fn render(seen: &Seen<'_>) -> String {
         "Model {}/{} ({}, prices in {})\n",
         plan.namespace,
         plan.model,
-        machine::billing(plan.billing),
+        table::terms(plan),
         seen.named.currency
     );
     let apps = seen.groups().flat_map(|(name, planned, seen)| {
@@ -238,7 +238,7 @@ fn render(seen: &Seen<'_>) -> String {
     ];
     table::columns(&mut text, &header, groups.collect());
     for infeasible in &plan.infeasible {
-        let refusal = plan::refusal(&plan.model, infeasible);
+        let refusal = plan::refusal(plan, infeasible);
         let _ = writeln!(text, "\n{} cannot be planned: {refusal}", infeasible.app);
     }
     text

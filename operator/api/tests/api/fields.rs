@@ -19,6 +19,7 @@ const MAY_BE_ZERO: &[&str] = &[
     "devices",
     "fixed",
     "gpuUnitSecond",
+    "headroom",
     "maxWait",
     "minInterval",
     "minSaving",

@@ -162,16 +162,35 @@ fn lost(found: &[Replanned], old: &[PlanOutline]) -> BTreeSet<(String, String)> 
 }
 
 /// Why an application is in no plan, and what would put it into one: the field, what was found, what is allowed.
-pub fn refusal(model: &str, infeasible: &InfeasibleApp) -> String {
-    let remedy = match infeasible.nearest_slo {
+pub fn refusal(plan: &Plan, infeasible: &InfeasibleApp) -> String {
+    let (model, headroom) = (&plan.model, plan.headroom);
+    // What the headroom has to do with it.
+    let leaving = match infeasible.reason {
+        InfeasibleReason::SloTooTight { .. }
+        | InfeasibleReason::RateTooHigh { .. }
+        | InfeasibleReason::PoolExhausted { .. }
+            if !headroom.is_none() =>
+        {
+            format!(" with the platform's headroom of {headroom}")
+        }
+        _ => String::new(),
+    };
+    let mut remedy = match infeasible.nearest_slo {
         Some(nearest) => format!("; the nearest SLO that can be kept is {nearest}"),
         None => String::new(),
     };
+    if let Some(nearest) = infeasible.nearest_headroom {
+        remedy += &format!(", or this one with a headroom of {nearest} at most");
+    }
     match &infeasible.reason {
         InfeasibleReason::SloTooTight { slo, fastest, device } => format!(
-            "slo.latency {slo} is below the fastest known configuration of model {model} ({fastest} on {device}){remedy}"
+            "slo.latency {slo} is below the fastest known configuration of model {model} ({fastest} on {device}{leaving}){remedy}"
         ),
-        reason => format!("model {model}: {reason}{remedy}"),
+        reason if leaving.is_empty() => format!("model {model}: {reason}{remedy}"),
+        reason => format!(
+            "model {model}: {reason} ({}, which may be lowered){remedy}",
+            leaving.trim_start()
+        ),
     }
 }
 

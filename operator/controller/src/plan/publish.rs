@@ -224,7 +224,7 @@ fn place<'a>(
         }
     }
     let infeasible = planned.plan.infeasible.iter().find(|it| it.app == name)?;
-    Some(Place::Infeasible(refusal(&planned.plan.model, infeasible)))
+    Some(Place::Infeasible(refusal(&planned.plan, infeasible)))
 }
 
 /// Where an application is called: its Service has the gateway's port, which is the scheme's own.

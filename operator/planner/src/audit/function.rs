@@ -5,7 +5,7 @@ use crate::correction::Correction;
 use crate::plan::Device;
 use crate::platform::{GpuPool, Platform, Sharing};
 use crate::profile::{AfterIdle, CpuCurve, CpuLatency, GpuLatency, ModelProfile, Throttled};
-use crate::units::{Bytes, Vcpu};
+use crate::units::{Bytes, Headroom, Vcpu};
 
 /// A device of a certain size and a model's latency on it.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,8 @@ pub(super) struct Function<'a> {
     pub(super) largest_batch: u32,
     /// How many times the profile's latencies it takes.
     correction: Correction,
+    /// How many times these, where a headroom must be left.
+    times: f64,
     /// What a batch needs more that finds it idle.
     after_idle: AfterIdle,
 }
@@ -99,6 +101,7 @@ impl<'a> Function<'a> {
             price: vcpu.get() * platform.prices().vcpu_second.get(),
             largest_batch,
             correction: profile.corrections().cpu,
+            times: 1.0,
             after_idle: profile.after_idle(),
         })
     }
@@ -116,8 +119,18 @@ impl<'a> Function<'a> {
             price: f64::from(units) * platform.prices().gpu_unit_second.get(),
             largest_batch: profile.max_batch_size().get(),
             correction: profile.corrections().of_gpu(pool.device()),
+            times: 1.0,
             after_idle: AfterIdle::NOTHING,
         })
+    }
+
+    /// The same whose batches use up a headroom, in the mean and at most.
+    pub(super) fn using(self, headroom: Headroom) -> Self {
+        self.times_as_long(1.0 + headroom.get())
+    }
+
+    pub(super) fn times_as_long(self, times: f64) -> Self {
+        Self { times, ..self }
     }
 
     /// Whether it takes a batch of so many rows.
@@ -146,7 +159,7 @@ impl<'a> Function<'a> {
 
     /// Mean time of a batch of exactly so many rows, in seconds.
     pub(super) fn mean(&self, rows: u32) -> f64 {
-        self.correction.mean() * self.profiled_mean(rows)
+        self.times * (self.correction.mean() * self.profiled_mean(rows))
     }
 
     fn profiled_mean(&self, rows: u32) -> f64 {
@@ -184,11 +197,10 @@ impl<'a> Function<'a> {
                 curves,
                 is_metered,
             } => match curves[rows as usize - 1].max {
-                CpuCurve::Throttled(curve) if is_metered => {
-                    bound(curve, self.correction.max(), self.after_idle, vcpu)
-                }
+                CpuCurve::Throttled(curve) if is_metered => self.bound(curve, self.correction.max(), vcpu),
                 curve => {
-                    let busy = self.correction.max() * curve.bound(vcpu).max(self.profiled_mean(rows));
+                    let longest = curve.bound(vcpu).max(self.profiled_mean(rows));
+                    let busy = self.times * self.correction.max() * longest;
                     busy.max(self.mean(rows)) + self.idle_seconds(rows)
                 }
             },
@@ -196,7 +208,7 @@ impl<'a> Function<'a> {
                 let (own, round) = slices(pool, units);
                 let (tau, alone) = (pool.tau().get(), latency.whole_device(rows).get());
                 let longest = (alone / (own * tau)).ceil() * (round - own) * tau + alone;
-                self.correction.max() * longest.max(self.profiled_mean(rows))
+                self.times * self.correction.max() * longest.max(self.profiled_mean(rows))
             }
         };
         of_max.max(self.mean(rows)).max(self.of_mean_work(rows))
@@ -213,7 +225,7 @@ impl<'a> Function<'a> {
             return 0.0;
         };
         match curves[rows as usize - 1].mean {
-            CpuCurve::Throttled(curve) => bound(curve, self.correction.mean(), self.after_idle, vcpu),
+            CpuCurve::Throttled(curve) => self.bound(curve, self.correction.mean(), vcpu),
             _ => 0.0,
         }
     }
@@ -222,21 +234,22 @@ impl<'a> Function<'a> {
     pub(super) fn longest_up_to(&self, batch: u32) -> f64 {
         (1..=batch).map(|rows| self.longest(rows)).fold(0.0, f64::max)
     }
-}
 
-/// The longest time of a batch with so many times the work of a curve, after idle time: in whole quotas it waits once before each, and once before what is left. What it
-/// has to do again after each wait is lost of every quota.
-fn bound(curve: Throttled, factor: f64, after_idle: AfterIdle, vcpu: f64) -> f64 {
-    let (work, parallelism) = (factor * curve.work() + after_idle.work(), curve.parallelism());
-    let alone = work / parallelism;
-    if vcpu >= parallelism {
-        return alone;
+    /// The longest time of a batch with so many times the work of a curve, after idle time: in whole quotas it waits once before each, and once before what is left.
+    /// What it has to do again after each wait is lost of every quota.
+    fn bound(&self, curve: Throttled, factor: f64, vcpu: f64) -> f64 {
+        let (after_idle, parallelism) = (self.after_idle, curve.parallelism());
+        let work = self.times * (factor * curve.work()) + after_idle.work();
+        let alone = work / parallelism;
+        if vcpu >= parallelism {
+            return alone;
+        }
+        let period = curve.period();
+        let stands_still = period * (1.0 - vcpu / parallelism);
+        let lost = after_idle.work() * (1.0 - (-stands_still / after_idle.time_constant()).exp());
+        let quota = (vcpu * period - lost).max(0.1 * vcpu * period);
+        alone + (work / quota).ceil() * (period - quota / parallelism)
     }
-    let period = curve.period();
-    let stands_still = period * (1.0 - vcpu / parallelism);
-    let lost = after_idle.work() * (1.0 - (-stands_still / after_idle.time_constant()).exp());
-    let quota = (vcpu * period - lost).max(0.1 * vcpu * period);
-    alone + (work / quota).ceil() * (period - quota / parallelism)
 }
 
 /// Whether all curves are of work under a quota, and of one period.

@@ -173,9 +173,10 @@ fn times(platform: &Platform, function: &Function<'_>, group: &GroupPlan) -> Res
             });
         }
         // Requests that wait for others are promised to be in time behind none; where batches queue, each takes its own time.
+        let slow = function.using(platform.headroom());
         let longest = match platform.billing() {
-            Billing::PerInvocation => function.longest_up_to(batch),
-            Billing::PerReplica => function.longest(batch),
+            Billing::PerInvocation => slow.longest_up_to(batch),
+            Billing::PerReplica => slow.longest(batch),
         };
         let latest = member.max_wait.get() + longest + platform.overhead().get();
         if group.dispatch == Dispatch::Timed && !at_most(latest, member.slo.get()) {
@@ -236,12 +237,12 @@ fn by_replica(platform: &Platform, function: &Function<'_>, group: &GroupPlan) -
         f64::from(group.batch_size.get()),
         f64::from(group.replicas),
     );
-    let busy = rate * function.mean(group.batch_size.get());
-    if !at_most(busy, replicas * batch) {
-        let capacity = replicas * batch / function.mean(group.batch_size.get());
+    let slow = function.using(platform.headroom());
+    let capacity = replicas * batch / slow.mean(group.batch_size.get());
+    if !at_most(rate, capacity) {
         return Err(Breach::Overloaded { rate, capacity }.into());
     }
-    let (single, overhead) = (function.longest(1), platform.overhead());
+    let (single, overhead) = (slow.longest(1), platform.overhead());
     if let Some(tightest) = group.members.first()
         && !at_most(single + overhead.get(), tightest.slo.get())
     {

@@ -64,6 +64,12 @@ pub fn check_plan(platform: &Platform, set: &ModelSet, plan: &Plan) -> Result<()
             expected: platform.billing(),
         });
     }
+    if plan.headroom != platform.headroom() {
+        return whole(Breach::WrongHeadroom {
+            found: plan.headroom,
+            expected: platform.headroom(),
+        });
+    }
     everybody_is_planned_once(set, plan)?;
     let apps: HashMap<&str, &App> = set.apps().iter().map(|app| (app.name.as_str(), app)).collect();
     for (index, planned) in plan.groups.iter().enumerate() {

@@ -43,7 +43,7 @@ pub(super) fn as_the_paper(
     group: &GroupPlan,
 ) -> Result<(), Breach> {
     let (rate, batch) = (rate_of(group), group.batch_size.get());
-    let longest = function.longest(batch) + platform.overhead().get();
+    let longest = function.using(platform.headroom()).longest(batch) + platform.overhead().get();
     let mut members = group.members.iter();
     let timeout = |member: &Member| (member.slo.get() - longest).max(0.0);
     let (mut folded, mut so_far) = members

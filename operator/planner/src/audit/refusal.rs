@@ -7,10 +7,10 @@ use super::violation::Breach;
 use super::{MOST_REPLICAS, ROUNDING, at_most, close};
 use crate::app::App;
 use crate::arrival::ArrivalProcess;
-use crate::plan::{InfeasibleApp, InfeasibleReason};
+use crate::plan::{Device, InfeasibleApp, InfeasibleReason};
 use crate::platform::{Billing, Platform};
 use crate::profile::ModelProfile;
-use crate::units::{Bytes, Seconds};
+use crate::units::{Bytes, Headroom, Seconds};
 
 /// The strictest percentile that a simulation can confirm.
 const STRICTEST: f64 = 99.999;
@@ -23,7 +23,7 @@ const REFUSED_FROM: f64 = 0.5;
 pub(super) struct Refusals<'a> {
     platform: &'a Platform,
     profile: &'a ModelProfile,
-    /// The shortest latency of one row on anything, without the overhead.
+    /// The shortest latency of one row on anything, with the headroom used up and without the overhead.
     fastest: OnceCell<f64>,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Refusals<'a> {
             InfeasibleReason::NoDevice => !self.is_profiled_somewhere(),
             InfeasibleReason::OutOfMemory { needed, largest } => self.is_short_of(*needed, *largest),
             InfeasibleReason::SloTooTight { slo, fastest, device } => {
-                let there = Function::on(device, self.platform, self.profile)?;
+                let there = self.on(device)?;
                 there.holds(1)?;
                 let stated = fastest.get();
                 slo.get().to_bits() == app.slo.get().to_bits()
@@ -56,7 +56,7 @@ impl<'a> Refusals<'a> {
                 limit,
                 device,
             } => {
-                let there = Function::on(device, self.platform, self.profile)?;
+                let there = self.on(device)?;
                 rate.to_bits() == app.rate.get().to_bits()
                     && at_most(self.with_overhead(self.fastest()), app.slo.get())
                     && *limit == MOST_REPLICAS
@@ -78,7 +78,43 @@ impl<'a> Refusals<'a> {
             let reason = refused.reason.clone();
             return Err(Breach::Groundless { reason });
         }
-        self.check_nearest_slo(refused)
+        self.check_nearest_slo(refused)?;
+        self.check_nearest_headroom(app, refused)
+    }
+
+    /// Who is refused for too tight an SLO is offered a smaller headroom if that keeps it: the largest one, in tenths of a percent.
+    fn check_nearest_headroom(&self, app: &App, refused: &InfeasibleApp) -> Result<(), Breach> {
+        const TENTH: f64 = 1e-3;
+        let (slo, in_force) = (app.slo.get(), self.platform.headroom().get());
+        let fastest = |headroom: f64| {
+            let functions = Function::all(self.platform, self.profile);
+            let longest = functions.map(|it| it.times_as_long(1.0 + headroom).longest(1));
+            longest.fold(f64::INFINITY, f64::min) + self.platform.overhead().get()
+        };
+        let too_tight = matches!(refused.reason, InfeasibleReason::SloTooTight { .. });
+        let is_right = match refused.nearest_headroom.map(Headroom::get) {
+            None => !too_tight || in_force <= 0.0 || at_most(slo, fastest(0.0)),
+            Some(nearest) => {
+                let next = nearest + TENTH;
+                too_tight
+                    && nearest < in_force
+                    && at_most(fastest(nearest), slo)
+                    && (at_most(in_force, next) || at_most(slo, fastest(next)))
+            }
+        };
+        if is_right {
+            return Ok(());
+        }
+        Err(Breach::WrongNearestHeadroom {
+            found: refused.nearest_headroom,
+            in_force: self.platform.headroom(),
+        })
+    }
+
+    /// The function on a device, whose batches use up the platform's headroom.
+    fn on(&self, device: &Device) -> Result<Function<'a>, Breach> {
+        let function = Function::on(device, self.platform, self.profile)?;
+        Ok(function.using(self.platform.headroom()))
     }
 
     /// Only who asks for too tight an SLO is offered another, and one that something keeps.
@@ -106,7 +142,8 @@ impl<'a> Refusals<'a> {
     }
 
     fn functions(&self) -> impl Iterator<Item = Function<'a>> + use<'a> {
-        Function::all(self.platform, self.profile)
+        let headroom = self.platform.headroom();
+        Function::all(self.platform, self.profile).map(move |function| function.using(headroom))
     }
 
     fn fastest(&self) -> f64 {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::plan::{Device, InfeasibleReason};
 use crate::platform::Billing;
-use crate::units::{Bytes, Seconds};
+use crate::units::{Bytes, Headroom, Seconds};
 
 /// A promise that a plan breaks.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -89,6 +89,14 @@ pub enum Breach {
         found: Billing,
         /// The platform's.
         expected: Billing,
+    },
+    /// The plan leaves another headroom.
+    #[error("the plan leaves a headroom of {found}; the platform's is {expected}")]
+    WrongHeadroom {
+        /// The plan's.
+        found: Headroom,
+        /// The platform's.
+        expected: Headroom,
     },
     /// An application that the model does not have.
     #[error("the model has no such application")]
@@ -300,6 +308,14 @@ pub enum Breach {
         found: f64,
         /// The smallest SLO in seconds that anything keeps.
         fastest: f64,
+    },
+    /// A refused application is offered a headroom that it could not have, or another one than the largest, or none.
+    #[error("nearest headroom {} must be given where the headroom {in_force} makes an slo too tight, and be the largest that does not", .found.map_or_else(|| "-".to_owned(), |found| found.to_string()))]
+    WrongNearestHeadroom {
+        /// What was offered.
+        found: Option<Headroom>,
+        /// The platform's.
+        in_force: Headroom,
     },
     /// The pools are not those of the platform, in order of name.
     #[error("the pools are {found}; the platform's are {expected}")]

@@ -186,6 +186,7 @@ impl Group {
             service: &service,
             replicas: self.replicas,
             dispatch: self.dispatch,
+            waits: None,
         };
         play_batches(&setup, 1, ARRIVALS)
     }

@@ -82,6 +82,8 @@ pub enum Constraint {
         /// The pool.
         pool: String,
     },
+    /// How much longer than profiled batches may take on the platform; relaxed: none at all.
+    Headroom,
     /// What a second of its load takes of a device; looked at only where no promise binds. Relaxed: two thirds of
     /// the rate.
     Capacity,

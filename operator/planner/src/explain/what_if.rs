@@ -14,7 +14,7 @@ use crate::app::{App, ModelSet};
 use crate::plan::{GroupPlan, InfeasibleReason, Member, Plan};
 use crate::platform::Billing;
 use crate::session::{PlanError, Session};
-use crate::units::{Percentile, Rate, Seconds};
+use crate::units::{Headroom, Percentile, Rate, Seconds};
 
 /// The parts of its SLO at which an application's cost is given.
 const SLO_FACTORS: [f64; 3] = [0.8, 1.25, 1.5];
@@ -292,6 +292,7 @@ impl Question<'_> {
         }
         found.push(self.with_less_memory());
         found.extend(self.with_one_more_device().map(Some));
+        found.push(self.without_headroom());
         let mut found: Vec<Relaxation> = found.into_iter().flatten().collect();
         if found.iter().all(|relaxation| relaxation.saving_per_second <= 0.0) {
             let slower = Rate::new(self.app.rate.get() / RELAXED).ok().map(|rate| App {
@@ -337,10 +338,28 @@ impl Question<'_> {
         })
     }
 
-    /// What the plan of an easier set saves on the applications that are served now. The plan as it is serves that set as
-    /// well, so the saving is never below zero.
+    /// What a plan saves that leaves no headroom, if there is any.
+    fn without_headroom(&self) -> Option<Relaxation> {
+        let platform = &self.request.platform;
+        if platform.headroom().is_none() {
+            return None;
+        }
+        let request = PlanRequest {
+            platform: platform.clone().with_headroom(Headroom::NONE),
+            models: self.request.models.clone(),
+        };
+        let new = planned(self.session, &request, self.set).ok().flatten();
+        Some(self.saved(Constraint::Headroom, new))
+    }
+
+    /// What the plan of an easier set saves on the applications that are served now.
     fn saving(&self, constraint: Constraint, easier: &ModelSet) -> Relaxation {
-        let saving = self.with(easier).map_or(0.0, |new| {
+        self.saved(constraint, self.with(easier))
+    }
+
+    /// What another plan saves on the applications that are served now, where the plan as it is would do as well, so that the saving is never below zero.
+    fn saved(&self, constraint: Constraint, new: Option<Planned>) -> Relaxation {
+        let saving = new.map_or(0.0, |new| {
             let members = new.plan.groups.iter().flat_map(|group| &group.members);
             let newly_served: f64 = members
                 .filter(|member| self.plan.infeasible.iter().any(|app| app.app == member.app))

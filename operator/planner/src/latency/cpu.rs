@@ -52,6 +52,7 @@ pub(super) fn functions(platform: &Platform, profile: &ModelProfile) -> Vec<Func
                 price,
                 paid: price,
                 service,
+                expected: Vec::new(),
             }
         })
         .collect()

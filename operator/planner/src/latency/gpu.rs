@@ -80,6 +80,7 @@ pub(super) fn shares(
             price: share * unit_price,
             paid: share * platform.prices().gpu_unit_second.get(),
             service,
+            expected: Vec::new(),
         })
     };
     pool.shares().iter().filter_map(with_share).collect()

@@ -15,7 +15,7 @@ use crate::plan::Device;
 use crate::platform::Platform;
 use crate::profile::{AfterIdle, ModelProfile};
 use crate::session::Fingerprint;
-use crate::units::{Bytes, GpuUnits, Vcpu};
+use crate::units::{Bytes, GpuUnits, Headroom, Vcpu};
 
 /// The kind of device that a function runs on; the order breaks ties of cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,6 +119,14 @@ impl Service {
         }
     }
 
+    /// The same with latencies that leave the headroom, as a correction makes them, at the price of those that it has: what decides whether promises are kept.
+    fn with_headroom(self, kind: Kind, headroom: Headroom) -> Self {
+        Self {
+            run_cost: self.run_cost,
+            ..self.corrected(kind, Correction::exactly(headroom.factor()))
+        }
+    }
+
     /// The same with so many times the CPU work, where it comes from work.
     pub(crate) fn with_work_times(self, factor: f64) -> Self {
         let work = self.work.map(|work| work.times(factor, factor));
@@ -175,8 +183,10 @@ pub(crate) struct Function {
     pub(crate) price: f64,
     /// What is paid of it: not what its share is worth to others where the pool is short.
     pub(crate) paid: f64,
-    /// Batch sizes 1, 2, ... that fit; never empty.
+    /// Batch sizes 1, 2, ... that fit; never empty. With the platform's headroom: what decides whether promises are kept.
     pub(crate) service: Vec<Service>,
+    /// The same without headroom: what is predicted.
+    pub(crate) expected: Vec<Service>,
 }
 
 impl Function {
@@ -188,6 +198,22 @@ impl Function {
                 *service = service.corrected(kind, correction);
             }
         }
+    }
+
+    /// The same that leaves a headroom.
+    fn leave(&mut self, headroom: Headroom) {
+        self.expected.clone_from(&self.service);
+        if !headroom.is_none() {
+            let kind = self.site.kind();
+            for service in &mut self.service {
+                *service = service.with_headroom(kind, headroom);
+            }
+        }
+    }
+
+    /// Batches of 1, 2, ... up to so many rows.
+    pub(crate) fn up_to(&self, batch: u32) -> &[Service] {
+        &self.service[..batch as usize]
     }
 
     /// The batch of one row, which every function can serve.
@@ -293,13 +319,40 @@ impl Catalogue {
                 Site::Cpu(_) => corrections.cpu,
                 Site::Gpu { pool, .. } => corrections.of_gpu(platform.gpu_pools()[pool].device()),
             });
+            function.leave(platform.headroom());
         }
         Self { functions, shortage }
     }
 
-    /// All times of all functions.
+    /// The largest headroom below one that is too large, in tenths of a percent, with which some function takes a row within the seconds; none where not even none is enough.
+    pub(crate) fn headroom_within(&self, seconds: f64, below: Headroom) -> Option<Headroom> {
+        let is_within = |tenths: u32| {
+            let headroom = Headroom::from_tenths(tenths);
+            let mut functions = self.functions.iter();
+            functions.any(|function| {
+                let single = function.expected[0].with_headroom(function.site.kind(), headroom);
+                single.max <= seconds
+            })
+        };
+        let (mut kept, mut broken) = (0, below.tenths_up());
+        if broken == 0 || !is_within(kept) {
+            return None;
+        }
+        while broken - kept > 1 {
+            let middle = u32::midpoint(kept, broken);
+            if is_within(middle) {
+                kept = middle;
+            } else {
+                broken = middle;
+            }
+        }
+        Some(Headroom::from_tenths(kept))
+    }
+
+    /// All times of all functions, with headroom and without.
     pub(crate) fn services(&self) -> Fingerprint {
-        let services = self.functions.iter().flat_map(|function| &function.service);
+        let services = self.functions.iter();
+        let services = services.flat_map(|function| function.service.iter().chain(&function.expected));
         let law = |spread| f64::from(u8::from(spread == Spread::TwoPoints));
         let print = services.fold(Fingerprint::EMPTY, |print, service| {
             let print = print

@@ -371,12 +371,12 @@ impl Priced for Exact {
 
 /// What a choice means for loads in order of SLO, however many replicas that takes.
 pub(super) fn operation(catalogue: &Catalogue, loads: &[Load], choice: &Choice) -> Option<Operation> {
-    let services = &catalogue.functions[choice.function].service[..choice.batch as usize];
-    let first_wait = loads.first()?.slo - super::longest_up_to(services);
+    let function = &catalogue.functions[choice.function];
+    let first_wait = loads.first()?.slo - super::longest_up_to(function.up_to(choice.batch));
     let mut workspace = Workspace::default();
     BatchLaw::new(loads).exceedance(first_wait, choice.batch, &mut workspace);
     let mean_batch = 1.0 + workspace.exceedance.iter().sum::<f64>();
-    Some(Operation::in_parallel(loads, services, mean_batch))
+    Some(Operation::in_parallel(loads, function, choice.batch, mean_batch))
 }
 
 /// The line through the cost of a batch of one that no larger batch falls below, as (intercept, slope).

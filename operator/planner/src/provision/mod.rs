@@ -83,23 +83,30 @@ pub(crate) struct SimulatedLatency {
 impl Operation {
     /// Where every batch finds a function of its own: each application waits for as long as the longest service of
     /// batches up to the full one leaves. Taking every batch to last as long as a full one is on the safe side.
-    fn in_parallel(loads: &[Load], services: &[Service], mean_batch: f64) -> Self {
-        let full_mean = services.last().map_or(0.0, Service::invoked_mean);
-        let longest = longest_up_to(services);
+    ///
+    /// Waits and replicas leave the platform's headroom; what is predicted does not use it.
+    fn in_parallel(loads: &[Load], function: &Function, batch: u32, mean_batch: f64) -> Self {
+        let (services, expected) = (function.up_to(batch), &function.expected[..batch as usize]);
         let rate: f64 = loads.iter().map(|load| load.rate).sum();
+        let busy = |services: &[Service]| {
+            let full_mean = services.last().map_or(0.0, Service::invoked_mean);
+            rate / mean_batch * full_mean
+        };
+        let longest = longest_up_to(services);
+        // Nothing but zero where there is no headroom.
+        let spare = longest - longest_up_to(expected);
         let strictest = loads.iter().map(|load| load.miss).fold(1.0, f64::min);
-        let busy = rate / mean_batch * full_mean;
-        let replicas = parallel::replicas_for_parallel_batches(busy, 1.0 - strictest);
+        let replicas = parallel::replicas_for_parallel_batches(busy(services), 1.0 - strictest);
         let member = |load: &Load| MemberOperation {
             max_wait: load.slo - longest,
-            bound: load.slo,
+            bound: load.slo - spare,
             simulated: None,
         };
         Self {
             dispatch: Dispatch::Timed,
             replicas,
             mean_batch,
-            utilization: busy / f64::from(replicas),
+            utilization: busy(expected) / f64::from(replicas),
             members: loads.iter().map(member).collect(),
         }
     }

@@ -139,8 +139,8 @@ impl Priced for Paper {
 
 /// What a choice means for the loads, however many replicas that takes.
 fn operation(catalogue: &Catalogue, loads: &[Load], choice: &Choice) -> Operation {
-    let services = &catalogue.functions[choice.function].service[..choice.batch as usize];
-    Operation::in_parallel(loads, services, f64::from(choice.batch))
+    let function = &catalogue.functions[choice.function];
+    Operation::in_parallel(loads, function, choice.batch, f64::from(choice.batch))
 }
 
 /// Leaves the points that are cheaper than every faster one (or as cheap and earlier in the catalogue),

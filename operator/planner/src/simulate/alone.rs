@@ -36,7 +36,7 @@ pub(super) fn play(setup: &Setup<'_>, load: &Load, look: &Look) -> Outcome {
     let mut line = Line {
         waiting: VecDeque::with_capacity(2 * setup.service.len()),
         batch_size: setup.service.len(),
-        max_wait: to_ticks(setup.max_wait(load), ticks),
+        max_wait: to_ticks(setup.max_wait(0), ticks),
         service: ServiceTimes::new(setup, ticks, look),
         free_at: (0..setup.replicas).map(|replica| Reverse((0, replica))).collect(),
         now: 0,
@@ -202,6 +202,7 @@ mod tests {
                 service: &service,
                 replicas: 1 + case % 3,
                 dispatch: [Dispatch::Eager, Dispatch::Timed][case as usize / 2 % 2],
+                waits: None,
             };
             let look = Look {
                 seed: u64::from(case),

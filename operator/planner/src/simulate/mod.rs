@@ -58,14 +58,17 @@ pub(crate) struct Setup<'a> {
     pub(crate) service: &'a [Service],
     pub(crate) replicas: u32,
     pub(crate) dispatch: Dispatch,
+    /// How long requests of each load may wait, in seconds, where a plan says so; else for as long as a full batch leaves of their SLO.
+    pub(crate) waits: Option<&'a [f64]>,
 }
 
 impl Setup<'_> {
     /// How long a request of the member may wait for its batch to fill, in seconds.
-    pub(crate) fn max_wait(&self, load: &Load) -> f64 {
-        match self.dispatch {
-            Dispatch::Eager => 0.0,
-            Dispatch::Timed => (load.slo - self.slowest()).max(0.0),
+    pub(crate) fn max_wait(&self, member: usize) -> f64 {
+        match (self.dispatch, self.waits) {
+            (Dispatch::Eager, _) => 0.0,
+            (Dispatch::Timed, Some(waits)) => waits[member],
+            (Dispatch::Timed, None) => (self.loads[member].slo - self.slowest()).max(0.0),
         }
     }
 
@@ -315,9 +318,9 @@ struct Queue {
 impl Queue {
     #[expect(clippy::cast_possible_truncation, reason = "batches have at most 1024 rows")]
     fn new(setup: &Setup<'_>, slos: &[u64], ticks: f64, look: &Look) -> Option<Self> {
-        let members = setup.loads.iter().zip(slos).map(|(load, &slo)| MemberRule {
+        let members = slos.iter().enumerate().map(|(member, &slo)| MemberRule {
             slo,
-            max_wait: to_ticks(setup.max_wait(load), ticks),
+            max_wait: to_ticks(setup.max_wait(member), ticks),
         });
         let batch_size = setup.service.len() as u32;
         let mut dispatcher = Dispatcher::new(Rule {

@@ -110,8 +110,8 @@ impl GroupSimulation {
     }
 }
 
-/// Plays requests through every group of a plan: its members at the rates of `set` (their own where that does not have them), arrivals as `set` says. A group
-/// whose device the platform or the profile does not have is `None`.
+/// Plays requests through every group of a plan: its members at the rates of `set` (their own where that does not have them), arrivals as `set` says. Batches take what
+/// the profile says, without the platform's headroom, and requests wait for as long as the plan lets them. A group whose device the platform or the profile does not have is `None`.
 pub fn simulate_plan(
     platform: &Platform,
     set: &ModelSet,
@@ -143,7 +143,8 @@ fn simulate_group(
 ) -> Option<GroupSimulation> {
     let same_device = |function: &&Function| function.site.device(platform) == group.device;
     let function = catalogue.functions.iter().find(same_device)?;
-    let service = function.service.get(..group.batch_size.get() as usize)?;
+    let service = function.expected.get(..group.batch_size.get() as usize)?;
+    let waits: Vec<f64> = group.members.iter().map(|member| member.max_wait.get()).collect();
     let mut traces = Traces::default();
     let overhead = platform.overhead().get();
     let loads: Vec<Load> = group
@@ -165,6 +166,7 @@ fn simulate_group(
         service,
         replicas: group.replicas,
         dispatch: group.dispatch,
+        waits: Some(&waits),
     };
     let look = Look {
         seed: simulation.seed,

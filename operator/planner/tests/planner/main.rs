@@ -13,6 +13,7 @@ mod equal_share;
 mod evaluator;
 mod explanation;
 mod fixture;
+mod headroom;
 mod holdout;
 mod least_change;
 mod paper;

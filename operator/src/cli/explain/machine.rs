@@ -4,7 +4,7 @@ use harmonybatch_api::yaml;
 use harmonybatch_controller::plan;
 use harmonybatch_planner::units::{Rate, Seconds};
 use harmonybatch_planner::{
-    Constraint, InfeasibleExplanation, Relaxation, ServedExplanation, Verdict, WhatIf,
+    Constraint, InfeasibleExplanation, Plan, Relaxation, ServedExplanation, Verdict, WhatIf,
 };
 use serde::Serialize;
 
@@ -139,7 +139,7 @@ fn output(named: &Named) -> Output<'_> {
     let app = &explanation.app;
     let (served, infeasible) = match &explanation.verdict {
         Verdict::Served(found) => (Some(served(named, found)), None),
-        Verdict::Infeasible(found) => (None, Some(infeasible(&explanation.plan.model, found))),
+        Verdict::Infeasible(found) => (None, Some(infeasible(&explanation.plan, found))),
     };
     Output {
         namespace: &explanation.plan.namespace,
@@ -224,6 +224,7 @@ fn constraint(constraint: &Constraint) -> (&'static str, Option<&str>, Option<&s
         Constraint::Percentile => ("Percentile", None, None),
         Constraint::DeviceMemory => ("DeviceMemory", None, None),
         Constraint::Devices { pool } => ("Devices", None, Some(pool)),
+        Constraint::Headroom => ("Headroom", None, None),
         Constraint::Capacity => ("Capacity", None, None),
         _ => ("Other", None, None),
     }
@@ -256,9 +257,9 @@ fn changed<T>(price: &WhatIf<T>) -> Price {
     }
 }
 
-fn infeasible(model: &str, found: &InfeasibleExplanation) -> Infeasible {
+fn infeasible(plan: &Plan, found: &InfeasibleExplanation) -> Infeasible {
     Infeasible {
-        reason: plan::refusal(model, &found.app),
+        reason: plan::refusal(plan, &found.app),
         nearest_slo_ms: found.app.nearest_slo.map(|slo| milliseconds(slo.as_millis())),
         nearest_rate_per_second: found.nearest_rate.map(Rate::get),
     }

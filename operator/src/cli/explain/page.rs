@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use harmonybatch_controller::plan::{self, money};
 use harmonybatch_planner::{
-    Constraint, CostChange, Device, Dispatch, GroupPlan, InfeasibleExplanation, Member, Relaxation,
+    Constraint, CostChange, Device, Dispatch, GroupPlan, InfeasibleExplanation, Member, Plan, Relaxation,
     ServedExplanation, Verdict,
 };
 
@@ -35,7 +35,7 @@ pub(super) fn render(named: &Named) -> String {
     );
     match &explanation.verdict {
         Verdict::Served(found) => served(&mut text, named, found),
-        Verdict::Infeasible(found) => infeasible(&mut text, &explanation.plan.model, found),
+        Verdict::Infeasible(found) => infeasible(&mut text, &explanation.plan, found),
     }
     text
 }
@@ -44,24 +44,26 @@ fn line(text: &mut String, label: &str, what: &str) {
     let _ = writeln!(text, "  {label:<LABEL$}{what}");
 }
 
-fn infeasible(text: &mut String, model: &str, found: &InfeasibleExplanation) {
+fn infeasible(text: &mut String, plan: &Plan, found: &InfeasibleExplanation) {
     line(
         text,
         "Runs",
         "nowhere: no configuration serves it; the other applications are planned without it",
     );
-    line(text, "Because", &plan::refusal(model, &found.app));
+    line(text, "Because", &plan::refusal(plan, &found.app));
     let slo = found
         .app
         .nearest_slo
         .map(|slo| format!("set slo.latency to {} or more", plan::duration(slo)));
+    let headroom = (found.app.nearest_headroom)
+        .map(|headroom| format!("set headroom of the InferencePlatform to {headroom} or less"));
     let rate = found.nearest_rate.map(|rate| {
         format!(
             "declare a rate of at most {}/s, or split it over several applications",
             two_digits(rate.get())
         )
     });
-    for remedy in [slo, rate].into_iter().flatten() {
+    for remedy in [slo, headroom, rate].into_iter().flatten() {
         line(text, "Remedy", &remedy);
     }
 }
@@ -94,6 +96,13 @@ fn served(text: &mut String, named: &Named, found: &ServedExplanation) {
     line(text, "With", &company(group, member));
     line(text, "Leaves", &departure(group, member));
     line(text, "Latency", &latency(group, member));
+    if !plan.headroom.is_none() {
+        let spare = format!(
+            "batches may take {} longer than profiled, and every SLO is still kept",
+            plan.headroom
+        );
+        line(text, "To spare", &spare);
+    }
     text.push('\n');
 
     let whole = group.predicted.cost_per_second;
@@ -232,6 +241,7 @@ fn binds(found: &ServedExplanation, currency: &str) -> String {
         Constraint::DeviceMemory => {
             format!("device memory: were a third less needed, that would save {saved}")
         }
+        Constraint::Headroom => format!("the platform's headroom: without it {saved} would be saved"),
         Constraint::Capacity => {
             format!("no promise, but its load: a third less would save {saved}")
         }

@@ -20,6 +20,8 @@ struct ModelPlan<'a> {
     namespace: &'a str,
     model: &'a str,
     billing: &'static str,
+    /// As a fraction.
+    headroom: f64,
     currency: &'a str,
     groups: Vec<Group<'a>>,
     infeasible: Vec<Infeasible<'a>>,
@@ -119,6 +121,7 @@ fn model(named: &Named) -> ModelPlan<'_> {
         namespace: &plan.namespace,
         model: &plan.model,
         billing: billing(plan.billing),
+        headroom: plan.headroom.get(),
         currency: &named.currency,
         groups: named
             .names
@@ -131,7 +134,7 @@ fn model(named: &Named) -> ModelPlan<'_> {
             .iter()
             .map(|infeasible| Infeasible {
                 app: &infeasible.app,
-                reason: plan::refusal(&plan.model, infeasible),
+                reason: plan::refusal(plan, infeasible),
                 nearest_slo_ms: infeasible.nearest_slo.map(|slo| milliseconds(slo.as_millis())),
             })
             .collect(),

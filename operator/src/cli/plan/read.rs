@@ -272,6 +272,7 @@ fn paper_platform() -> InferencePlatform {
                 request: text("0.00000013"),
             },
             overhead: text("5ms"),
+            headroom: None,
             cpu: Some(CpuGrid {
                 min: text("50m"),
                 max: text("16"),

@@ -50,7 +50,7 @@ fn model(named: &Named) -> String {
         "Model {}/{} ({}, prices in {})\n",
         plan.namespace,
         plan.model,
-        machine::billing(plan.billing),
+        terms(plan),
         named.currency
     );
     if plan.groups.is_empty() && plan.infeasible.is_empty() {
@@ -63,11 +63,7 @@ fn model(named: &Named) -> String {
     if !plan.infeasible.is_empty() {
         let rows = plan.infeasible.iter().map(|infeasible| {
             let nearest = infeasible.nearest_slo.map_or_else(|| "-".to_owned(), duration);
-            vec![
-                infeasible.app.clone(),
-                nearest,
-                plan::refusal(&plan.model, infeasible),
-            ]
+            vec![infeasible.app.clone(), nearest, plan::refusal(plan, infeasible)]
         });
         columns(
             &mut text,
@@ -85,6 +81,16 @@ fn model(named: &Named) -> String {
     text.push('\n');
     text.push_str(&total(plan, &named.currency));
     text
+}
+
+/// How the platform bills, and what the plan has to spare: `PerReplica with 10% to spare`.
+pub(crate) fn terms(plan: &Plan) -> String {
+    let billing = machine::billing(plan.billing);
+    if plan.headroom.is_none() {
+        billing.to_owned()
+    } else {
+        format!("{billing} with {} to spare", plan.headroom)
+    }
 }
 
 /// A row for each group, in the plan's order.

@@ -19,7 +19,7 @@ pub(super) fn render(model: &ModelReport<'_>) -> Markup {
                 one.app.clone(),
                 declared.map_or_else(|| "-".to_owned(), |app| plan::duration(app.slo)),
                 one.nearest_slo.map_or_else(|| "-".to_owned(), plan::duration),
-                plan::refusal(&model.named.plan.model, one),
+                plan::refusal(&model.named.plan, one),
             ]
         })
         .collect();

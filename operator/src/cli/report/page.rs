@@ -7,7 +7,7 @@ use super::chart::count;
 use super::file::FIRST_LINE;
 use super::palette::Palette;
 use super::{ModelReport, Report, baselines, costs, groups, headline, infeasible, latency, pools, prices};
-use crate::cli::plan::machine;
+use crate::cli::plan::table;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -93,7 +93,7 @@ fn section(index: usize, model: &ModelReport<'_>, palette: &Palette) -> Markup {
             p.note {
                 (count(plan.groups.iter().map(|group| group.members.len()).sum(), "application", "applications"))
                 " in " (count(plan.groups.len(), "group", "groups"))
-                " · " (amount(model)) " a month · billing " (machine::billing(plan.billing))
+                " · " (amount(model)) " a month · billing " (table::terms(plan))
             }
             (infeasible::render(model))
             @if plan.groups.is_empty() {

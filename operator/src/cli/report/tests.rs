@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use harmonybatch_planner::units::{BatchSize, GpuUnits, Percentile, Rate, Seconds, Vcpu};
+use harmonybatch_planner::units::{BatchSize, GpuUnits, Headroom, Percentile, Rate, Seconds, Vcpu};
 use harmonybatch_planner::{
     Alone, App, AppSimulation, ArrivalProcess, Baseline, BaselinePlan, Billing, CostChange, CpuLatency,
     Device, Dispatch, Explanation, Exponential, GroupPlan, GroupSimulation, InfeasibleApp, InfeasibleReason,
@@ -92,11 +92,13 @@ fn named(billing: Billing, name: &dyn Fn(&str) -> String) -> Named {
             namespace: name("shop"),
             model: name("mlp"),
             billing,
+            headroom: Headroom::NONE,
             groups,
             infeasible: vec![InfeasibleApp {
                 app: name("tight"),
                 reason: InfeasibleReason::NoDevice,
                 nearest_slo: Some(seconds(0.035)),
+                nearest_headroom: None,
             }],
             cost_per_second,
             least_cost_per_second: cost_per_second / 2.0,

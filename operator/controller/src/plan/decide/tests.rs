@@ -157,3 +157,79 @@ fn a_correction_takes_nobodys_service_away() {
     // It is not looked for again and again.
     assert!(!after.is_due(&slow, &patience, 2 * MINUTE));
 }
+
+/// What a platform says of its headroom, read.
+fn headroom(
+    written: Option<&str>,
+    billing: harmonybatch_api::inference_platform::Billing,
+) -> Result<f64, String> {
+    let mut platform = fixtures::platform();
+    platform.spec.headroom = written.map(str::to_owned);
+    platform.spec.billing = billing;
+    let inputs = Inputs {
+        platforms: vec![platform],
+        models: vec![fixtures::model()],
+        apps: apps("5/s"),
+        ..Inputs::default()
+    };
+    let validated = validate(&inputs, &BTreeSet::new());
+    match validated.problems.values().next() {
+        Some(problem) => Err(problem.message.clone()),
+        None => Ok(validated.requests["default"].platform.headroom().get()),
+    }
+}
+
+#[test]
+fn a_headroom_is_a_percentage_and_has_a_default_for_each_billing() {
+    use harmonybatch_api::inference_platform::Billing::{PerInvocation, PerReplica};
+    for (written, billing, read) in [
+        (None, PerReplica, 0.1),
+        (None, PerInvocation, 0.0),
+        (Some("0%"), PerReplica, 0.0),
+        (Some("10%"), PerInvocation, 0.1),
+        (Some("12.5%"), PerReplica, 0.125),
+        (Some("100%"), PerReplica, 1.0),
+    ] {
+        assert_eq!(headroom(written, billing), Ok(read), "{written:?}");
+    }
+    for bad in ["", "%", "10", "-5%", "10 %", "101%", "100.5%", "a tenth"] {
+        assert_eq!(
+            headroom(Some(bad), PerReplica),
+            Err(format!(
+                "headroom {bad:?} is not a headroom: write a percentage from 0% to 100%, such as 10%"
+            ))
+        );
+    }
+}
+
+/// The fastest function takes 25 ms at most, and 5 ms are between: 31 ms can be kept with 4 % to spare (26 ms of 25), and 33 ms with 10 % (27.5 ms).
+#[test]
+fn who_is_refused_for_the_headroom_is_told_so() {
+    let refused = |slo: &str, rate: &str| {
+        let (asked, _) = request(&[fixtures::app("search", slo, rate)]);
+        let plan = decide(&asked).unwrap().remove(0);
+        refusal(&plan, &plan.infeasible[0])
+    };
+    let told = refused("31ms", "5/s");
+    assert!(
+        told.starts_with("slo.latency 31ms is below the fastest known configuration of model mlp (32.5"),
+        "{told}"
+    );
+    assert!(
+        told.ends_with(
+            " with the platform's headroom of 10%); the nearest SLO that can be kept is 33ms, \
+             or this one with a headroom of 3.9% at most"
+        ),
+        "{told}"
+    );
+    let told = refused("6ms", "5/s");
+    assert!(
+        told.ends_with("; the nearest SLO that can be kept is 33ms"),
+        "{told}"
+    );
+    let told = refused("500ms", "1000000000/s");
+    assert!(
+        told.ends_with(" (with the platform's headroom of 10%, which may be lowered)"),
+        "{told}"
+    );
+}

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use harmonybatch_planner::units::Headroom;
 use harmonybatch_planner::{Billing, InfeasibleApp};
 
 use super::*;
@@ -37,12 +38,14 @@ fn report(apps: &[DearerApp], not_placed: &[&str], saves: Option<f64>) -> PoolRe
             devices: 2,
         },
         nearest_slo: None,
+        nearest_headroom: None,
     };
     let planned = PlatformPlan {
         plans: vec![Plan {
             namespace: "shop".to_owned(),
             model: "vgg19".to_owned(),
             billing: Billing::PerReplica,
+            headroom: Headroom::NONE,
             groups: Vec::new(),
             infeasible: not_placed.iter().map(infeasible).collect(),
             cost_per_second: 0.0,

@@ -268,7 +268,7 @@ fn an_app_that_cannot_be_planned_says_what_could_be() {
 }
 
 fn refusal_of(plan: &Plan) -> String {
-    crate::plan::refusal(&plan.model, &plan.infeasible[0])
+    crate::plan::refusal(plan, &plan.infeasible[0])
 }
 
 #[test]

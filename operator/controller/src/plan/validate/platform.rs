@@ -6,7 +6,7 @@ use harmonybatch_api::InferencePlatformSpec;
 use harmonybatch_api::inference_platform as written;
 use harmonybatch_api::quantity::{Cpu, Decimal, Duration, Memory};
 use harmonybatch_planner as planner;
-use harmonybatch_planner::units::{Bytes, GpuUnits, Price, Seconds, Vcpu};
+use harmonybatch_planner::units::{Bytes, GpuUnits, Headroom, Price, Seconds, Vcpu};
 use harmonybatch_planner::{Platform, PlatformError};
 
 use super::app::{checked, parse};
@@ -29,9 +29,23 @@ pub(super) fn platform(spec: &InferencePlatformSpec) -> Result<Platform, Problem
         written::Planner::Optimal => planner::Planner::Optimal,
         written::Planner::TwoStage => planner::Planner::TwoStage,
     };
+    let headroom = headroom(spec.headroom_in_force())?;
     Platform::new(billing, prices, seconds("overhead", &spec.overhead)?, cpu, pools)
-        .map(|platform| platform.with_planner(planner))
+        .map(|platform| platform.with_planner(planner).with_headroom(headroom))
         .map_err(|error| contradiction(&error))
+}
+
+fn headroom(text: &str) -> Result<Headroom, Problem> {
+    let percent = text
+        .strip_suffix('%')
+        .and_then(|number| number.parse::<Decimal>().ok());
+    percent
+        .and_then(|percent| Headroom::new(percent.to_f64() / 100.0).ok())
+        .ok_or_else(|| {
+            Problem::invalid(format!(
+                "headroom {text:?} is not a headroom: write a percentage from 0% to 100%, such as 10%"
+            ))
+        })
 }
 
 /// When its plan gives way to another.

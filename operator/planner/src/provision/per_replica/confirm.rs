@@ -10,7 +10,9 @@ use super::{Choice, MAX_REPLICAS, Operation, PerReplica};
 use crate::arrival::{Load, Process};
 use crate::provision::{MemberOperation, SimulatedLatency};
 use crate::session::{Confirmed, Fingerprint};
-use crate::simulate::{Bounds, Confidence, Horizon, Look, Outcome, Pace, Tally, Verdict, mix, simulate};
+use crate::simulate::{
+    Bounds, Confidence, Horizon, Look, Outcome, Pace, Setup, Tally, Verdict, mix, simulate,
+};
 
 /// Arrivals of a confirmation, where the verdict is not sure earlier.
 const ARRIVALS: u64 = 1_000_000;
@@ -140,6 +142,18 @@ impl PerReplica {
         if !kept {
             return (None, played);
         }
+        let waits: Vec<f64> = (0..loads.len()).map(|member| setup.max_wait(member)).collect();
+        let expected = self.expected(choice, &setup, &waits);
+        let outcome = if self.headroom.is_none() {
+            outcome
+        } else {
+            let shown = simulate(&expected, &as_long(&look, played));
+            // What is faster is hardly ever later, but batches are others.
+            if shown.tally.verdict(loads, FINAL) != Verdict::Kept {
+                return (None, 2 * played);
+            }
+            shown
+        };
         let bounds = Bounds {
             least: SLOWEST_ARRIVALS.max(in_flight(loads, choice)),
             most: MOST_ARRIVALS,
@@ -157,39 +171,21 @@ impl PerReplica {
             pace: Pace::Slowest,
             ..look
         };
-        let slowest = simulate(&setup, &slowest).tally;
-        (Some(self.operation(loads, choice, &outcome, &slowest)), played)
+        let slowest = simulate(&expected, &slowest).tally;
+        let played = if self.headroom.is_none() {
+            played
+        } else {
+            2 * played
+        };
+        (Some(operation(&expected, choice, &outcome, &slowest)), played)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
-    fn operation(&self, loads: &[Load], choice: &Choice, outcome: &Outcome, slowest: &Tally) -> Operation {
-        let setup = self.setup(loads, choice);
-        let tally = &outcome.tally;
-        let attained = tally.attainments().into_iter().zip(slowest.attainments());
-        let members = loads
-            .iter()
-            .zip(tally.members.iter().zip(attained))
-            .map(|(load, (seen, (attainment, attainment_if_slowest)))| {
-                let percentile = seen
-                    .quantile(1.0 - load.miss)
-                    .map_or(load.slo, |latency| latency / outcome.ticks);
-                MemberOperation {
-                    max_wait: setup.max_wait(load),
-                    bound: percentile.min(load.slo),
-                    simulated: Some(SimulatedLatency {
-                        mean: seen.mean() / outcome.ticks,
-                        attainment,
-                        attainment_if_slowest,
-                    }),
-                }
-            })
-            .collect();
-        Operation {
-            dispatch: choice.dispatch,
-            replicas: choice.replicas,
-            mean_batch: tally.rows as f64 / tally.batches.max(1) as f64,
-            utilization: (tally.busy / outcome.span / f64::from(choice.replicas)).min(1.0),
-            members,
+    /// The setup with batches that use none of the headroom, while requests wait as if they did.
+    fn expected<'a>(&'a self, choice: &Choice, setup: &Setup<'a>, waits: &'a [f64]) -> Setup<'a> {
+        Setup {
+            service: &self.functions[choice.function].expected[..choice.batch as usize],
+            waits: Some(waits),
+            ..*setup
         }
     }
 
@@ -234,6 +230,46 @@ impl PerReplica {
                 next
             })
             .collect()
+    }
+}
+
+/// What was played, as long as so many requests take, whatever the verdict.
+fn as_long(look: &Look, requests: u64) -> Look {
+    Look {
+        arrivals: requests.max(1),
+        early: None,
+        last: None,
+        ..*look
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+fn operation(setup: &Setup<'_>, choice: &Choice, outcome: &Outcome, slowest: &Tally) -> Operation {
+    let tally = &outcome.tally;
+    let attained = tally.attainments().into_iter().zip(slowest.attainments());
+    let members = (setup.loads.iter().enumerate())
+        .zip(tally.members.iter().zip(attained))
+        .map(|((member, load), (seen, (attainment, attainment_if_slowest)))| {
+            let percentile = seen
+                .quantile(1.0 - load.miss)
+                .map_or(load.slo, |latency| latency / outcome.ticks);
+            MemberOperation {
+                max_wait: setup.max_wait(member),
+                bound: percentile.min(load.slo),
+                simulated: Some(SimulatedLatency {
+                    mean: seen.mean() / outcome.ticks,
+                    attainment,
+                    attainment_if_slowest,
+                }),
+            }
+        })
+        .collect();
+    Operation {
+        dispatch: choice.dispatch,
+        replicas: choice.replicas,
+        mean_batch: tally.rows as f64 / tally.batches.max(1) as f64,
+        utilization: (tally.busy / outcome.span / f64::from(choice.replicas)).min(1.0),
+        members,
     }
 }
 

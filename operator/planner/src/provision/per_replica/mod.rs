@@ -18,6 +18,7 @@ use crate::group::{self, Cut};
 use crate::latency::{Catalogue, Function, Kind};
 use crate::platform::{Platform, Sharing};
 use crate::session::{Memory, Stop, Verdicts};
+use crate::units::Headroom;
 use screen::Screen;
 
 /// The largest share of their time that replicas may be busy in the mean, were every batch full. Near one, queues
@@ -56,6 +57,7 @@ pub(crate) struct PerReplica {
     arrivals: u64,
     /// How many times longer than usual simulations run.
     effort: u64,
+    headroom: Headroom,
 }
 
 /// Arrivals of one simulation that a plan rests on.
@@ -117,6 +119,7 @@ impl Provisioner for PerReplica {
             stop: Stop::default(),
             arrivals: arrivals * effort,
             effort,
+            headroom: platform.headroom(),
         }
     }
 

@@ -268,6 +268,7 @@ impl PerReplica {
             service: &self.functions[choice.function].service[..choice.batch as usize],
             replicas: choice.replicas,
             dispatch: choice.dispatch,
+            waits: None,
         }
     }
 

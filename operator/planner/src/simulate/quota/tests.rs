@@ -62,6 +62,7 @@ fn played(service: Service, rate: f64, arrivals: u64, pace: Pace) -> Outcome {
         service: &[service],
         replicas: 1,
         dispatch: Dispatch::Eager,
+        waits: None,
     };
     let look = Look {
         seed: 5,
