@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) port: u16,
     pub(crate) protocol: Option<&'static str>,
     pub(crate) resizes: Resizes,
+    /// How many times the law's latency a batch takes.
+    pub(crate) slower: u32,
     /// Limits that pods were given while they ran, in order.
     pub(crate) given: Vec<String>,
     /// Looks since the last.
@@ -157,9 +159,10 @@ impl State {
 
     /// The limit that is in force, as the runtime heeds it.
     fn limit(&self) -> String {
-        let pod = self.pods.values().next().unwrap();
-        let of = |resources: &Value| resources["limits"]["cpu"].as_str().map(str::to_owned);
-        let in_force = of(&pod["status"]["containerStatuses"][0]["resources"]);
+        let in_force = self.pods.values().next().and_then(|pod| {
+            let resources = &pod["status"]["containerStatuses"][0]["resources"];
+            resources["limits"]["cpu"].as_str().map(str::to_owned)
+        });
         match (self.resizes, in_force) {
             (Resizes::InPlace | Resizes::Times(_), Some(limit)) => limit,
             _ => self.created.last().unwrap().clone(),
@@ -215,7 +218,7 @@ impl State {
             let _ = progress.send((self.created.len(), self.batches));
         }
         let limit = self.limit();
-        let latency = law(vcpu(&limit), rows);
+        let latency = f64::from(self.slower) * law(vcpu(&limit), rows);
         self.asked.push(limit);
         Duration::from_secs_f64(latency)
     }
@@ -253,6 +256,7 @@ impl Cluster {
         let state = Arc::new(Mutex::new(State {
             port,
             digest: "sha256:ab12".to_owned(),
+            slower: 1,
             progress: Some(sender),
             ..State::default()
         }));

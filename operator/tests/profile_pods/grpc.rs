@@ -1,6 +1,8 @@
 //! A model whose runtime speaks gRPC: its pods are asked over HTTP/2, and its InferenceModel says what it is.
 
 use std::convert::Infallible;
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -19,8 +21,8 @@ use prost::Message as _;
 use tokio::net::TcpListener;
 
 use crate::cluster::{Cluster, State};
-use crate::measured::law;
-use crate::profile;
+use crate::measured::{EFFORT, law};
+use crate::{profile, told};
 
 /// The runtime of whatever pod there is.
 async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
@@ -78,20 +80,55 @@ async fn answer(path: &str, message: &Bytes, state: &Mutex<State>) -> Response<C
     response.body(body.with_trailers(trailers)).unwrap()
 }
 
+/// With a runtime of gRPC, at this port.
+fn start(folder: &Path) -> (Cluster, u16) {
+    let cluster = Cluster::start(folder);
+    let listener = cluster.runtime.block_on(TcpListener::bind("127.0.0.1:0"));
+    let listener = listener.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let runtime = serve(listener, Arc::clone(&cluster.state));
+    cluster.runtime.spawn(runtime);
+    (cluster, port)
+}
+
+#[test]
+fn a_server_of_grpc_is_measured_by_its_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cluster, port) = start(folder.path());
+    cluster.state.lock().unwrap().created.push("1000m".to_owned());
+    let endpoint = format!("grpc://127.0.0.1:{port}");
+    let measure = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_harmonybatch"));
+        command.current_dir(folder.path());
+        command.args(["profile", "--model", "net", "--max-batch", "2", "--vcpu", "1"]);
+        command.args(["--endpoint", &endpoint]).args(EFFORT).args(more);
+        told(command.output().unwrap())
+    };
+    let (code, said) = measure(&["--protocol", "OIPv2JSON"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("is one of gRPC, where tensors are to be sent over HTTP"),
+        "{said}"
+    );
+    let (code, said) = measure(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    let file = std::fs::read_to_string(folder.path().join("net-cpu-1.samples.jsonl")).unwrap();
+    let header: serde_json::Value = serde_json::from_str(file.lines().next().unwrap()).unwrap();
+    assert_eq!(header["header"]["protocol"], "OIPv2GRPC");
+    assert_eq!(header["header"]["endpoint"], endpoint);
+    // 17 of each size, at least.
+    assert!(file.lines().count() > 34, "{file}");
+}
+
 #[test]
 fn a_model_of_grpc_is_measured_on_its_pods() {
     let folder = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(folder.path());
-    let listener = cluster
-        .runtime
-        .block_on(TcpListener::bind("127.0.0.1:0"))
-        .unwrap();
+    let (cluster, port) = start(folder.path());
     {
         let mut state = cluster.state.lock().unwrap();
-        state.port = listener.local_addr().unwrap().port();
+        state.port = port;
         state.protocol = Some("OIPv2GRPC");
     }
-    cluster.runtime.spawn(serve(listener, Arc::clone(&cluster.state)));
     let (code, said) = profile(
         folder.path(),
         &["--cpu", "0.25,0.5,1,2", "--apply", "--output", "model.yaml"],

@@ -6,28 +6,28 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::cluster::{Cluster, Resizes, State};
-use crate::measured::{PATIENCE, at, law};
+use crate::measured::{EFFORT, PATIENCE, at, law};
 use crate::told;
 
-/// So many batches (36 of a size) in so little time that every limit but the largest needs several of its turns, of 0.8 s each.
-const SHORT: [&str; 16] = [
+/// Batches take so many times as long as the law says, beside which a busy machine's lateness is little.
+const SLOWER: u32 = 3;
+/// 17 batches of a size in so little time that every limit but the largest needs several turns, of 1.1 s each: they take 2.6, 2.0, 1.4 and 1.1 s.
+const SHORT: [&str; 6] = [
     "--cpu",
     "2,0.25,500m,1",
     "--apply",
-    "--quantile",
-    "90%",
-    "--precision",
-    "20%",
-    "--tail-precision",
-    "50%",
-    "--warm-up",
-    "1",
     "--budget",
-    "3200ms",
-    // A machine that is busy may not get that far.
+    "4400ms",
+    "--resume",
+];
+/// What a busy machine may bring about.
+const ACCEPTED: [&str; 6] = [
     "--accept",
     "noisy",
-    "--resume",
+    "--accept",
+    "throttled",
+    "--accept",
+    "non-monotone",
 ];
 
 fn spawn(folder: &Path) -> Child {
@@ -36,6 +36,8 @@ fn spawn(folder: &Path) -> Child {
         .env("KUBECONFIG", folder.join("kubeconfig"))
         .env_remove("KUBERNETES_SERVICE_HOST")
         .args(["profile", "--model", "net", "--reach", "address"])
+        .args(EFFORT)
+        .args(ACCEPTED)
         .args(SHORT)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -43,11 +45,23 @@ fn spawn(folder: &Path) -> Child {
         .unwrap()
 }
 
+fn start(folder: &Path, resizes: Resizes) -> Cluster {
+    let cluster = Cluster::start(folder);
+    let mut state = cluster.state.lock().unwrap();
+    (state.resizes, state.slower) = (resizes, SLOWER);
+    drop(state);
+    cluster
+}
+
+/// Seconds of a batch.
+fn truth(vcpu: f64, rows: u64) -> f64 {
+    f64::from(SLOWER) * law(vcpu, rows)
+}
+
 /// Measures on a cluster that resizes so, and gives what was told.
 fn measured(resizes: Resizes) -> (Cluster, String, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(folder.path());
-    cluster.state.lock().unwrap().resizes = resizes;
+    let cluster = start(folder.path(), resizes);
     let (code, said) = told(spawn(folder.path()).wait_with_output().unwrap());
     assert_eq!(code, Some(0), "{said}");
     (cluster, said, folder)
@@ -61,7 +75,7 @@ fn check_profile(state: &State) {
     for limit in [0.25, 0.5, 1.0, 2.0] {
         for (index, rows) in [(0, 1), (1, 2)] {
             let mean = at(&patch["spec"]["profile"]["cpu"][index]["mean"], limit).0;
-            let truth = law(limit, rows);
+            let truth = truth(limit, rows);
             assert!(
                 (0.95 * truth..1.3 * truth + 0.01).contains(&mean),
                 "{mean} for {truth} at {limit}"
@@ -88,13 +102,17 @@ fn one_pod_serves_all_limits_in_turns() {
     let turns = turns(&state.asked);
     // The largest limit's second turn is the second pod's first.
     assert_eq!(turns[..2], ["250m", "2000m"]);
-    for limit in ["500m", "1000m"] {
-        let of_it = turns.iter().filter(|turn| **turn == limit).count();
-        assert!(
-            of_it >= 2,
-            "{limit} has one turn, and no other between: {turns:?}"
-        );
-    }
+    let of_second = &turns[2..];
+    let again = |limit: &&str| of_second.iter().filter(|turn| *turn == limit).count() >= 2;
+    // Of the three limits that have two turns or more there, one may end a round and begin the next.
+    assert!(
+        ["250m", "500m", "1000m"]
+            .iter()
+            .filter(|limit| again(limit))
+            .count()
+            >= 2,
+        "{turns:?}"
+    );
     assert!(!said.contains("a pod of its own"), "{said}");
     // Each file has what was measured under its limit: no batch is faster than its law.
     for (name, limit) in [("250m", 0.25), ("500m", 0.5), ("1", 1.0), ("2", 2.0)] {
@@ -102,7 +120,7 @@ fn one_pod_serves_all_limits_in_turns() {
         let text = std::fs::read_to_string(file).unwrap();
         for line in text.lines().skip(1) {
             let sample: Value = serde_json::from_str(line).unwrap();
-            let least = law(limit, sample["batch"].as_u64().unwrap());
+            let least = truth(limit, sample["batch"].as_u64().unwrap());
             assert!(
                 sample["seconds"].as_f64().unwrap() >= least,
                 "{sample} under {name}"
@@ -175,8 +193,7 @@ fn a_node_that_has_no_room_any_more_ends_the_turns_and_nothing_is_lost() {
 #[test]
 fn an_interrupt_between_turns_leaves_no_pod_and_resume_goes_on_with_all_limits() {
     let folder = tempfile::tempdir().unwrap();
-    let cluster = Cluster::start(folder.path());
-    cluster.state.lock().unwrap().resizes = Resizes::InPlace;
+    let cluster = start(folder.path(), Resizes::InPlace);
     let child = spawn(folder.path());
     // In the midst of the rounds: the second pod has been given a limit.
     while cluster.state.lock().unwrap().given.len() < 2 {

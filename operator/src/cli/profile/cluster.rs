@@ -1,6 +1,6 @@
 //! A measurement on pods that the cluster runs for it: one whose CPU limit is changed in place ([`turns`]), or one after the other, each under one limit ([`pod`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,7 +23,6 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::options::Spoken;
-use super::session;
 use super::{Arguments, INTERRUPTED, conclude, options};
 use crate::cli::{print, process};
 
