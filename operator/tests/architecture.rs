@@ -120,8 +120,21 @@ fn controller_does_not_know_the_gateway() {
 fn gateway_neither_plans_nor_controls() {
     check(
         "harmonybatch-gateway",
-        &["harmonybatch-api", "harmonybatch-dispatch"],
+        &[
+            "harmonybatch-api",
+            "harmonybatch-dispatch",
+            "harmonybatch-protocol",
+        ],
         &["harmonybatch-planner", "harmonybatch-controller"],
+    );
+}
+
+#[test]
+fn protocol_does_no_io() {
+    check(
+        "harmonybatch-protocol",
+        &[],
+        &["tokio", "hyper", "kube", "k8s-openapi"],
     );
 }
 
@@ -129,7 +142,7 @@ fn gateway_neither_plans_nor_controls() {
 fn profiler_neither_plans_nor_talks_to_a_cluster() {
     check(
         "harmonybatch-profiler",
-        &["harmonybatch-api"],
+        &["harmonybatch-api", "harmonybatch-protocol"],
         &[
             "clap",
             "harmonybatch-planner",

@@ -1,5 +1,7 @@
 //! A model without figures is measured on pods of the cluster, and planned from what was found.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::time::Duration;
 
@@ -25,7 +27,8 @@ const SEARCH: Contract = Contract {
     rate: "5/s",
 };
 
-/// The demo runtime, which sleeps as a law of its CPU limit says and computes nothing: what is measured has a true value.
+/// The demo runtime, which sleeps as a law of its CPU limit says and computes nothing: what is measured has a true value. It takes the limit that it started under, so that
+/// every limit has a pod of its own.
 fn simulated() -> Value {
     let curve = |alpha: &str, gamma: &str| json!({ "exponential": { "alpha": alpha, "beta": "0.15", "gamma": gamma } });
     let law = json!({ "cpu": [
@@ -94,6 +97,55 @@ async fn a_model_without_figures_is_measured_and_planned_and_measured_again_when
         (jobs.len() == 1 && jobs != first).then_some(jobs)
     });
     assert!(second.await.is_some(), "another Job takes the place of {first:?}");
+    scenario.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_pod_serves_all_limits_of_a_runtime_that_heeds_its_limit_while_it_runs() {
+    const LIMITS: [&str; 4] = ["200m", "300m", "400m", "500m"];
+    let scenario = Scenario::begin("profile-turns").await;
+    // It computes, by one thread: what it takes is as its limit is, whenever it got it.
+    let mut model = sample("model.yaml");
+    model["spec"]["maxBatchSize"] = json!(2);
+    let measure =
+        json!({ "cpu": LIMITS, "timeBudget": "80s", "accept": ["Noisy", "NonMonotone", "Throttled"] });
+    model["spec"]["profile"] = json!({ "from": "Measure", "measure": measure });
+    scenario.apply(&model).await;
+
+    // Limits of every pod that is measured, by its name, as they are seen.
+    let seen: RefCell<BTreeMap<String, BTreeSet<String>>> = RefCell::default();
+    let watch = try_until(MEASURED_WITHIN, || async {
+        let pods = list(&scenario.api::<Pod>()).await;
+        let pods: Vec<Value> = pods
+            .iter()
+            .map(|pod| serde_json::to_value(pod).unwrap())
+            .collect();
+        for pod in &pods {
+            let name = pod["metadata"]["name"].as_str().unwrap();
+            let container = &pod["status"]["containerStatuses"][0];
+            if container["name"] == "runtime"
+                && let Some(limit) = container["resources"]["limits"]["cpu"].as_str()
+            {
+                seen.borrow_mut()
+                    .entry(name.to_owned())
+                    .or_default()
+                    .insert(limit.to_owned());
+            }
+        }
+        None::<()>
+    });
+    tokio::select! {
+        _ = profiled(&scenario, "Measured", MEASURED_WITHIN) => {}
+        _ = watch => panic!("not measured in time\n{}", scenario.situation().await),
+    }
+    let seen = seen.into_inner();
+    // One shows that the runtime heeds its limit, the other is measured.
+    let names: Vec<&str> = seen.keys().map(String::as_str).collect();
+    assert_eq!(names, ["mlp-profile-200m", "mlp-profile-500m"], "{seen:?}");
+    assert_eq!(
+        seen["mlp-profile-500m"],
+        BTreeSet::from(LIMITS.map(str::to_owned))
+    );
     scenario.end().await;
 }
 

@@ -10,7 +10,7 @@ use crate::{names, schema};
 mod measure;
 mod runtime;
 
-pub use measure::{Accepted, Grid, Measure, MeasuredProfile, ProfileFrom, ProfileInForce};
+pub use measure::{Accepted, Grid, Measure, MeasuredProfile, ProfileFrom, ProfileInForce, RowShape};
 pub use runtime::{
     ClaimSource, EmptyDirSource, EnvSource, EnvVar, KeyRef, Memory, NameRef, ObjectSource, Runtime,
     SecretSource, Volume,
@@ -18,11 +18,6 @@ pub use runtime::{
 
 /// A DNN model that applications share: its runtime, and its latency profile from which groups are planned.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(
-    validation = Rule::new("!(has(self.profile.from) && self.profile.from == 'Measure' && has(self.protocol) && self.protocol == 'OIPv2GRPC')")
-        .message("profile.from Measure does not go with protocol OIPv2GRPC: the profiler speaks JSON over HTTP; give the profile's entries, with from: Given")
-        .field_path(".profile.from")
-)]
 #[kube(
     group = "harmonybatch.dev",
     version = "v1alpha1",
@@ -109,6 +104,16 @@ pub enum Protocol {
     /// Open Inference Protocol v2 over gRPC without TLS, with raw contents. Such a runtime runs as a Deployment.
     #[serde(rename = "OIPv2GRPC")]
     OipV2Grpc,
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::OipV2Json => "OIPv2JSON",
+            Self::OipV2Binary => "OIPv2Binary",
+            Self::OipV2Grpc => "OIPv2GRPC",
+        })
+    }
 }
 
 /// Latency of a model by device and batch size.

@@ -27,7 +27,6 @@ pub mod admin;
 pub mod admission;
 pub mod batcher;
 mod blocking;
-pub mod body;
 pub mod config;
 pub mod listener;
 pub mod memory;
@@ -43,4 +42,5 @@ pub mod upstream;
 
 mod run;
 
+pub use harmonybatch_protocol::body;
 pub use run::{Error, Membership, Options, run, serve};

@@ -5,7 +5,7 @@
 //!     ^
 //!  measure   <- goal <- interval batch sizes in random order, until every mean and tail is known well enough
 //!     |      <- design            which sizes that are, and which are only held to what lies between them: the whole grid, or a part of it
-//!     |      <- limits            under which CPU limit, if any, that is next
+//!     |      <- limits <- turns   under which CPU limit, if any, that is next, or which take turns
 //!     |
 //!  samples                       one JSON line a batch, written as it is measured: one file for each device or CPU limit
 //!     v
@@ -43,3 +43,4 @@ pub mod model;
 pub mod points;
 pub mod samples;
 pub mod tensors;
+pub mod turns;

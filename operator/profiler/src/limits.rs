@@ -34,14 +34,26 @@ impl Wanted {
     ///
     /// A size that is found to be an anchor under one limit is measured in full under all: a limit may have to be measured again.
     pub fn next(&self, measured: &BTreeMap<Cpu, Samples>, spent: &BTreeSet<Cpu>) -> Option<Cpu> {
+        let next = self.next_of_first(measured, spent);
+        next.or_else(|| match self.grid {
+            Grid::Full => None,
+            Grid::Adaptive => self.most_uncertain(measured),
+        })
+    }
+
+    /// The same of the limits that are measured at any rate, or are begun.
+    pub(crate) fn next_of_first(
+        &self,
+        measured: &BTreeMap<Cpu, Samples>,
+        spent: &BTreeSet<Cpu>,
+    ) -> Option<Cpu> {
         let open = self.open(measured);
         let is_open = |limit: &Cpu| open.contains(limit) && !spent.contains(limit);
         if self.grid == Grid::Full {
             return self.limits.iter().copied().find(is_open);
         }
         let begun = measured.keys().copied().find(is_open);
-        let first = || self.first().into_iter().find(is_open);
-        begun.or_else(first).or_else(|| self.most_uncertain(measured))
+        begun.or_else(|| self.first().into_iter().find(is_open))
     }
 
     /// How many limits are measured at any rate.

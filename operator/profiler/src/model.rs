@@ -52,6 +52,7 @@ pub fn inference_model(
 ) -> Result<InferenceModel, ModelError> {
     let runtime_name = files.first().map_or(&identity.name, |header| &header.model);
     let mut model = unmeasured(identity, runtime_name);
+    model.spec.protocol = files.first().map(|header| header.protocol).unwrap_or_default();
     model.spec.max_batch_size = points.iter().map(|point| rows(point.batch)).max().unwrap_or(1);
     model.spec.profile = profile(files, points, fit, left_out)?;
     Ok(model)
@@ -302,10 +303,13 @@ mod tests {
         let mut earlier = header("net_v1", cpu(250));
         earlier.date = "2026-03-30".to_owned();
         earlier.hardware = Some("a processor".to_owned());
-        let last = header("net_v1", cpu(500));
+        let mut last = header("net_v1", cpu(500));
+        earlier.protocol = api::Protocol::OipV2Grpc;
+        last.protocol = api::Protocol::OipV2Grpc;
         let points = points();
         let fit = fit::fit(&points, AfterIdle::NOTHING, goal()).unwrap();
         let model = inference_model(&identity(), &[&earlier, &last], &points, &fit, &[]).unwrap();
+        assert_eq!(model.spec.protocol, api::Protocol::OipV2Grpc);
         assert_eq!(model.spec.max_batch_size, 2);
         assert_eq!(model.spec.runtime.model_name.as_deref(), Some("net_v1"));
         let CpuLatency::Exponential(curve) = &model.spec.profile.cpu[1].mean else {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use harmonybatch_api::inference_model::Protocol;
 use harmonybatch_api::quantity::Cpu;
 
 use crate::design::{Asked, Design, Grid, Known, Level};
@@ -54,6 +55,11 @@ pub enum MergeError {
     /// Two models.
     #[error("the samples are of two models, {0} and {1}: one profile is of one")]
     Models(String, String),
+    /// Two ways to send tensors.
+    #[error(
+        "the samples are of a server of {0} and of one of {1}: what they take differs by what is read and written, give those of one"
+    )]
+    Protocols(Protocol, Protocol),
     /// One kind of GPU on which the model takes two amounts of memory.
     #[error(
         "the samples on {0} differ in the memory that the model takes: give the same --gpu-memory to all"
@@ -67,6 +73,10 @@ pub fn points(files: &[(Header, Samples)], goal: Goal) -> Result<Vec<Point>, Mer
         let (one, other) = (&pair[0].0.model, &pair[1].0.model);
         if one != other {
             return Err(MergeError::Models(one.clone(), other.clone()));
+        }
+        let (one, other) = (pair[0].0.protocol, pair[1].0.protocol);
+        if one != other {
+            return Err(MergeError::Protocols(one, other));
         }
     }
     // CPU limits in their order, then GPUs by name.
@@ -212,6 +222,7 @@ pub(crate) mod tests {
         Header {
             endpoint: "http://a".to_owned(),
             model: model.to_owned(),
+            protocol: Protocol::OipV2Json,
             max_batch: 2,
             device,
             grid: Grid::Full,
@@ -263,6 +274,13 @@ pub(crate) mod tests {
         assert_eq!(
             points(&two, goal()),
             Err(MergeError::Models("a".to_owned(), "b".to_owned()))
+        );
+        let mut two = [file("a", gpu(), Samples::new()), file("a", gpu(), Samples::new())];
+        two[1].0.protocol = Protocol::OipV2Grpc;
+        let told = points(&two, goal()).unwrap_err().to_string();
+        assert!(
+            told.starts_with("the samples are of a server of OIPv2JSON and of one of OIPv2GRPC"),
+            "{told}"
         );
         let other = Device::Gpu {
             device: "a10".to_owned(),

@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use harmonybatch_api::inference_model::Protocol;
 use harmonybatch_api::quantity::Cpu;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -111,6 +112,11 @@ fn read_cpu<'de, D: Deserializer<'de>>(input: D) -> Result<Cpu, D::Error> {
     String::deserialize(input)?.parse().map_err(de::Error::custom)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_json(protocol: &Protocol) -> bool {
+    *protocol == Protocol::OipV2Json
+}
+
 /// What is measured, and where: enough to go on with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -119,6 +125,9 @@ pub struct Header {
     pub endpoint: String,
     /// The model's name in the protocol.
     pub model: String,
+    /// What the server speaks.
+    #[serde(default, skip_serializing_if = "is_json")]
+    pub protocol: Protocol,
     /// Batch sizes are those from 1 to this.
     pub max_batch: u32,
     /// What it runs on.
@@ -350,6 +359,7 @@ mod tests {
     fn header() -> Header {
         let limit = Cpu::from_millis(500);
         Header {
+            protocol: Protocol::OipV2Grpc,
             max_batch: 4,
             shapes: BTreeMap::from([("image".to_owned(), vec![3, 224, 224])]),
             ..points::tests::header("mlp", Device::Cpu { limit })

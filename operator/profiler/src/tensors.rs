@@ -1,21 +1,26 @@
-//! What is sent: rows of tensors as the model's metadata describe them, random or given, already as JSON.
+//! What is sent: rows of tensors as the model's metadata describe them, random or given, already as the server takes them.
 //!
-//! Dimension 0 of every input is the batch. Rows are made once and written as text; a request is a run of them, beginning anywhere, so that
-//! no two in a row are the same, which a server may remember, and making one takes no time beside the model's.
+//! Dimension 0 of every input is the batch. Rows are made once and written as JSON text or raw ([`element`]); a request ([`request`]) is a run of them, beginning
+//! anywhere, so that no two in a row are the same, which a server may remember, and making one takes no time beside the model's.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
-use bytes::Bytes;
+use harmonybatch_api::inference_model::Protocol;
+use harmonybatch_protocol::datatype::Datatype;
+use harmonybatch_protocol::grpc::FrameError;
+use harmonybatch_protocol::grpc::messages::ModelMetadataResponse;
 use serde::Deserialize;
 use serde_json::Value;
 
+mod element;
+mod request;
+
+pub use request::Message;
+
+use element::Form;
+
 /// Most numbers in a row of an input.
 const MAX_NUMBERS: usize = 1 << 26;
-/// Random whole numbers are below this, which fits every type and, in most cases, a vocabulary.
-const INTEGERS: u32 = 100;
-/// Letters of a random string.
-const LETTERS: usize = 16;
 
 /// Why there is nothing to send.
 #[derive(Debug, thiserror::Error)]
@@ -61,12 +66,14 @@ pub enum TensorError {
         allowed: String,
     },
     /// A type that JSON cannot carry, or that is not known.
-    #[error("input {input} has the datatype {datatype}, which cannot be sent as JSON")]
+    #[error("input {input} has the datatype {datatype}, which {problem}")]
     Datatype {
         /// The input.
         input: String,
         /// Its datatype.
         datatype: String,
+        /// Why it cannot be sent.
+        problem: &'static str,
     },
     /// A row is too large to be meant.
     #[error("a row of input {0} has more than {MAX_NUMBERS} numbers")]
@@ -74,23 +81,17 @@ pub enum TensorError {
     /// Given rows that do not fit the model.
     #[error("the given inputs: {0}")]
     Given(String),
-}
-
-/// Kinds of values that JSON tensors have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Values {
-    Booleans,
-    Integers,
-    Numbers,
-    Strings,
+    /// A batch is too large for one message.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
 }
 
 /// An input of a model, everything known but the batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Input {
     name: String,
-    datatype: String,
-    values: Values,
+    datatype: Datatype,
+    form: Form,
     row: Vec<usize>,
 }
 
@@ -99,36 +100,38 @@ impl Input {
         self.row.iter().product()
     }
 
-    fn random(&self, random: &mut fastrand::Rng) -> String {
-        let mut text = String::new();
-        for index in 0..self.numbers() {
-            if index > 0 {
-                text.push(',');
-            }
-            // Writing to a string cannot fail.
-            let _ = match self.values {
-                Values::Booleans => write!(text, "{}", random.bool()),
-                Values::Integers => write!(text, "{}", random.u32(..INTEGERS)),
-                Values::Numbers => write!(text, "{:.6}", random.f32()),
-                Values::Strings => {
-                    let letters: String = (0..LETTERS).map(|_| random.lowercase()).collect();
-                    write!(text, "\"{letters}\"")
-                }
-            };
+    fn random(&self, random: &mut fastrand::Rng) -> Result<Vec<u8>, TensorError> {
+        let mut row = Vec::new();
+        for _ in 0..self.numbers() {
+            self.push(&mut row, &element::random(self.datatype, random))?;
         }
-        text
+        Ok(row)
+    }
+
+    fn push(&self, row: &mut Vec<u8>, value: &Value) -> Result<(), TensorError> {
+        let written = element::push(row, value, self.datatype, self.form);
+        written.map_err(|problem| TensorError::Given(format!("input {}: {problem}", self.name)))
     }
 }
 
 /// Rows to send, in turn.
 #[derive(Debug)]
 pub struct Rows {
-    inputs: Vec<(Input, Vec<String>)>,
+    protocol: Protocol,
+    inputs: Vec<(Input, Vec<Vec<u8>>)>,
 }
 
 /// What the server says of its model.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub struct Metadata {
+    /// What it speaks.
+    protocol: Protocol,
+    inputs: Vec<Declared>,
+}
+
+/// The same as JSON.
+#[derive(Deserialize)]
+struct Described {
     inputs: Vec<Declared>,
 }
 
@@ -153,13 +156,27 @@ struct Tensor {
 }
 
 impl Metadata {
-    /// Of an answer to `GET v2/models/<model>`.
-    pub fn parse(body: &[u8]) -> Result<Self, TensorError> {
-        let metadata: Self = serde_json::from_slice(body).map_err(TensorError::Metadata)?;
-        if metadata.inputs.is_empty() {
+    /// Of an answer to `GET v2/models/<model>`, of a server that takes tensors as `protocol` has them.
+    pub fn parse(body: &[u8], protocol: Protocol) -> Result<Self, TensorError> {
+        let described: Described = serde_json::from_slice(body).map_err(TensorError::Metadata)?;
+        Self::new(protocol, described.inputs)
+    }
+
+    /// Of an answer to gRPC's `ModelMetadata`.
+    pub fn of_grpc(message: ModelMetadataResponse) -> Result<Self, TensorError> {
+        let inputs = message.inputs.into_iter().map(|input| Declared {
+            name: input.name,
+            datatype: input.datatype,
+            shape: input.shape,
+        });
+        Self::new(Protocol::OipV2Grpc, inputs.collect())
+    }
+
+    fn new(protocol: Protocol, inputs: Vec<Declared>) -> Result<Self, TensorError> {
+        if inputs.is_empty() {
             return Err(TensorError::NoInput);
         }
-        Ok(metadata)
+        Ok(Self { protocol, inputs })
     }
 
     /// The inputs with the dimensions past the batch from `shapes`, by input, where the model leaves them open.
@@ -183,13 +200,14 @@ impl Metadata {
                 allowed: format!("the inputs {}", names.join(", ")),
             });
         }
-        let with_shape = |declared: &Declared| declared.input(shapes.get(&declared.name), max_batch);
+        let form = Form::of(self.protocol);
+        let with_shape = |declared: &Declared| declared.input(shapes.get(&declared.name), max_batch, form);
         self.inputs.iter().map(with_shape).collect()
     }
 }
 
 impl Declared {
-    fn input(&self, given: Option<&Vec<usize>>, max_batch: u32) -> Result<Input, TensorError> {
+    fn input(&self, given: Option<&Vec<usize>>, max_batch: u32, form: Form) -> Result<Input, TensorError> {
         let (name, shape) = (self.name.clone(), self.shape.clone());
         let Some((&batch, declared)) = self.shape.split_first() else {
             return Err(TensorError::NoBatch { input: name, shape });
@@ -205,24 +223,22 @@ impl Declared {
         if numbers.is_none_or(|numbers| numbers > MAX_NUMBERS) {
             return Err(TensorError::TooLarge(name));
         }
-        let values = match self.datatype.as_str() {
-            "BOOL" => Values::Booleans,
-            "INT8" | "INT16" | "INT32" | "INT64" | "UINT8" | "UINT16" | "UINT32" | "UINT64" => {
-                Values::Integers
-            }
-            "FP32" | "FP64" => Values::Numbers,
-            "BYTES" => Values::Strings,
-            other => {
-                return Err(TensorError::Datatype {
-                    input: name,
-                    datatype: other.to_owned(),
-                });
-            }
+        let unsendable = |problem| TensorError::Datatype {
+            input: name.clone(),
+            datatype: self.datatype.clone(),
+            problem,
         };
+        let datatype =
+            Datatype::parse(&self.datatype).map_err(|_| unsendable("is none of the protocol's"))?;
+        if !form.carries(datatype) {
+            return Err(unsendable(
+                "cannot be sent as JSON: only raw tensors carry it, which runtimes of OIPv2Binary and OIPv2GRPC take",
+            ));
+        }
         Ok(Input {
             name,
-            datatype: self.datatype.clone(),
-            values,
+            datatype,
+            form,
             row,
         })
     }
@@ -269,11 +285,13 @@ impl Rows {
         let mut random = fastrand::Rng::with_seed(seed);
         let inputs = metadata.inputs(shapes, max_batch)?;
         let filled = inputs.into_iter().map(|input| {
-            let rows = (0..max_batch).map(|_| input.random(&mut random)).collect();
-            (input, rows)
+            let rows = (0..max_batch).map(|_| input.random(&mut random));
+            let rows = rows.collect::<Result<_, _>>()?;
+            Ok((input, rows))
         });
         Ok(Self {
-            inputs: filled.collect(),
+            protocol: metadata.protocol,
+            inputs: filled.collect::<Result<_, TensorError>>()?,
         })
     }
 
@@ -303,13 +321,12 @@ impl Rows {
                     input.name
                 )));
             };
-            if tensor.datatype != input.datatype {
+            let datatype = input.datatype.name();
+            if tensor.datatype != datatype {
+                let found = &tensor.datatype;
                 return Err(problem(
                     tensor,
-                    format!(
-                        "datatype {} where the model has {}",
-                        tensor.datatype, input.datatype
-                    ),
+                    format!("datatype {found} where the model has {datatype}"),
                 ));
             }
             let mut values = Vec::new();
@@ -331,45 +348,30 @@ impl Rows {
                     "has another number of rows than the inputs before it".to_owned(),
                 ));
             }
-            let rows = values
-                .chunks(values.len() / rows)
-                .map(|row| row.join(","))
-                .collect();
+            let written = |values: &[&Value]| {
+                let mut row = Vec::new();
+                for value in values {
+                    input.push(&mut row, value)?;
+                }
+                Ok(row)
+            };
+            let rows = values.chunks(values.len() / rows).map(written);
+            let rows = rows.collect::<Result<_, TensorError>>()?;
             Ok((input, rows))
         };
         let inputs = metadata.inputs(&shapes, max_batch)?;
         Ok(Self {
+            protocol: metadata.protocol,
             inputs: inputs.into_iter().map(read).collect::<Result<_, _>>()?,
         })
-    }
-
-    /// A request with a batch of rows, beginning at row `first` of those that there are, round and round.
-    pub fn request(&self, first: usize, batch: u32) -> Bytes {
-        let tensors = self.inputs.iter().map(|(input, rows)| {
-            let taken = rows.iter().cycle().skip(first % rows.len()).take(batch as usize);
-            let data: Vec<&str> = taken.map(String::as_str).collect();
-            let shape: Vec<String> = std::iter::once(batch as usize)
-                .chain(input.row.iter().copied())
-                .map(|size| size.to_string())
-                .collect();
-            format!(
-                r#"{{"name":{},"shape":[{}],"datatype":"{}","data":[{}]}}"#,
-                Value::from(input.name.as_str()),
-                shape.join(","),
-                input.datatype,
-                data.join(",")
-            )
-        });
-        let tensors: Vec<String> = tensors.collect();
-        Bytes::from(format!(r#"{{"inputs":[{}]}}"#, tensors.join(",")))
     }
 }
 
 /// The values of a tensor in order; the protocol lets them be nested as the shape is.
-fn flatten(data: &Value, values: &mut Vec<String>) {
+fn flatten<'a>(data: &'a Value, values: &mut Vec<&'a Value>) {
     match data {
         Value::Array(parts) => parts.iter().for_each(|part| flatten(part, values)),
-        value => values.push(value.to_string()),
+        value => values.push(value),
     }
 }
 

@@ -26,7 +26,7 @@ mod plot;
 mod progress;
 mod session;
 
-use options::{Percent, Shape};
+use options::{Percent, Shape, Spoken};
 
 /// What a script gets where the samples must not or cannot be fitted.
 const REFUSED: u8 = 2;
@@ -44,8 +44,8 @@ const CONFIDENCE: f64 = 0.95;
 ///
 /// What is measured is the latency as the caller sees it, the way to the endpoint and back included: run this next to it.
 ///
-/// A profile on CPU needs four CPU limits or more. With --cpu, a cluster runs the model for it: one pod after the other, each with one of the limits,
-/// of the InferenceModel that --model names or of --image; each pod is deleted once it is measured, and after Ctrl-C and errors too. Without,
+/// A profile on CPU needs four CPU limits or more. With --cpu, a cluster runs the model for it: a pod whose limit is changed in place, so that limits take turns, or, where that
+/// cannot be done, one pod after the other, each with one of the limits; of the InferenceModel that --model names or of --image. Each pod is deleted once it is measured, and after Ctrl-C and errors too. Without,
 /// somebody else runs the endpoint: measure it under each limit, with --vcpu as the limit is, and give the samples files of all to --merge. A profile
 /// on GPU is measured on a whole device, once, and not by a cluster. --output writes the InferenceModel, --apply changes the one in the cluster.
 ///
@@ -66,14 +66,24 @@ const CONFIDENCE: f64 = 0.95;
                   harmonybatch profile --model mlp -n shop --cpu 0.25,0.5,1,2 --apply --resume\n  \
                   harmonybatch profile --model mlp --image example.org/mlp:1 --memory 384Mi --max-batch 8 --cpu 0.25,0.5,1,2 --output model.yaml\n  \
                   harmonybatch profile --endpoint http://127.0.0.1:8080 --model mlp --max-batch 8 --vcpu 500m\n  \
+                  harmonybatch profile --endpoint grpc://127.0.0.1:8001 --model mlp --max-batch 8 --vcpu 500m\n  \
                   harmonybatch profile --resume mlp-cpu-500m.samples.jsonl --budget 10m\n  \
                   harmonybatch profile --merge mlp-cpu-*.samples.jsonl --image example.org/mlp:1 --memory 384Mi --output model.yaml\n  \
                   harmonybatch profile --endpoint http://gpu-host:8000 --model vgg19 --max-batch 32 --gpu a10 --gpu-memory 2Gi --shape image=3,224,224"
 )]
 pub(crate) struct Arguments {
-    /// Address of the server, with a path where the protocol's /v2 lies below one
-    #[arg(long, value_name = "http://HOST:PORT", required_unless_present_any = ["resume", "merge", "cpu"], requires_all = ["model", "max_batch", "device"])]
+    /// Address of the server, http://HOST:PORT with a path where the protocol's /v2 lies below one, or grpc://HOST:PORT
+    #[arg(long, value_name = "ADDRESS", required_unless_present_any = ["resume", "merge", "cpu"], requires_all = ["model", "max_batch", "device"])]
     endpoint: Option<String>,
+    /// What the server speaks; default: JSON at http://, gRPC at grpc://, of a cluster's InferenceModel what it says
+    #[arg(
+        long = "protocol",
+        value_enum,
+        value_name = "PROTOCOL",
+        requires = "target",
+        ignore_case = true
+    )]
+    spoken: Option<Spoken>,
     /// The model's name in the protocol; with --cpu, that of its InferenceModel
     #[arg(long, value_name = "NAME", requires = "target")]
     model: Option<String>,
@@ -264,7 +274,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         enough_limits(&headers)?;
     }
     if let Some(opened) = opened {
-        let (end, measured) = process::block_on(async {
+        let measured = process::block_on(async {
             let stop = process::shutdown()?;
             let url = opened.header.endpoint.clone();
             let elsewhere = session::elsewhere(&opened.header, &files, goal);
@@ -276,13 +286,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 // Nobody knows of others to come.
                 limits: 1,
                 elsewhere,
+                turn: session::Turn::whole(arguments),
             };
             session::measure(arguments, goal, opened, place, stop).await
         })?;
-        if end == End::Stopped {
+        if measured.end == End::Stopped {
             return Ok(ExitCode::from(INTERRUPTED));
         }
-        files.push(measured);
+        files.push(measured.file);
     }
     conclude::conclude(arguments, goal, identity.as_ref(), &files)
 }

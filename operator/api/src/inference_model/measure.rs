@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{AfterIdle, CpuProfile, GpuProfile, InferenceModel, InferenceModelSpec, Provenance};
+use super::{AfterIdle, CpuProfile, GpuProfile, InferenceModel, InferenceModelSpec, Protocol, Provenance};
 use crate::{names, schema};
 
 /// CPU limits under which a model is measured unless it says otherwise.
@@ -20,7 +20,7 @@ pub enum ProfileFrom {
     Measure,
 }
 
-/// How a profile is measured: a Job of the controller runs the model's pod under one CPU limit after the other.
+/// How a profile is measured: a Job of the controller runs the model's pod under each of the CPU limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Measure {
@@ -40,6 +40,23 @@ pub struct Measure {
     #[schemars(length(max = 3))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub accept: Vec<Accepted>,
+    /// Dimensions of inputs past the batch, where the model leaves some open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["input".into()]))]
+    pub shapes: Vec<RowShape>,
+}
+
+/// The dimensions of an input past the first, which is the batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RowShape {
+    /// Name of the input, as the model's metadata have it.
+    #[schemars(length(min = 1, max = 256))]
+    pub input: String,
+    /// Its dimensions past the first, such as [3, 224, 224]: those that the model fixes as they are.
+    #[schemars(length(min = 1, max = 8), inner(range(min = 1, max = 67_108_864)))]
+    pub sizes: Vec<i32>,
 }
 
 /// What of batch sizes and CPU limits is measured.
@@ -93,6 +110,7 @@ impl Default for Measure {
             time_budget: default_time_budget(),
             grid: Grid::default(),
             accept: Vec::new(),
+            shapes: Vec::new(),
         }
     }
 }
@@ -134,6 +152,17 @@ struct Subject<'a> {
     /// Left out by default, so that what was measured before there was a choice is not measured again.
     #[serde(skip_serializing_if = "Grid::is_adaptive")]
     grid: Grid,
+    /// Left out where it is JSON, the only one that was measured once.
+    #[serde(skip_serializing_if = "is_json")]
+    protocol: Protocol,
+    /// Left out where there are none.
+    #[serde(skip_serializing_if = "<[RowShape]>::is_empty")]
+    shapes: &'a [RowShape],
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_json(protocol: &Protocol) -> bool {
+    *protocol == Protocol::OipV2Json
 }
 
 impl InferenceModelSpec {
@@ -144,6 +173,7 @@ impl InferenceModelSpec {
 
     /// Stands for what a measurement depends on, as [`MeasuredProfile::subject`].
     pub fn subject(&self) -> String {
+        let measure = self.measure();
         let subject = Subject {
             image: &self.runtime.image,
             command: &self.runtime.command,
@@ -152,8 +182,10 @@ impl InferenceModelSpec {
             volumes: &self.runtime.volumes,
             model_name: self.runtime.model_name.as_deref(),
             max_batch_size: self.max_batch_size,
-            cpu: &self.measure().cpu,
-            grid: self.measure().grid,
+            cpu: &measure.cpu,
+            grid: measure.grid,
+            protocol: self.protocol,
+            shapes: &measure.shapes,
         };
         // Text and integers only: it cannot fail to be written.
         names::hash(&serde_json::to_string(&subject).unwrap_or_default())
@@ -246,6 +278,16 @@ mod tests {
             subject(|spec| spec.runtime.image = "i:2".to_owned()),
             subject(|spec| spec.runtime.args = vec!["--threads=2".to_owned()]),
             subject(|spec| spec.max_batch_size = 16),
+            subject(|spec| spec.protocol = Protocol::OipV2Grpc),
+            subject(|spec| {
+                spec.profile.measure = Some(Measure {
+                    shapes: vec![RowShape {
+                        input: "image".to_owned(),
+                        sizes: vec![3, 224, 224],
+                    }],
+                    ..Measure::default()
+                });
+            }),
             subject(|spec| {
                 spec.profile.measure = Some(Measure {
                     cpu: vec!["1".to_owned()],

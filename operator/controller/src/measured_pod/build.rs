@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use harmonybatch_api::inference_model::Protocol;
 use harmonybatch_api::quantity::Cpu;
 use harmonybatch_api::{InferenceModel, names};
 use k8s_openapi::api::core::v1::{
@@ -33,12 +32,6 @@ pub struct Wanted<'a> {
 /// Builds it.
 pub fn pod(wanted: &Wanted<'_>) -> Result<Pod, Invalid> {
     let model = wanted.model;
-    if model.spec.protocol == Protocol::OipV2Grpc {
-        return Err(Invalid {
-            field: "protocol".to_owned(),
-            reason: "OIPv2GRPC cannot be measured: the profiler speaks JSON over HTTP; measure an image of the runtime that speaks it, and give the profile".to_owned(),
-        });
-    }
     if wanted.cpu.millis() == 0 {
         return Err(Invalid {
             field: "cpu".to_owned(),
@@ -114,18 +107,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_measured_is_said() {
-        let mut model = fixtures::model();
+        let model = fixtures::model();
         assert!(
             pod(&wanted(&model, 0))
                 .unwrap_err()
                 .to_string()
                 .starts_with("cpu: 0 vCPU")
-        );
-        model.spec.protocol = Protocol::OipV2Grpc;
-        let told = pod(&wanted(&model, 250)).unwrap_err().to_string();
-        assert!(
-            told.starts_with("protocol: OIPv2GRPC cannot be measured"),
-            "{told}"
         );
     }
 }

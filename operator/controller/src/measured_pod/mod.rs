@@ -1,9 +1,11 @@
-//! Runs a model's pod at one CPU limit for as long as a measurement takes, and deletes it.
+//! Runs a model's pod for as long as a measurement takes, under one CPU limit or several in turn, and deletes it.
 //!
 //! ```text
 //!  build   the pod: the runtime as a group's replica has it, its request equal to its limit
 //!    v
 //!  [`Host::run`]   create -> wait until Ready ([`state`]) -> reach it ([`reach`]) -> measure -> delete, and wait until it is gone
+//!                                                                                     ^    v
+//!  [`Running::resize`]                                                      another CPU limit, in place ([`resize`])
 //! ```
 //!
 //! Invariants:
@@ -11,11 +13,15 @@
 //! - The pod is deleted however the measurement ends: by its result, by an error, or because the caller stops. Where the process itself is killed,
 //!   the pod ends by its deadline, and goes with its owner where it has one.
 //! - A pod of the same name that runs is somebody else's measurement, and is left alone. One that has ended is a remainder, and is replaced.
-//! - `get`, `create` and `delete` on pods are all the rights that it needs. The node, which tells the kernel, is asked where that is allowed.
+//! - `get`, `create` and `delete` on pods are all the rights that it needs, and `patch` on `pods/resize` for another limit: without that, or where a node cannot do it,
+//!   it says so, and a caller runs one pod for each limit. The node, which tells the kernel, is asked where that is allowed.
+//! - What is measured after a resize is measured under the new limit: it is waited for until the pod's status says that it is in force.
 
 use std::fmt;
 use std::time::Duration;
 
+use harmonybatch_api::inference_model::Protocol;
+use harmonybatch_api::quantity::Cpu;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use kube::{Client, ResourceExt};
@@ -27,11 +33,13 @@ use crate::cluster::{self, call};
 mod build;
 mod node;
 mod reach;
+mod resize;
 mod state;
 
 pub use build::{Wanted, pod};
 pub use node::Machine;
 pub use reach::Reach;
+pub use resize::Resized;
 pub use state::{Failure, Kind, State, image_digest, state};
 
 pub use crate::runtime::Invalid;
@@ -96,6 +104,8 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Running {
     way: reach::Way,
+    pods: Api<Pod>,
+    pod: Pod,
     /// Digest of its image, where the container runtime tells.
     pub image_digest: Option<String>,
     /// Name of its node.
@@ -105,9 +115,14 @@ pub struct Running {
 }
 
 impl Running {
-    /// Where it is asked, as `http://HOST:PORT`.
+    /// Where it is asked, as `http://HOST:PORT`, or `grpc://HOST:PORT`.
     pub fn url(&self) -> &str {
         &self.way.url
+    }
+
+    /// Changes request and limit of its CPU in place, and waits until they are in force: half a minute at most, if the node puts it off.
+    pub async fn resize(&self, cpu: Cpu) -> Result<Resized, Error> {
+        resize::resize(&self.pods, &self.pod, cpu, resize::WITHIN).await
     }
 }
 
@@ -146,11 +161,16 @@ impl Host {
     ) -> Result<Option<T>, E> {
         let built = build::pod(wanted).map_err(Error::from)?;
         let port = u16::try_from(wanted.model.spec.runtime.port).unwrap_or_default();
+        let scheme = match wanted.model.spec.protocol {
+            Protocol::OipV2Grpc => "grpc",
+            Protocol::OipV2Json | Protocol::OipV2Binary => "http",
+        };
+        let server = (scheme, port);
         let pod = self.create(&built).await?;
         let started = tokio::select! {
             biased;
             () = stop => None,
-            started = self.start(&pod, port, say) => Some(started),
+            started = self.start(&pod, server, say) => Some(started),
         };
         let outcome = match started {
             None => Ok(None),
@@ -196,7 +216,12 @@ impl Host {
     }
 
     /// Waits until it is Ready, and opens the way to it.
-    async fn start(&self, pod: &Pod, port: u16, say: &mut impl FnMut(&str)) -> Result<Running, Error> {
+    async fn start(
+        &self,
+        pod: &Pod,
+        server: (&str, u16),
+        say: &mut impl FnMut(&str),
+    ) -> Result<Running, Error> {
         let name = pod.name_any();
         let pods = self.pods();
         let begun = Instant::now();
@@ -210,7 +235,7 @@ impl Host {
             .await;
             let now = match look {
                 Ok(Some(seen)) if seen.uid() == pod.uid() => match state(&seen) {
-                    State::Ready(address) => return self.reached(&seen, &address, port).await,
+                    State::Ready(address) => return self.reached(&seen, &address, server).await,
                     State::Over(failure) => return Err(failure.into()),
                     State::HeldUp(failure) => {
                         if held_up_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
@@ -244,11 +269,13 @@ impl Host {
         }
     }
 
-    async fn reached(&self, pod: &Pod, address: &str, port: u16) -> Result<Running, Error> {
+    async fn reached(&self, pod: &Pod, address: &str, server: (&str, u16)) -> Result<Running, Error> {
         let name = pod.name_any();
-        let way = reach::open(self.reach, &self.pods(), &name, address, port).await;
+        let way = reach::open(self.reach, &self.pods(), &name, address, server).await;
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
         Ok(Running {
+            pods: self.pods(),
+            pod: pod.clone(),
             way: way.map_err(|source| Error::Listen { name, source })?,
             image_digest: image_digest(pod),
             machine: self.machine(node.as_deref()).await,

@@ -36,20 +36,20 @@ pub(super) async fn open(
     pods: &Api<Pod>,
     name: &str,
     address: &str,
-    port: u16,
+    (scheme, port): (&str, u16),
 ) -> std::io::Result<Way> {
     match reach {
         Reach::Address => Ok(Way {
             url: if address.contains(':') {
-                format!("http://[{address}]:{port}")
+                format!("{scheme}://[{address}]:{port}")
             } else {
-                format!("http://{address}:{port}")
+                format!("{scheme}://{address}:{port}")
             },
             forwarding: None,
         }),
         Reach::PortForward => {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
-            let url = format!("http://{}", listener.local_addr()?);
+            let url = format!("{scheme}://{}", listener.local_addr()?);
             let forwarding = tokio::spawn(forward(listener, pods.clone(), name.to_owned(), port));
             Ok(Way {
                 url,

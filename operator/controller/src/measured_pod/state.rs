@@ -178,7 +178,7 @@ fn kind(reason: &str) -> Kind {
 }
 
 /// The container that runs the model.
-fn container(pod: &Pod) -> Option<&ContainerStatus> {
+pub(super) fn container(pod: &Pod) -> Option<&ContainerStatus> {
     let containers = pod.status.as_ref()?.container_statuses.as_deref()?;
     containers
         .iter()

@@ -175,13 +175,12 @@ pub fn refusal(plan: &Plan, infeasible: &InfeasibleApp) -> String {
         }
         _ => String::new(),
     };
-    let mut remedy = match infeasible.nearest_slo {
-        Some(nearest) => format!("; the nearest SLO that can be kept is {nearest}"),
-        None => String::new(),
-    };
-    if let Some(nearest) = infeasible.nearest_headroom {
-        remedy += &format!(", or this one with a headroom of {nearest} at most");
-    }
+    let remedy = infeasible.nearest_slo.map_or_else(String::new, |nearest| {
+        let with_less = infeasible.nearest_headroom.map_or_else(String::new, |headroom| {
+            format!(", or this one with a headroom of {headroom} at most")
+        });
+        format!("; the nearest SLO that can be kept is {nearest}{with_less}")
+    });
     match &infeasible.reason {
         InfeasibleReason::SloTooTight { slo, fastest, device } => format!(
             "slo.latency {slo} is below the fastest known configuration of model {model} ({fastest} on {device}{leaving}){remedy}"

@@ -104,11 +104,15 @@ fn rules(model: &str, limits: &[Cpu]) -> Vec<PolicyRule> {
         resource_names: names,
         non_resource_urls: None,
     };
-    let pods = limits.iter().map(|cpu| names::measured_pod_name(model, *cpu));
+    let pods: Vec<String> = limits
+        .iter()
+        .map(|cpu| names::measured_pod_name(model, *cpu))
+        .collect();
     let this = || Some(vec![model.to_owned()]);
     vec![
         rule("", "pods", &["create"], None),
-        rule("", "pods", &["get", "delete"], Some(pods.collect())),
+        rule("", "pods", &["get", "delete"], Some(pods.clone())),
+        rule("", "pods/resize", &["patch"], Some(pods)),
         rule(names::GROUP, "inferencemodels", &["get"], this()),
         rule(names::GROUP, "inferencemodels/status", &["patch"], this()),
     ]
@@ -208,6 +212,11 @@ fn arguments(model: &InferenceModel, measure: &Measure, each: f64) -> Vec<String
     if measure.grid == Grid::Full {
         arguments.extend(["--grid", "full"].map(str::to_owned));
     }
+    for shape in &measure.shapes {
+        let sizes: Vec<String> = shape.sizes.iter().map(ToString::to_string).collect();
+        // In one piece: a name may begin as an option does.
+        arguments.push(format!("--shape={}={}", shape.input, sizes.join(",")));
+    }
     for accepted in &measure.accept {
         let kind = match accepted {
             Accepted::Noisy => "noisy",
@@ -276,7 +285,7 @@ fn container(image: &str, arguments: Vec<String>) -> Container {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use harmonybatch_api::inference_model::ProfileFrom;
+    use harmonybatch_api::inference_model::{ProfileFrom, RowShape};
 
     use super::*;
     use crate::fixtures;
@@ -293,6 +302,10 @@ mod tests {
         let measure = Measure {
             grid: Grid::Full,
             accept: vec![Accepted::Noisy, Accepted::Throttled],
+            shapes: vec![RowShape {
+                input: "image".to_owned(),
+                sizes: vec![3, 224, 224],
+            }],
             ..Measure::default()
         };
         let objects = objects(&model(measure), "mlp-profile-abcde", "example.org/harmonybatch:1").unwrap();

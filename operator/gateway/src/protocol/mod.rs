@@ -10,7 +10,6 @@ mod answer;
 mod bounded;
 mod cause;
 mod convert;
-mod datatype;
 mod error;
 pub mod grpc;
 mod json;
@@ -23,6 +22,8 @@ mod request;
 mod tensor;
 mod text;
 mod wire;
+
+use harmonybatch_protocol::datatype;
 
 pub use answer::{Answer, AnswerError, JoinError, Unwritable, join, split};
 pub use cause::{CAUSE_HEADER, Cause};

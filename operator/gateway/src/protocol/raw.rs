@@ -1,14 +1,12 @@
 //! A tensor's data as raw bytes: little-endian elements in row-major order; those of BYTES each behind its length in 4 bytes.
 
 use bytes::Bytes;
+pub(super) use harmonybatch_protocol::raw::{PREFIX, push_element};
 
 use super::{
     datatype::{Datatype, elements, elements_per_row},
     tensor::Author,
 };
-
-/// Bytes that say the length of an element of BYTES.
-pub(super) const PREFIX: usize = 4;
 
 /// Checks raw data against shape and datatype.
 ///
@@ -120,22 +118,6 @@ impl<'a> Iterator for Elements<'a> {
         self.index += 1;
         Some(Ok(element))
     }
-}
-
-/// Appends an element of BYTES.
-///
-/// # Errors
-/// Where it has 2^32 bytes or more.
-pub(super) fn push_element(out: &mut Vec<u8>, element: &[u8]) -> Result<(), String> {
-    let length = u32::try_from(element.len()).map_err(|_| {
-        format!(
-            "has an element of {} bytes, which its datatype does not hold",
-            element.len()
-        )
-    })?;
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(element);
-    Ok(())
 }
 
 #[cfg(test)]

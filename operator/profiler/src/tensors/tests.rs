@@ -9,6 +9,7 @@ fn metadata(inputs: &Value) -> Metadata {
         json!({"name": "m", "inputs": inputs, "outputs": []})
             .to_string()
             .as_bytes(),
+        Protocol::OipV2Json,
     )
     .unwrap()
 }
@@ -22,7 +23,7 @@ fn shapes(name: &str, row: &[usize]) -> BTreeMap<String, Vec<usize>> {
 }
 
 fn sent(rows: &Rows, first: usize, batch: u32) -> Value {
-    serde_json::from_slice(&rows.request(first, batch)).unwrap()
+    serde_json::from_slice(&rows.request("m", first, batch).unwrap().body).unwrap()
 }
 
 #[test]
@@ -51,8 +52,14 @@ fn random_rows_have_the_models_shape_and_type() {
 #[test]
 fn a_seed_is_always_the_same_rows_and_runs_of_them_differ() {
     let made = |seed| Rows::random(&image(), &shapes("image", &[3, 1, 2]), 4, seed).unwrap();
-    assert_eq!(made(1).request(0, 4), made(1).request(0, 4));
-    assert_ne!(made(1).request(0, 4), made(2).request(0, 4));
+    assert_eq!(
+        made(1).request("m", 0, 4).unwrap(),
+        made(1).request("m", 0, 4).unwrap()
+    );
+    assert_ne!(
+        made(1).request("m", 0, 4).unwrap(),
+        made(2).request("m", 0, 4).unwrap()
+    );
     let rows = made(1);
     let (whole, turned) = (sent(&rows, 0, 4), sent(&rows, 3, 2));
     let row = |request: &Value, row: usize| {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::time::Duration;
 
+use harmonybatch_api::inference_model::Protocol;
 use harmonybatch_api::quantity::Cpu;
 use harmonybatch_profiler::design::{Grid, Known};
 use harmonybatch_profiler::fit::after_idle::AfterIdle;
@@ -211,6 +212,7 @@ fn header(limit: Cpu, max_batch: u32, grid: Grid) -> Header {
     Header {
         endpoint: "http://a".to_owned(),
         model: "law".to_owned(),
+        protocol: Protocol::OipV2Json,
         max_batch,
         device: Device::Cpu { limit },
         grid,

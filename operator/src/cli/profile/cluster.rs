@@ -1,6 +1,6 @@
-//! A measurement on pods that the cluster runs for it: one after the other, each under one CPU limit.
+//! A measurement on pods that the cluster runs for it: one whose CPU limit is changed in place ([`turns`]), or one after the other, each under one limit ([`pod`]).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,13 +10,10 @@ use clap::Args;
 use harmonybatch_api::InferenceModel;
 use harmonybatch_api::inference_model::{Memory, Profile};
 use harmonybatch_api::quantity::Cpu;
-use harmonybatch_controller::measured_pod::{self, Host, Running};
 use harmonybatch_profiler::design::Grid;
 use harmonybatch_profiler::fit::LEAST_LIMITS;
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::limits::Wanted;
-use harmonybatch_profiler::machine;
-use harmonybatch_profiler::measure::End;
 use harmonybatch_profiler::model::{Identity, profile, unmeasured};
 use harmonybatch_profiler::samples::{self, Device, Header, Samples, SamplesError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -25,7 +22,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::session;
+use super::options::Spoken;
 use super::{Arguments, INTERRUPTED, conclude, options};
 use crate::cli::{print, process};
 
@@ -34,11 +31,16 @@ const WARM_UP: Duration = Duration::from_mins(30);
 /// Of one call to the API server.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 
+mod course;
 mod kept;
+mod pod;
 mod publish;
+mod turns;
 mod way;
 
+use course::Course;
 use kept::Kept;
+use pod::Pods;
 use way::Way;
 
 /// What concerns pods.
@@ -54,12 +56,18 @@ pub(super) struct Options {
     /// Port of the image's server
     #[arg(long, value_name = "PORT", requires = "image", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
+    /// Port where the image's server says over HTTP that it is ready, where that is another one
+    #[arg(long, value_name = "PORT", requires = "image", value_parser = clap::value_parser!(u16).range(1..))]
+    readiness_port: Option<u16>,
     /// Put the profile into the InferenceModel of the cluster
     #[arg(long, requires = "cpu", conflicts_with = "image")]
     apply: bool,
     /// Keep the samples files in this folder
     #[arg(long, value_name = "FOLDER", requires = "cpu", default_value = ".")]
     folder: PathBuf,
+    /// How many pods are run
+    #[arg(long, value_enum, value_name = "PODS", requires = "cpu", default_value_t = Pods::Auto)]
+    pods: Pods,
     /// How pods are reached
     #[arg(long, value_enum, value_name = "WAY", requires = "cpu", default_value_t = Way::Auto)]
     reach: Way,
@@ -168,8 +176,15 @@ async fn model(arguments: &Arguments, client: &Client) -> anyhow::Result<Inferen
         };
         let mut model = unmeasured(&identity, name);
         model.spec.runtime.port = i32::from(arguments.cluster.port);
+        model.spec.runtime.readiness_port = arguments.cluster.readiness_port.map(i32::from);
+        model.spec.protocol = arguments.spoken.map(Spoken::protocol).unwrap_or_default();
         model
     } else {
+        if arguments.spoken.is_some() {
+            bail!(
+                "--protocol: InferenceModel {name} says by spec.protocol what its runtime speaks; it is given with --image or --endpoint only"
+            );
+        }
         let api: Api<InferenceModel> = Api::namespaced(client.clone(), namespace);
         let what = || format!("get InferenceModel {namespace}/{name}");
         let found = call(api.get_opt(name)).await.with_context(what)?;
@@ -211,43 +226,28 @@ impl Session<'_> {
     /// The files of all limits that were measured; none after Ctrl-C.
     async fn measure(&self, limits: &[Cpu]) -> anyhow::Result<Option<Vec<(Header, Samples)>>> {
         // All are looked at before the first pod is started.
-        let mut files: BTreeMap<Cpu, (Header, Samples)> = BTreeMap::new();
+        let mut files: Files = BTreeMap::new();
         for &limit in limits {
             files.extend(self.kept(limit)?.begun.map(|begun| (limit, begun)));
         }
         let wanted = self.wanted(limits, &files);
         self.say_known(&wanted, &files);
-        let stopped = stop()?;
-        let mut spent = BTreeSet::new();
-        while let Some(limit) = wanted.next(&samples(&files), &spent) {
-            let what = format!("cpu {limit} ({}): ", number(limit, &wanted, &files));
-            let kept = Kept {
-                path: self.path(limit),
-                begun: files.remove(&limit),
-            };
-            let others: Vec<(Header, Samples)> = files.values().cloned().collect();
-            let measured = self.one(limit, kept, &wanted, &others, what, &stopped).await?;
-            let Some((end, file)) = measured else {
-                print::error("stopped; the pod is deleted; go on with the same command and --resume");
-                return Ok(None);
-            };
-            files.insert(limit, file);
-            match end {
-                End::Known => {}
-                End::BudgetSpent => {
-                    spent.insert(limit);
-                }
-                End::Stopped => return Ok(None),
-            }
+        let mut course = Course::new(wanted, files, stop()?);
+        let stopped = match self.arguments.cluster.pods {
+            Pods::Auto => self.in_turns(&mut course).await?,
+            Pods::Each => false,
+        };
+        if stopped || self.one_after_the_other(&mut course).await? {
+            return Ok(None);
         }
-        Ok(Some(files.into_values().collect()))
+        Ok(Some(course.files.into_values().collect()))
     }
 
-    fn say_known(&self, wanted: &Wanted, files: &BTreeMap<Cpu, (Header, Samples)>) {
+    fn say_known(&self, wanted: &Wanted, files: &Files) {
         let samples = samples(files);
         let known = files.keys().filter(|limit| wanted.is_known(**limit, &samples));
         for (number, limit) in (1..).zip(known) {
-            let (path, of) = (self.path(*limit), of(wanted));
+            let (path, of) = (self.path(*limit), pod::of(wanted));
             let path = path.display();
             print::error(&format!(
                 "cpu {limit} ({number} of {of}): known well enough already, by {path}"
@@ -256,7 +256,7 @@ impl Session<'_> {
     }
 
     /// What is to be measured: as it was begun, where it was.
-    fn wanted(&self, limits: &[Cpu], files: &BTreeMap<Cpu, (Header, Samples)>) -> Wanted {
+    fn wanted(&self, limits: &[Cpu], files: &Files) -> Wanted {
         let full = self.arguments.grid.grid() == Grid::Full
             || files.values().any(|(header, _)| header.grid == Grid::Full);
         Wanted {
@@ -286,6 +286,11 @@ impl Session<'_> {
                 self.max_batch().to_string(),
             ),
             ("model", header.model.clone(), self.protocol_name()),
+            (
+                "protocol",
+                header.protocol.to_string(),
+                self.model.spec.protocol.to_string(),
+            ),
         ];
         for (what, there, asked) in same {
             if there != asked {
@@ -309,87 +314,6 @@ impl Session<'_> {
     fn protocol_name(&self) -> String {
         let name = self.model.spec.runtime.model_name.clone();
         name.unwrap_or_else(|| self.model.name_any())
-    }
-
-    /// Runs the pod of one limit and measures it, `others` being the files of other limits. None if stopped before there was something to measure.
-    async fn one(
-        &self,
-        limit: Cpu,
-        kept: Kept,
-        wanted: &Wanted,
-        others: &[(Header, Samples)],
-        what: String,
-        stopped: &watch::Receiver<bool>,
-    ) -> anyhow::Result<Option<(End, (Header, Samples))>> {
-        let options = &self.arguments.cluster;
-        let inside = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-        let reach = options.reach.reach(inside);
-        let host = Host {
-            client: self.client.clone(),
-            namespace: self.namespace(),
-            reach,
-            ready_within: options.ready_within,
-        };
-        let earlier = others.iter().find_map(|(header, _)| header.image_digest.clone());
-        let pod = measured_pod::Wanted {
-            model: &self.model,
-            cpu: limit,
-            lives_at_most: options.ready_within + self.arguments.budget + WARM_UP,
-            owner: options.owner(),
-            near: options.own_node.clone(),
-        };
-        let mut say = |line: &str| print::error(&format!("{what}{line}"));
-        let measure = async |pod: &Running| {
-            let header = self.header(limit, wanted.grid, pod);
-            let url = pod.url();
-            print::error(&format!(
-                "{what}{}",
-                way::round_trip(url, &header.model, reach).await?
-            ));
-            let opened = kept.open(header, earlier.as_deref())?;
-            let at = session::At {
-                url,
-                what: what.clone(),
-                // Under a limit that may stop batches idle time is not all that a pause changes.
-                pauses: wanted.limits.last() == Some(&limit),
-                limits: wanted.at_least(),
-                elsewhere: session::elsewhere(&opened.header, others, self.goal),
-            };
-            let measured = session::measure(self.arguments, self.goal, opened, at, wait_for(stopped.clone()));
-            measured.await.with_context(|| format!("cpu {limit}"))
-        };
-        Box::pin(host.run(&pod, wait_for(stopped.clone()), &mut say, measure)).await
-    }
-
-    fn header(&self, limit: Cpu, grid: Grid, pod: &Running) -> Header {
-        let options = &self.arguments.cluster;
-        // A pod on the same node: what this process sees of the machine is true of it, and may be all that it may see.
-        let here = match (&pod.node, &options.own_node) {
-            (Some(node), Some(own)) if node == own => machine::here(),
-            _ => machine::Machine::default(),
-        };
-        let said = pod.machine.clone();
-        Header {
-            endpoint: format!(
-                "pods of InferenceModel {}/{}",
-                self.namespace(),
-                self.model.name_any()
-            ),
-            model: self.protocol_name(),
-            max_batch: self.max_batch(),
-            device: Device::Cpu { limit },
-            grid,
-            shapes: self.arguments.shapes(),
-            input: self.arguments.input.clone(),
-            seed: self.arguments.seed,
-            date: session::today(),
-            hardware: here
-                .hardware
-                .or(said.as_ref().map(|machine| machine.hardware.clone())),
-            kernel: said.and_then(|machine| machine.kernel).or(here.kernel),
-            image: Some(self.model.spec.runtime.image.clone()),
-            image_digest: pod.image_digest.clone(),
-        }
     }
 
     /// `left_out` are limits that were not measured.
@@ -434,28 +358,13 @@ impl Session<'_> {
     }
 }
 
-fn samples(files: &BTreeMap<Cpu, (Header, Samples)>) -> BTreeMap<Cpu, Samples> {
+/// Samples files by their limit.
+type Files = BTreeMap<Cpu, (Header, Samples)>;
+
+fn samples(files: &Files) -> BTreeMap<Cpu, Samples> {
     let all = files.iter();
     all.map(|(&limit, (_, samples))| (limit, samples.clone()))
         .collect()
-}
-
-/// Which of the limits this is.
-fn number(limit: Cpu, wanted: &Wanted, files: &BTreeMap<Cpu, (Header, Samples)>) -> String {
-    if files.contains_key(&limit) {
-        return "again".to_owned();
-    }
-    format!("{} of {}", files.len() + 1, of(wanted))
-}
-
-/// How many limits there are.
-fn of(wanted: &Wanted) -> String {
-    let all = wanted.limits.len();
-    if wanted.grid == Grid::Full || all <= LEAST_LIMITS {
-        all.to_string()
-    } else {
-        format!("{LEAST_LIMITS} to {all}")
-    }
 }
 
 /// Hears a signal from now on.
@@ -469,9 +378,4 @@ fn stop() -> anyhow::Result<watch::Receiver<bool>> {
         std::future::pending::<()>().await;
     });
     Ok(stopped)
-}
-
-/// Completes when the channel says so.
-async fn wait_for(mut stopped: watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stopped| *stopped).await;
 }

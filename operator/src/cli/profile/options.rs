@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::ValueEnum;
+use harmonybatch_api::inference_model::Protocol;
 use harmonybatch_api::names::MAX_NAME_LENGTH;
 use harmonybatch_api::quantity::{self, Decimal};
 
@@ -26,6 +28,30 @@ impl FromStr for Percent {
             .parse()
             .map_err(|error: quantity::QuantityError| error.to_string())?;
         Ok(Self(number.to_f64()))
+    }
+}
+
+/// What a server speaks, by the names of the API.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Spoken {
+    /// HTTP with JSON tensors
+    #[value(name = "OIPv2JSON")]
+    Json,
+    /// HTTP with the binary tensor extension
+    #[value(name = "OIPv2Binary")]
+    Binary,
+    /// gRPC without TLS, with raw tensors
+    #[value(name = "OIPv2GRPC")]
+    Grpc,
+}
+
+impl Spoken {
+    pub(super) fn protocol(self) -> Protocol {
+        match self {
+            Self::Json => Protocol::OipV2Json,
+            Self::Binary => Protocol::OipV2Binary,
+            Self::Grpc => Protocol::OipV2Grpc,
+        }
     }
 }
 

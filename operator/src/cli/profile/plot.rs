@@ -286,6 +286,7 @@ mod tests {
 
     use std::collections::BTreeMap;
 
+    use harmonybatch_api::inference_model::Protocol;
     use harmonybatch_api::quantity::Cpu;
     use harmonybatch_profiler::design::Grid;
     use harmonybatch_profiler::fit;
@@ -302,6 +303,7 @@ mod tests {
         Header {
             endpoint: "http://a".to_owned(),
             model: "net".to_owned(),
+            protocol: Protocol::OipV2Json,
             max_batch: 16,
             device,
             grid: Grid::Full,

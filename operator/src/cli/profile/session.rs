@@ -6,14 +6,16 @@ use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use harmonybatch_profiler::design::{Grid, Known};
-use harmonybatch_profiler::endpoint::{Endpoint, Server};
+use harmonybatch_profiler::endpoint::{Endpoint, Server, protocol_of};
 use harmonybatch_profiler::goal::Goal;
 use harmonybatch_profiler::machine;
 use harmonybatch_profiler::measure::{self, End, Observer, Plan, Progress};
 use harmonybatch_profiler::samples::{AfterPause, Device, Header, Samples, SamplesFile};
 use harmonybatch_profiler::tensors::{Metadata, Rows};
+use tokio::time::Instant;
 
 use super::Arguments;
+use super::options::Spoken;
 use super::progress::Display;
 use crate::cli::print;
 
@@ -29,6 +31,38 @@ pub(super) enum Place {
     New(PathBuf),
     /// One that was begun, with what is in it.
     Begun(SamplesFile, Samples),
+    /// Nowhere: they are looked at, and forgotten.
+    Aside,
+}
+
+/// How much of a measurement is done at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// No batch is sent after this time; the warm-up is not in it.
+    pub(super) length: Duration,
+    /// Batches of each size that are sent first and not counted.
+    pub(super) warm_up: u32,
+    /// Whether others follow: an end of its time is not the end.
+    pub(super) is_one_of_several: bool,
+}
+
+impl Turn {
+    /// All of it.
+    pub(super) fn whole(arguments: &Arguments) -> Self {
+        Self {
+            length: arguments.budget,
+            warm_up: arguments.warm_up,
+            is_one_of_several: false,
+        }
+    }
+}
+
+/// What a turn came to.
+pub(super) struct Measured {
+    pub(super) end: End,
+    pub(super) file: (Header, Samples),
+    /// Of its time.
+    pub(super) used: Duration,
 }
 
 /// What the options ask to be measured, if anything.
@@ -89,10 +123,16 @@ fn header(arguments: &Arguments) -> anyhow::Result<Option<Header>> {
         },
         (None, None) => return Ok(None),
     };
+    let protocol = arguments
+        .spoken
+        .map_or_else(|| protocol_of(endpoint), Spoken::protocol);
+    // Said before anything is waited for.
+    Server::new(endpoint, model, protocol)?;
     let machine = machine::of_endpoint(endpoint);
     Ok(Some(Header {
         endpoint: endpoint.clone(),
         model: model.clone(),
+        protocol,
         max_batch,
         device,
         grid: arguments.grid.grid(),
@@ -108,11 +148,20 @@ fn header(arguments: &Arguments) -> anyhow::Result<Option<Header>> {
 }
 
 /// Ten periods of Kubernetes' quota where there is one, and less where the time is too short for eight turns of each size.
-fn turn(header: &Header, budget: Duration) -> Duration {
+fn turn_of_size(header: &Header, budget: Duration) -> Duration {
     match header.device {
-        Device::Cpu { .. } => (budget / 8 / header.max_batch.max(1)).min(Duration::from_secs(1)),
+        Device::Cpu { .. } => on_cpu(header.max_batch, budget),
         Device::Gpu { .. } => Duration::ZERO,
     }
+}
+
+fn on_cpu(max_batch: u32, budget: Duration) -> Duration {
+    (budget / 8 / max_batch.max(1)).min(Duration::from_secs(1))
+}
+
+/// How long a CPU limit has its turn where limits take turns: two turns of every size, of which there are at least four in its time.
+pub(super) fn turn_of_limit(max_batch: u32, budget: Duration) -> Duration {
+    2 * max_batch.max(1) * on_cpu(max_batch, budget)
 }
 
 /// Where a measurement is done, and what is known beside it.
@@ -127,6 +176,8 @@ pub(super) struct At<'a> {
     pub(super) limits: usize,
     /// What is known under other CPU limits.
     pub(super) elsewhere: Vec<Known>,
+    /// For how long.
+    pub(super) turn: Turn,
 }
 
 /// What files say of other CPU limits than that of a header; of other devices nothing is of use to it.
@@ -145,20 +196,21 @@ pub(super) async fn measure(
     opened: Opened,
     at: At<'_>,
     stop: impl Future<Output = ()>,
-) -> anyhow::Result<(End, (Header, Samples))> {
+) -> anyhow::Result<Measured> {
     let Opened { header, place } = opened;
-    let server = Server::new(at.url, &header.model)?;
+    let server = Server::new(at.url, &header.model, header.protocol)?;
     let rows = rows(&header, &server.metadata().await?)?;
     let (file, mut samples) = match place {
-        Place::New(path) => (SamplesFile::create(&path, &header)?, Samples::new()),
-        Place::Begun(file, samples) => (file, samples),
+        Place::New(path) => (Some(SamplesFile::create(&path, &header)?), Samples::new()),
+        Place::Begun(file, samples) => (Some(file), samples),
+        Place::Aside => (None, Samples::new()),
     };
     let plan = Plan {
         max_batch: header.max_batch,
         goal,
-        budget: arguments.budget,
-        warm_up: arguments.warm_up,
-        turn: turn(&header, arguments.budget),
+        budget: at.turn.length,
+        warm_up: at.turn.warm_up,
+        turn: turn_of_size(&header, arguments.budget),
         pauses: at.pauses,
         seed: header.seed,
         // As it was begun, unless all of it is wanted now.
@@ -173,6 +225,7 @@ pub(super) async fn measure(
     let mut log = Log {
         file,
         display: Display::new(at.what),
+        since: None,
     };
     let end = measure::measure(
         &mut Endpoint::new(server, rows),
@@ -183,18 +236,31 @@ pub(super) async fn measure(
     )
     .await;
     log.display.end();
-    let (count, path) = (
-        samples.values().map(Vec::len).sum::<usize>(),
-        log.file.path().display(),
-    );
+    let used = log.since.map_or(Duration::ZERO, |since| since.elapsed());
+    let count = samples.values().map(Vec::len).sum::<usize>();
+    let Some(file) = &log.file else {
+        return Ok(Measured {
+            end: end?,
+            file: (header, samples),
+            used,
+        });
+    };
+    let path = file.path().display();
     let go_on = format!("{count} batches are kept in {path}: go on with --resume {path}");
     let end = end.with_context(|| go_on.clone())?;
-    print::error(&match end {
-        End::Known => format!("every batch size is known well enough: {count} batches, kept in {path}"),
-        End::BudgetSpent => format!("the budget is spent; {go_on}"),
-        End::Stopped => format!("stopped; {go_on}"),
-    });
-    Ok((end, (header, samples)))
+    match end {
+        End::Known => print::error(&format!(
+            "every batch size is known well enough: {count} batches, kept in {path}"
+        )),
+        End::BudgetSpent if at.turn.is_one_of_several => {}
+        End::BudgetSpent => print::error(&format!("the budget is spent; {go_on}")),
+        End::Stopped => print::error(&format!("stopped; {go_on}")),
+    }
+    Ok(Measured {
+        end,
+        file: (header, samples),
+        used,
+    })
 }
 
 fn rows(header: &Header, metadata: &Metadata) -> anyhow::Result<Rows> {
@@ -212,22 +278,33 @@ fn rows(header: &Header, metadata: &Metadata) -> anyhow::Result<Rows> {
 
 /// Keeps samples and shows how far it is.
 struct Log {
-    file: SamplesFile,
+    file: Option<SamplesFile>,
     display: Display,
+    /// When the first batch that counts was sent.
+    since: Option<Instant>,
 }
 
 impl Observer for Log {
     type Error = anyhow::Error;
 
     fn keep(&mut self, batch: u32, seconds: f64) -> anyhow::Result<()> {
-        Ok(self.file.append(batch, seconds)?)
+        if let Some(file) = &mut self.file {
+            file.append(batch, seconds)?;
+        }
+        Ok(())
     }
 
     fn keep_after_pause(&mut self, sample: &AfterPause) -> anyhow::Result<()> {
-        Ok(self.file.append_after_pause(sample)?)
+        if let Some(file) = &mut self.file {
+            file.append_after_pause(sample)?;
+        }
+        Ok(())
     }
 
     fn show(&mut self, progress: &Progress) {
+        if !matches!(progress, Progress::WarmUp { .. }) {
+            self.since.get_or_insert_with(Instant::now);
+        }
         self.display.show(progress);
     }
 }

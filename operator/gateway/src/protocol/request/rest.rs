@@ -16,8 +16,8 @@ use super::{
     check_shape, check_text_size,
 };
 
-/// The header that says how many bytes of JSON a body with binary tensors begins with.
-pub const HEADER_LENGTH: &str = "inference-header-content-length";
+pub use harmonybatch_protocol::HEADER_LENGTH;
+
 /// Most characters of what the JSON reader says: it repeats names that it does not know.
 const LONGEST_PROBLEM: usize = 512;
 /// Of an input: bytes of its data behind the JSON.

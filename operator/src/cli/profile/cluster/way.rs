@@ -1,6 +1,7 @@
 //! The way from here to a pod: how it is reached, and what that takes.
 
 use clap::ValueEnum;
+use harmonybatch_api::inference_model::Protocol;
 use harmonybatch_controller::measured_pod::Reach;
 use harmonybatch_profiler::endpoint::Server;
 use tokio::time::Instant;
@@ -30,8 +31,13 @@ impl Way {
 }
 
 /// What a request that computes nothing takes, which is in every sample.
-pub(super) async fn round_trip(url: &str, model: &str, reach: Reach) -> anyhow::Result<String> {
-    let server = Server::new(url, model)?;
+pub(super) async fn round_trip(
+    url: &str,
+    model: &str,
+    protocol: Protocol,
+    reach: Reach,
+) -> anyhow::Result<String> {
+    let server = Server::new(url, model, protocol)?;
     let mut trips = Vec::with_capacity(ROUND_TRIPS);
     for _ in 0..ROUND_TRIPS {
         let started = Instant::now();

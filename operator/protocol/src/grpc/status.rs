@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::super::ApiError;
-
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// Tells clients that retry by themselves when to do so.
@@ -55,6 +53,29 @@ const CODES: [Code; 17] = [
 ];
 
 impl Code {
+    /// As gRPC's definition writes it, such as INVALID_ARGUMENT.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Cancelled => "CANCELLED",
+            Self::Unknown => "UNKNOWN",
+            Self::InvalidArgument => "INVALID_ARGUMENT",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::NotFound => "NOT_FOUND",
+            Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Self::FailedPrecondition => "FAILED_PRECONDITION",
+            Self::Aborted => "ABORTED",
+            Self::OutOfRange => "OUT_OF_RANGE",
+            Self::Unimplemented => "UNIMPLEMENTED",
+            Self::Internal => "INTERNAL",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::DataLoss => "DATA_LOSS",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+        }
+    }
+
     /// What a caller of gRPC is told instead of a status of HTTP.
     pub fn of(status: StatusCode) -> Self {
         match status.as_u16() {
@@ -138,16 +159,6 @@ impl StatusLine {
         if let Some(after) = self.retry_after {
             let milliseconds = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
             trailers.insert(PUSHBACK, HeaderValue::from(milliseconds));
-        }
-    }
-}
-
-impl From<ApiError> for StatusLine {
-    fn from(error: ApiError) -> Self {
-        Self {
-            code: Code::of(error.status),
-            message: error.message,
-            retry_after: error.retry_after,
         }
     }
 }

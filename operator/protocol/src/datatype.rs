@@ -2,7 +2,8 @@
 
 /// A datatype of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Datatype {
+#[expect(missing_docs, reason = "the protocol's own names")]
+pub enum Datatype {
     Bool,
     Uint8,
     Uint16,
@@ -20,7 +21,8 @@ pub(super) enum Datatype {
 }
 
 impl Datatype {
-    pub(super) const ALL: [Self; 14] = [
+    /// All of them.
+    pub const ALL: [Self; 14] = [
         Self::Bool,
         Self::Uint8,
         Self::Uint16,
@@ -37,9 +39,11 @@ impl Datatype {
         Self::Bytes,
     ];
 
+    /// Of its name.
+    ///
     /// # Errors
     /// Lists the names that there are.
-    pub(super) fn parse(name: &str) -> Result<Self, String> {
+    pub fn parse(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|datatype| datatype.name() == name);
         found.ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
@@ -48,7 +52,7 @@ impl Datatype {
     }
 
     /// As the protocol writes it.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Bool => "BOOL",
             Self::Uint8 => "UINT8",
@@ -68,7 +72,7 @@ impl Datatype {
     }
 
     /// Bytes of a raw element; `None` for BYTES, whose elements say it themselves.
-    pub(super) fn size(self) -> Option<usize> {
+    pub fn size(self) -> Option<usize> {
         match self {
             Self::Bool | Self::Uint8 | Self::Int8 => Some(1),
             Self::Uint16 | Self::Int16 | Self::Fp16 | Self::Bf16 => Some(2),
@@ -80,7 +84,7 @@ impl Datatype {
 }
 
 /// Elements of one row of a shape.
-pub(super) fn elements_per_row(shape: &[u64]) -> Option<u64> {
+pub fn elements_per_row(shape: &[u64]) -> Option<u64> {
     product(shape.get(1..).unwrap_or_default())
 }
 
@@ -88,7 +92,7 @@ pub(super) fn elements_per_row(shape: &[u64]) -> Option<u64> {
 ///
 /// # Errors
 /// Where they cannot be counted.
-pub(super) fn elements(shape: &[u64]) -> Result<u64, String> {
+pub fn elements(shape: &[u64]) -> Result<u64, String> {
     if shape.is_empty() {
         return Err("its shape has no dimension".to_owned());
     }

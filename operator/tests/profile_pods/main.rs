@@ -1,207 +1,20 @@
 //! `harmonybatch profile --cpu` as a user runs it: the real program, a kubeconfig, and one server that is both the cluster's API and the runtime of
-//! whatever pod there is, whose latency follows a known law of its CPU limit.
+//! whatever pod there is ([`cluster`]), whose latency follows a known law of its CPU limit.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cluster;
+mod grpc;
+#[path = "../measured/mod.rs"]
 mod measured;
+mod turns;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use hyper::Method;
-use measured::{EFFORT, PATIENCE, answer_all, at, law, listen};
-use serde_json::{Value, json};
-use tokio::runtime::Runtime;
-
-/// What the cluster was asked for, and what it has.
-#[derive(Default)]
-struct State {
-    port: u16,
-    pods: BTreeMap<String, Value>,
-    /// CPU limits of all pods that were created, in order.
-    created: Vec<String>,
-    owners: Vec<Value>,
-    most_at_once: usize,
-    batches: usize,
-    progress: Option<Sender<(usize, usize)>>,
-    /// Patches of the InferenceModel.
-    patches: Vec<Value>,
-    digest: String,
-    crash: bool,
-    /// The next patch fails.
-    busy: bool,
-}
-
-struct Cluster {
-    state: Arc<Mutex<State>>,
-    /// Pods that were created and batches that were asked for, with every batch.
-    progress: Receiver<(usize, usize)>,
-    _runtime: Runtime,
-}
-
-fn vcpu(limit: &str) -> f64 {
-    limit.strip_suffix('m').map_or_else(
-        || limit.parse().unwrap(),
-        |millis| millis.parse::<f64>().unwrap() / 1e3,
-    )
-}
-
-fn refusal(code: u16, reason: &str) -> (u16, Value) {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason});
-    (code, status)
-}
-
-impl State {
-    fn api(&mut self, method: &Method, path: &str, body: &Value) -> (u16, Value) {
-        if path == "/api/v1/nodes/n1" {
-            let info = json!({"architecture": "amd64", "kernelVersion": "6.18.1", "bootID": "", "containerRuntimeVersion": "", "kubeProxyVersion": "",
-                "kubeletVersion": "", "machineID": "", "operatingSystem": "linux", "osImage": "", "systemUUID": ""});
-            return (
-                200,
-                json!({"metadata": {"name": "n1"}, "status": {"capacity": {"cpu": "2"}, "nodeInfo": info}}),
-            );
-        }
-        if let Some(model) =
-            path.strip_prefix("/apis/harmonybatch.dev/v1alpha1/namespaces/shop/inferencemodels/")
-        {
-            if model != "net" && model != "net/status" {
-                return refusal(404, "NotFound");
-            }
-            if *method == Method::PATCH {
-                self.patches.push(body.clone());
-                if self.busy {
-                    self.busy = false;
-                    return refusal(503, "ServiceUnavailable");
-                }
-            }
-            return (200, self.model());
-        }
-        let Some(name) = path.strip_prefix("/api/v1/namespaces/shop/pods") else {
-            return refusal(404, "NotFound");
-        };
-        let name = name.trim_matches('/').to_owned();
-        match *method {
-            Method::POST => self.create(body),
-            Method::GET => self
-                .pods
-                .get(&name)
-                .map_or_else(|| refusal(404, "NotFound"), |pod| (200, pod.clone())),
-            Method::DELETE => self
-                .pods
-                .remove(&name)
-                .map_or_else(|| refusal(404, "NotFound"), |pod| (200, pod)),
-            _ => refusal(405, "MethodNotAllowed"),
-        }
-    }
-
-    fn create(&mut self, body: &Value) -> (u16, Value) {
-        let container = &body["spec"]["containers"][0];
-        let limit = container["resources"]["limits"]["cpu"].as_str().unwrap();
-        assert_eq!(container["resources"]["requests"]["cpu"], limit);
-        self.created.push(limit.to_owned());
-        self.owners.push(body["metadata"]["ownerReferences"].clone());
-        let (ready, state) = if self.crash {
-            let ended = json!({"terminated": {"exitCode": 3, "reason": "Error", "message": "no weights"}});
-            ("False", ended)
-        } else {
-            ("True", json!({"running": {}}))
-        };
-        let mut pod = body.clone();
-        pod["metadata"]["uid"] = json!(format!("uid-{}", self.created.len()));
-        pod["spec"]["nodeName"] = json!("n1");
-        pod["status"] = json!({
-            "phase": "Running", "podIP": "127.0.0.1", "conditions": [{"type": "Ready", "status": ready}],
-            "containerStatuses": [{"name": "runtime", "ready": true, "restartCount": 0, "image": "", "state": state,
-                "imageID": format!("example.org/net@{}", self.digest)}],
-        });
-        self.pods
-            .insert(body["metadata"]["name"].as_str().unwrap().to_owned(), pod.clone());
-        self.most_at_once = self.most_at_once.max(self.pods.len());
-        (201, pod)
-    }
-
-    fn model(&self) -> Value {
-        let curve = json!({"exponential": {"alpha": "1s", "beta": "1", "gamma": "1s"}});
-        json!({
-            "apiVersion": "harmonybatch.dev/v1alpha1", "kind": "InferenceModel",
-            "metadata": {"name": "net", "namespace": "shop", "uid": "model", "resourceVersion": "7"},
-            "spec": {
-                "runtime": {"image": "example.org/net:1", "port": self.port, "memory": {"base": "64Mi"}},
-                "maxBatchSize": 2,
-                "profile": {"cpu": [{"batch": 1, "mean": curve, "max": curve}]},
-            },
-        })
-    }
-
-    /// The runtime's answer, and after what time.
-    fn infer(&mut self, path: &str, body: &Value) -> (Duration, Value) {
-        assert_eq!(self.pods.len(), 1, "somebody is asked, so that a pod is there");
-        if path == "/v2/models/net" {
-            let inputs = json!([{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]);
-            return (
-                Duration::ZERO,
-                json!({"name": "net", "inputs": inputs, "outputs": []}),
-            );
-        }
-        self.batches += 1;
-        if let Some(progress) = &self.progress {
-            // Where the test does not look, nobody does.
-            let _ = progress.send((self.created.len(), self.batches));
-        }
-        let rows = body["inputs"][0]["shape"][0].as_u64().unwrap();
-        let limit = vcpu(self.created.last().unwrap());
-        let latency = law(limit, rows);
-        let output = json!({"name": "y", "datatype": "FP32", "shape": [rows, 1], "data": vec![0; usize::try_from(rows).unwrap()]});
-        (
-            Duration::from_secs_f64(latency),
-            json!({"model_name": "net", "outputs": [output]}),
-        )
-    }
-}
-
-impl Cluster {
-    /// With a kubeconfig in the folder.
-    fn start(folder: &Path) -> Self {
-        let (runtime, listener) = listen();
-        let port = listener.local_addr().unwrap().port();
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "here",
-            "clusters": [{"name": "here", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
-            "users": [{"name": "me", "user": {}}],
-            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me", "namespace": "shop"}}],
-        });
-        std::fs::write(folder.join("kubeconfig"), kubeconfig.to_string()).unwrap();
-        let (sender, progress) = channel();
-        let state = Arc::new(Mutex::new(State {
-            port,
-            digest: "sha256:ab12".to_owned(),
-            progress: Some(sender),
-            ..State::default()
-        }));
-        let shared = Arc::clone(&state);
-        runtime.spawn(answer_all(listener, move |parts, body| {
-            let state = Arc::clone(&shared);
-            async move {
-                let path = parts.uri.path();
-                if path.starts_with("/v2/") {
-                    let (latency, answer) = state.lock().unwrap().infer(path, &body);
-                    tokio::time::sleep(latency).await;
-                    return (200, answer);
-                }
-                state.lock().unwrap().api(&parts.method, path, &body)
-            }
-        }));
-        Self {
-            state,
-            progress,
-            _runtime: runtime,
-        }
-    }
-}
+use cluster::Cluster;
+use measured::{EFFORT, PATIENCE, at, law};
+use serde_json::json;
 
 fn spawn(folder: &Path, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_harmonybatch"))
@@ -233,7 +46,15 @@ fn pods_at_four_limits_are_measured_one_after_the_other_and_the_model_gets_the_p
     let cluster = Cluster::start(folder.path());
     let (code, told) = profile(
         folder.path(),
-        &["--cpu", LIMITS, "--apply", "--output", "model.yaml"],
+        &[
+            "--cpu",
+            LIMITS,
+            "--pods",
+            "each",
+            "--apply",
+            "--output",
+            "model.yaml",
+        ],
     );
     assert_eq!(code, Some(0), "{told}");
     let state = cluster.state.lock().unwrap();
@@ -346,12 +167,12 @@ fn an_interrupt_leaves_no_pod_and_resume_runs_only_what_is_not_known() {
     );
     assert_eq!(code, Some(0), "{said}");
     assert!(
-        said.contains("cpu 2 (1 of 4): known well enough already"),
+        said.contains("cpu 250m (1 of 4): known well enough already"),
         "{said}"
     );
     let state = cluster.state.lock().unwrap();
     assert_eq!(
-        state.created.iter().filter(|limit| *limit == "2000m").count(),
+        state.created.iter().filter(|limit| *limit == "250m").count(),
         1,
         "{:?}",
         state.created
@@ -363,7 +184,7 @@ fn an_interrupt_leaves_no_pod_and_resume_runs_only_what_is_not_known() {
 fn limits_that_the_others_tell_are_left_out_and_named_and_all_are_measured_where_all_are_wanted() {
     let limits = ["250m", "350m", "500m", "700m", "1000m", "1400m", "2000m"];
     for (grid, first) in [
-        ("adaptive", ["2000m", "250m", "1000m", "500m"]),
+        ("adaptive", ["250m", "2000m", "1000m", "500m"]),
         ("full", ["250m", "350m", "500m", "700m"]),
     ] {
         let folder = tempfile::tempdir().unwrap();
