@@ -5,6 +5,7 @@
 //!     ^
 //!  measure   <- goal <- interval batch sizes in random order, until every mean and tail is known well enough
 //!     |      <- design            which sizes that are, and which are only held to what lies between them: the whole grid, or a part of it
+//!     |      <- pauses            before the others, batches that find the endpoint idle
 //!     |      <- limits <- turns   under which CPU limit, if any, that is next, or which take turns
 //!     |
 //!  samples                       one JSON line a batch, written as it is measured: one file for each device or CPU limit
@@ -23,6 +24,7 @@
 //! - A sample is in the file before the next batch is sent: whatever ends a measurement, only the batch in flight is lost.
 //! - The clock is read around a request and its whole answer, and nothing else: requests are made before, answers looked at after.
 //! - An answer counts only if it has as many rows as the request. One that fails ends the measurement and is said.
+//! - What idle time adds is measured beside batches of the same minute, and never put together with the others.
 //! - Batch sizes take turns in random order, so that drift of the machine spreads over all of them.
 //! - Nothing is fitted to points that [`judge`] names, unless the caller accepts that kind of problem by name.
 //! - A fit has fewer coefficients than points, so that its error says something.
