@@ -49,14 +49,14 @@ const MLP: [Configuration; 3] = [
     ),
 ];
 const CONV: [Configuration; 3] = [
-    configuration(0, &[asked("search", "120ms", 70)]),
-    configuration(1, &[asked("feed", "600ms", 80)]),
+    configuration(0, &[asked("search", "120ms", 40)]),
+    configuration(1, &[asked("feed", "600ms", 50)]),
     configuration(
         2,
         &[
-            asked("search", "200ms", 50),
-            asked("cart", "400ms", 50),
-            asked("feed", "800ms", 50),
+            asked("search", "200ms", 20),
+            asked("cart", "400ms", 20),
+            asked("feed", "800ms", 20),
         ],
     ),
 ];

@@ -18,7 +18,7 @@ use crate::goal::Goal;
 use crate::samples::{AfterPause, Samples};
 
 /// What of the budget batches after pauses may take: one in so many.
-const PART_OF_PAUSES: u32 = 8;
+const PART_OF_PAUSES: u32 = 4;
 
 /// Something that takes time for a batch.
 pub trait Timed {

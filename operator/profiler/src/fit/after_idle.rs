@@ -13,7 +13,7 @@ const GRID: u32 = 60;
 /// Fewest batches after pauses that say anything.
 const FEWEST: usize = 10;
 /// Of their standard errors, what the seconds must be above to be more than noise.
-const SURE: f64 = 3.0;
+const SURE: f64 = 2.0;
 
 /// What idle time adds, at a CPU limit that stops nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -148,14 +148,17 @@ mod tests {
         }
     }
 
-    /// Three standard errors are exceeded by one in 740; the time constant that fits noise best makes that more.
+    /// Two standard errors are exceeded upwards by one in 44; the time constant that fits noise best makes that more. What is found then is little.
     #[test]
     fn noise_is_nothing() {
-        let sure = (0..200).filter(|&seed| {
-            let found = of(&samples(0.0, 0.008, 0.000_1, 100, seed), 1.0).unwrap();
-            found.if_sure() != AfterIdle::NOTHING
+        let found = (0..200).map(|seed| {
+            of(&samples(0.0, 0.008, 0.000_1, 100, seed), 1.0)
+                .unwrap()
+                .if_sure()
         });
-        assert!(sure.count() <= 4);
+        let sure: Vec<AfterIdle> = found.filter(|found| found.seconds > 0.0).collect();
+        assert!(sure.len() <= 20, "{}", sure.len());
+        assert!(sure.iter().all(|found| found.seconds < 0.000_1), "{sure:?}");
         assert_eq!(of(&samples(0.001, 0.008, 0.0, 9, 1), 1.0), None);
     }
 }
