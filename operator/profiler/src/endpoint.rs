@@ -144,7 +144,7 @@ impl Server {
         if uri.query().is_some() {
             return Err(problem("has a query"));
         }
-        if is_grpc && uri.path().trim_matches('/') != "" {
+        if is_grpc && !uri.path().trim_matches('/').is_empty() {
             return Err(problem("has a path, which gRPC has not"));
         }
         let named = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
