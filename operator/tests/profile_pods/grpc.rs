@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 
 use crate::cluster::{Cluster, State};
 use crate::measured::{EFFORT, law};
+use crate::turns::ACCEPTED;
 use crate::{profile, told};
 
 /// The runtime of whatever pod there is.
@@ -101,7 +102,11 @@ fn a_server_of_grpc_is_measured_by_its_address() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_harmonybatch"));
         command.current_dir(folder.path());
         command.args(["profile", "--model", "net", "--max-batch", "2", "--vcpu", "1"]);
-        command.args(["--endpoint", &endpoint]).args(EFFORT).args(more);
+        command
+            .args(["--endpoint", &endpoint])
+            .args(EFFORT)
+            .args(ACCEPTED)
+            .args(more);
         told(command.output().unwrap())
     };
     let (code, said) = measure(&["--protocol", "OIPv2JSON"]);
@@ -131,7 +136,7 @@ fn a_model_of_grpc_is_measured_on_its_pods() {
     }
     let (code, said) = profile(
         folder.path(),
-        &["--cpu", "0.25,0.5,1,2", "--apply", "--output", "model.yaml"],
+        &[&["--cpu", "0.25,0.5,1,2", "--apply"][..], &ACCEPTED].concat(),
     );
     assert_eq!(code, Some(0), "{said}");
     let file = std::fs::read_to_string(folder.path().join("net-cpu-1.samples.jsonl")).unwrap();

@@ -21,7 +21,7 @@ const SHORT: [&str; 6] = [
     "--resume",
 ];
 /// What a busy machine may bring about.
-const ACCEPTED: [&str; 6] = [
+pub(crate) const ACCEPTED: [&str; 6] = [
     "--accept",
     "noisy",
     "--accept",
