@@ -66,15 +66,13 @@ fn sets(sets: usize, seed: u64, billing: Billing) -> Vec<(Option<&'static Coeffi
     (0..sets)
         .map(|set| {
             let apps = random.apps(1 + set % 4, (0.2, 2.0), (0.05, 30.0));
-            match MODELS.get(set % (MODELS.len() + 1)) {
-                Some(model) => (Some(model), request(billing, model, apps)),
-                None => {
-                    let set = ModelSet::new("shop", "metered", metered(), apps).unwrap();
-                    let platform = platform(billing);
-                    let models = vec![set];
-                    (None, PlanRequest { platform, models })
-                }
+            if let Some(model) = MODELS.get(set % (MODELS.len() + 1)) {
+                return (Some(model), request(billing, model, apps));
             }
+            let set = ModelSet::new("shop", "metered", metered(), apps).unwrap();
+            let platform = platform(billing);
+            let models = vec![set];
+            (None, PlanRequest { platform, models })
         })
         .collect()
 }
