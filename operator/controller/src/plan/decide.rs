@@ -175,13 +175,13 @@ pub fn refusal(plan: &Plan, infeasible: &InfeasibleApp) -> String {
         }
         _ => String::new(),
     };
-    let mut remedy = match infeasible.nearest_slo {
-        Some(nearest) => format!("; the nearest SLO that can be kept is {nearest}"),
-        None => String::new(),
+    let remedy = match (infeasible.nearest_slo, infeasible.nearest_headroom) {
+        (Some(slo), Some(headroom)) => format!(
+            "; the nearest SLO that can be kept is {slo}, or this one with a headroom of {headroom} at most"
+        ),
+        (Some(slo), None) => format!("; the nearest SLO that can be kept is {slo}"),
+        (None, _) => String::new(),
     };
-    if let Some(nearest) = infeasible.nearest_headroom {
-        remedy += &format!(", or this one with a headroom of {nearest} at most");
-    }
     match &infeasible.reason {
         InfeasibleReason::SloTooTight { slo, fastest, device } => format!(
             "slo.latency {slo} is below the fastest known configuration of model {model} ({fastest} on {device}{leaving}){remedy}"
