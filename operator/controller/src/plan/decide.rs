@@ -175,12 +175,13 @@ pub fn refusal(plan: &Plan, infeasible: &InfeasibleApp) -> String {
         }
         _ => String::new(),
     };
-    let remedy = infeasible.nearest_slo.map_or_else(String::new, |nearest| {
-        let with_less = infeasible.nearest_headroom.map_or_else(String::new, |headroom| {
-            format!(", or this one with a headroom of {headroom} at most")
-        });
-        format!("; the nearest SLO that can be kept is {nearest}{with_less}")
-    });
+    let remedy = match (infeasible.nearest_slo, infeasible.nearest_headroom) {
+        (Some(slo), Some(headroom)) => format!(
+            "; the nearest SLO that can be kept is {slo}, or this one with a headroom of {headroom} at most"
+        ),
+        (Some(slo), None) => format!("; the nearest SLO that can be kept is {slo}"),
+        (None, _) => String::new(),
+    };
     match &infeasible.reason {
         InfeasibleReason::SloTooTight { slo, fastest, device } => format!(
             "slo.latency {slo} is below the fastest known configuration of model {model} ({fastest} on {device}{leaving}){remedy}"

@@ -170,13 +170,13 @@ fn a_quiet_day_changes_nothing_and_a_doubled_rate_changes_the_plan_once() {
     cluster.changes.clear();
     let step = cluster.polls;
     cluster.run(12 * HOUR, &mut random, |name| {
-        if name == "cart" { 30.0 } else { rate(name) }
+        if name == "cart" { 60.0 } else { rate(name) }
     });
     assert_eq!(cluster.changes.len(), 1, "{:?}", cluster.changes);
     let (at, _) = cluster.changes[0];
     assert!(u64::from(at - step) <= 2 * MINUTE, "after {} polls", at - step);
     let planned = cluster.planned_rate("cart");
-    assert!((28.0..=36.0).contains(&planned), "{planned}");
+    assert!((56.0..=72.0).contains(&planned), "{planned}");
     assert!((cluster.planned_rate("rare") - 0.05).abs() < 1e-12);
 }
 

@@ -478,14 +478,16 @@ async fn one_that_needs_what_its_profile_says_or_half_of_it_changes_nothing() {
     for promised in PROMISES {
         for (factor, is_right) in [(1.0, true), (0.5, false)] {
             let outcome = play_model(under_a_quota(), promised, factor, Correcting::Auto, 1).await;
-            // Where requests wait for their batch to fill they may wait longer for a faster runtime, in the group that runs.
+            // Where requests wait for their batch to fill they may wait longer for a faster runtime, in the group that runs; what batches took before that is
+            // explained with the new waits for as long as the gateways remember it.
             assert!(
                 kept(&outcome) && outcome.changes <= u32::from(!is_right),
                 "{outcome:?}"
             );
             assert_eq!(outcome.size.0, outcome.size.1, "{outcome:?}");
             let drift = outcome.drift.as_ref().unwrap();
-            assert!((0.93..1.07).contains(&(drift.measured / factor)), "{outcome:?}");
+            let most = if outcome.changes > 0 { 1.1 } else { 1.07 };
+            assert!((0.93..most).contains(&(drift.measured / factor)), "{outcome:?}");
             assert_eq!(drift.correction.is_none(), is_right, "{outcome:?}");
         }
     }
