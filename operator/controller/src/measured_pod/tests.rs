@@ -126,7 +126,7 @@ impl Cluster {
         let ready = json!({"type": "Ready", "status": "True"});
         let condition = |kind: &str, reason: &str| json!([ready, {"type": kind, "status": "True", "reason": reason, "message": "m"}]);
         match (resizes, looks) {
-            (Resizes::AtTheThirdLook, 1) => {}
+            (Resizes::AtTheThirdLook, 1) | (Resizes::Refused(_), _) => {}
             (Resizes::AtTheThirdLook, 2) => {
                 // The status may have the new limit already while the kubelet is at it.
                 pod["status"]["conditions"] = condition("PodResizeInProgress", "");
@@ -139,7 +139,6 @@ impl Cluster {
             (Resizes::Held(reason), _) => pod["status"]["conditions"] = condition("PodResizePending", reason),
             (Resizes::Crashes, _) => pod["status"] = crashed(),
             (Resizes::Gone, _) => drop(self.pods.remove(name)),
-            (Resizes::Refused(_), _) => {}
         }
     }
 }
@@ -325,7 +324,7 @@ async fn a_pod_of_grpc_has_an_address_that_says_so() {
         assert_eq!(container["readinessProbe"]["httpGet"]["port"], 8080);
         Ok(pod.url().to_owned())
     };
-    let url = host.run(&wanted, pending(), &mut |_: &str| {}, url).await;
+    let url = Box::pin(host.run(&wanted, pending(), &mut |_: &str| {}, url)).await;
     assert_eq!(url.unwrap().as_deref(), Some("grpc://10.88.0.7:9000"));
 }
 
