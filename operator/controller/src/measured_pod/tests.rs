@@ -422,6 +422,4 @@ async fn a_change_that_the_node_puts_off_is_given_up_after_a_time() {
     .await;
     let why = "the limit 250m is not in force after 1 s: PodResizePending: Deferred: m";
     assert_eq!(outcome.unwrap(), Some(Resized::Refused(why.to_owned())));
-    let looks = cluster.lock().unwrap().looks;
-    assert!((2..=7).contains(&looks), "{looks}");
 }
